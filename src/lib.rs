@@ -1,0 +1,1 @@
+//! A production Socket.IO server with one master and one worker per core.
