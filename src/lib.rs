@@ -1,1 +1,75 @@
-//! A production Socket.IO server with one master and one worker per core.
+//! A production Socket.IO server: one master process, one worker process per core, sessions that
+//! always reach their own worker.
+//!
+//! The modules, in the order in which a connection meets them; each uses only those below it:
+//!
+//! - [`cli`], [`config`], [`logging`]: what the program was asked to do, and how it tells
+//! - [`master`]: listeners, router, supervisor
+//! - [`worker`]: intake, HTTP, engine
+//! - [`wire`]: what master and workers say to each other, and what both read of a request
+//! - [`app`]: the application; replace it with yours
+//! - [`api`]: what an application is written with
+
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod logging;
+pub mod master;
+pub mod wire;
+pub mod worker;
+
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use crate::api::App;
+use crate::cli::{Exit, Role};
+use crate::master::MasterError;
+
+/// What every process of the server is called; its first argument tells the role.
+const NAME: &str = "my-app:";
+
+/// Does what the command line says, for this application.
+#[must_use]
+pub fn main(app: App) -> ExitCode {
+    match cli::parse() {
+        Ok(Role::Run(args)) => {
+            tell_role();
+            match master::run(&args) {
+                Ok(()) => Exit::Ok,
+                Err(error) => complain(&error, exit_of(&error)),
+            }
+        }
+        Ok(Role::Worker { slot }) => match worker::run(app, slot) {
+            Ok(()) => Exit::Ok,
+            Err(error) => complain(&error, Exit::Internal),
+        },
+        Ok(Role::Check(args)) => cli::check(&args),
+        Err(exit) => exit,
+    }
+    .into()
+}
+
+/// Replaces this process by itself under a name that tells its role, so that `ps` and
+/// `systemctl status` read "my-app: master" above "my-app: worker 0". Without /proc the name stays.
+fn tell_role() {
+    let mut args = std::env::args_os();
+    if args.next().is_none_or(|name| name == NAME) {
+        return;
+    }
+    let _ = Command::new("/proc/self/exe").arg0(NAME).arg("master").args(args).exec();
+}
+
+fn exit_of(error: &MasterError) -> Exit {
+    match error {
+        MasterError::Config(_) => Exit::Config,
+        MasterError::Worker { .. } | MasterError::Log(_) => Exit::Internal,
+        MasterError::Listen(_) | MasterError::Entropy(_) | MasterError::Start(_) => Exit::Os,
+    }
+}
+
+/// To standard error, which is the journal under systemd: the log may not be there yet.
+fn complain(error: &dyn std::error::Error, exit: Exit) -> Exit {
+    eprintln!("my-app: {error}");
+    exit
+}

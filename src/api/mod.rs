@@ -1,0 +1,63 @@
+//! What an application is written with.
+//!
+//! `src/app/` (and whatever replaces it in a fork) uses this module, socketioxide's extractors and
+//! axum's router, and nothing else of the server: no descriptor, pid or frame reaches it.
+
+mod args;
+mod client_addr;
+
+use http::StatusCode;
+use http::request::Parts;
+use socketioxide::SocketIo;
+use socketioxide::adapter::LocalAdapter;
+use socketioxide::extract::{AckSender, SocketRef};
+
+pub use args::{Ack, Args};
+pub use client_addr::ClientAddr;
+
+/// The adapter that joins the workers; an application only ever meets it through the types below.
+pub type Adapter = LocalAdapter;
+/// The server, as handlers see it.
+pub type Io = SocketIo<Adapter>;
+/// A client's socket in one namespace.
+pub type Socket = SocketRef<Adapter>;
+/// Answers one event's acknowledgement.
+pub type Responder = AckSender<Adapter>;
+
+/// An application: three functions, called in each worker.
+#[derive(Debug, Clone, Copy)]
+pub struct App {
+    /// Declares the namespaces and their handlers; called once.
+    pub namespaces: fn(&Io),
+    /// May this client in? Called for the handshake of every session, over long-polling or
+    /// WebSocket, and again when a session is upgraded.
+    pub admit: fn(&Parts, ClientAddr) -> Result<(), Refusal>,
+    /// Answers plain HTTP requests outside the engine's path; called once.
+    pub routes: fn() -> axum::Router,
+}
+
+/// Why a client is not let in: an HTTP status and a message that the client shows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{status}: {message}")]
+pub struct Refusal {
+    pub(crate) status: StatusCode,
+    pub(crate) code: u8,
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    /// 403, and Engine.IO's code 4, as Node's `allowRequest` gives.
+    pub fn forbidden(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::FORBIDDEN, code: 4, message: message.into() }
+    }
+
+    /// 401: who are you?
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::UNAUTHORIZED, code: 4, message: message.into() }
+    }
+
+    /// 503 with `Retry-After: 1`: later, perhaps.
+    pub fn busy(message: impl Into<String>) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, code: 4, message: message.into() }
+    }
+}

@@ -1,0 +1,275 @@
+//! The command line: what the program was asked to do, and the exit codes with which it answers.
+//!
+//! `main` calls [`parse`] first, before any thread or runtime exists, and acts on the [`Role`].
+//! This module also does what `my-app check` asks for, since that only reads and prints. It never
+//! starts a server, and never ends the process itself.
+
+mod check;
+mod exit;
+mod help;
+
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+
+pub use check::check;
+pub use exit::Exit;
+
+use crate::config::{Config, ConfigError, ListenAddr, Loaded, WORKERS};
+
+/// What this process is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The server. A plain `my-app` and the hidden `my-app master` are the same.
+    Run(RunArgs),
+    /// A look at the configuration, nothing else.
+    Check(CheckArgs),
+    /// A worker. Only the master starts these, with descriptors that nobody else can give.
+    Worker {
+        /// The worker's number, from 0.
+        slot: u16,
+    },
+}
+
+/// The options of the server, as they were typed. [`load`](Self::load) makes settings of them.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunArgs {
+    /// Read this configuration instead of /etc/my-app/my-app.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Listen at host:port or unix:PATH; may be given more than once
+    ///
+    /// An IPv6 address stands in brackets. Takes the place of the configuration's `listen`.
+    /// Not used when systemd passes listeners.
+    #[arg(long, value_name = "ADDR", verbatim_doc_comment)]
+    pub listen: Vec<ListenAddr>,
+
+    /// Run this many workers; 0: one for each usable core
+    ///
+    /// Takes the place of the configuration's `workers`.
+    #[arg(long, value_name = "N", value_parser = worker_count())]
+    pub workers: Option<u16>,
+}
+
+/// The options of `my-app check`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct CheckArgs {
+    /// Check this file instead of /etc/my-app/my-app.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl RunArgs {
+    /// The configuration with the options of the command line in their places.
+    ///
+    /// # Errors
+    /// Those of [`Config::load`].
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        let mut loaded = Config::load(self.config.as_deref())?;
+        self.apply(&mut loaded.config);
+        Ok(loaded)
+    }
+
+    fn apply(&self, config: &mut Config) {
+        if !self.listen.is_empty() {
+            config.listen.clone_from(&self.listen);
+        }
+        if let Some(workers) = self.workers {
+            config.workers = workers;
+        }
+    }
+}
+
+fn worker_count() -> clap::builder::RangedI64ValueParser<u16> {
+    let (least, most) = WORKERS.into_inner();
+    clap::value_parser!(u16).range(i64::from(least)..=i64::from(most))
+}
+
+/// The grammar. The program's name is fixed, because `argv[0]` tells a process's role instead.
+#[derive(Parser)]
+#[command(
+    name = "my-app",
+    bin_name = "my-app",
+    version,
+    about = help::ABOUT,
+    long_about = help::LONG_ABOUT,
+    after_help = help::AFTER,
+    after_long_help = help::LONG_AFTER,
+    args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
+)]
+struct Line {
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Tell whether the configuration is good, and everything that is wrong with it
+    Check(CheckArgs),
+    /// Run the server, under a name that tells the role
+    #[command(hide = true)]
+    Master(RunArgs),
+    /// Run one worker, with the descriptors that the master passes
+    #[command(hide = true)]
+    Worker {
+        /// The worker's number, from 0
+        slot: u16,
+    },
+}
+
+/// Reads the command line of this process.
+///
+/// # Errors
+/// The exit code to end with: [`Exit::Ok`] when help or the version was asked for, [`Exit::Usage`]
+/// when the line makes no sense. What there is to say has been printed.
+pub fn parse() -> Result<Role, Exit> {
+    parse_from(std::env::args_os()).map_err(|error| {
+        // Whoever closed the pipe does not want to read it.
+        let _ = error.print();
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Exit::Ok,
+            _ => Exit::Usage,
+        }
+    })
+}
+
+fn parse_from<T>(arguments: impl IntoIterator<Item = T>) -> Result<Role, clap::Error>
+where
+    T: Into<std::ffi::OsString> + Clone,
+{
+    let line = Line::try_parse_from(arguments)?;
+    Ok(match line.command {
+        None => Role::Run(line.run),
+        Some(Command::Master(args)) => Role::Run(args),
+        Some(Command::Check(args)) => Role::Check(args),
+        Some(Command::Worker { slot }) => Role::Worker { slot },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn role(line: &str) -> Role {
+        parse_from(line.split(' ')).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn refusal(line: &str) -> clap::Error {
+        parse_from(line.split(' ')).unwrap_err()
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Line::command().debug_assert();
+    }
+
+    #[test]
+    fn a_plain_call_runs_the_server() {
+        assert_eq!(role("my-app"), Role::Run(RunArgs::default()));
+    }
+
+    #[test]
+    fn a_master_takes_the_options_of_the_plain_run() {
+        let options = "--config a.toml --listen 0.0.0.0:80 --listen unix:/run/a --workers 2";
+        let args = RunArgs {
+            config: Some("a.toml".into()),
+            listen: vec![
+                ListenAddr::Tcp("0.0.0.0:80".into()),
+                ListenAddr::Unix("/run/a".into()),
+            ],
+            workers: Some(2),
+        };
+        assert_eq!(role(&format!("my-app {options}")), Role::Run(args.clone()));
+        assert_eq!(
+            role(&format!("my-app:_master master {options}")),
+            Role::Run(args)
+        );
+    }
+
+    #[test]
+    fn other_roles_have_their_own_words() {
+        let config = Some("a.toml".into());
+        assert_eq!(
+            role("my-app check --config a.toml"),
+            Role::Check(CheckArgs { config })
+        );
+        assert_eq!(role("x worker 3"), Role::Worker { slot: 3 });
+    }
+
+    #[test]
+    fn options_of_the_line_take_the_place_of_the_files() {
+        let mut config = Config {
+            workers: 7,
+            ..Config::default()
+        };
+        RunArgs::default().apply(&mut config);
+        assert_eq!(
+            config,
+            Config {
+                workers: 7,
+                ..Config::default()
+            }
+        );
+        let address = ListenAddr::Tcp("0.0.0.0:80".into());
+        let listen = vec![address.clone()];
+        RunArgs {
+            listen,
+            workers: Some(0),
+            config: None,
+        }
+        .apply(&mut config);
+        assert_eq!((config.listen, config.workers), (vec![address], 0));
+    }
+
+    #[test]
+    fn a_line_that_makes_no_sense_is_refused_with_the_reason() {
+        for (line, reason) in [
+            ("my-app --listen 3000", "a port alone"),
+            ("my-app --workers 4097", "4096"),
+            ("my-app --worker", "--workers"),
+            ("my-app chek", "check"),
+            ("my-app worker", "SLOT"),
+            ("my-app worker 70000", "70000"),
+            ("my-app --workers 1 check", "check"),
+        ] {
+            let text = refusal(line).to_string();
+            assert!(text.contains(reason), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn help_shows_examples_files_and_exit_codes_but_no_hidden_words() {
+        let help = refusal("my-app --help").to_string();
+        for part in [
+            "Socket.IO",
+            "Examples:",
+            "Files:",
+            "/etc/my-app/my-app.toml",
+            "78",
+            "check",
+        ] {
+            assert!(help.contains(part), "{part}: {help}");
+        }
+        assert!(
+            !help.contains("Run one worker") && !help.contains("under a name"),
+            "{help}"
+        );
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 100),
+            "{help}"
+        );
+    }
+
+    #[test]
+    fn the_version_is_the_packages() {
+        let version = refusal("my-app --version").to_string();
+        assert_eq!(version, format!("my-app {}\n", env!("CARGO_PKG_VERSION")));
+    }
+}

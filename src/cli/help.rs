@@ -1,0 +1,35 @@
+//! The words of `--help` around the options. Written to stand alone on a machine without the
+//! manual.
+
+pub(super) const ABOUT: &str = "A Socket.IO server with one worker process for each core";
+
+pub(super) const LONG_ABOUT: &str = "\
+A Socket.IO server with one worker process for each core.
+
+Socket.IO clients of any language connect over HTTP long-polling or WebSocket, directly or
+through a proxy. One master process accepts the connections; every session stays with its own
+worker, and events reach the clients of all workers.
+
+Installed from its package, the server is a service: use systemctl start, stop, reload and status.
+Called by hand, it runs in the foreground and logs to the terminal until it gets Ctrl-C.";
+
+pub(super) const AFTER: &str = "Use --help for examples, files and exit codes.";
+
+pub(super) const LONG_AFTER: &str = "\
+Examples:
+  my-app                                      run at 127.0.0.1:3000, or as the configuration says
+  my-app --listen 0.0.0.0:8080 --workers 2    run for everybody, on two cores
+  my-app --listen unix:/tmp/my-app.sock       run behind a proxy on this machine
+  my-app check                                is /etc/my-app/my-app.toml good?
+  my-app check --config new.toml              is this one?
+
+Files:
+  /etc/my-app/my-app.toml    the configuration; shows every key with its default
+  /var/log/my-app/app.log    the log, besides the journal (journalctl -u my-app)
+
+Exit codes:
+  0     all went well
+  64    the command line makes no sense
+  70    a mistake of this program; please report it
+  71    the operating system refused something, such as an address that is in use
+  78    the configuration is missing or wrong";

@@ -1,0 +1,196 @@
+//! The configuration: its keys, their defaults, and everything that can be wrong with a file.
+//!
+//! A file's text becomes a [`Config`] in one step ([`Config::parse`]), in which every value is
+//! checked; there is no half-checked configuration. All faults of a file are told at once.
+//!
+//! ```text
+//! load (which file) ─▶ keys (one line for each key) ─▶ value (types), rules (strings) ─▶ Config
+//! ```
+//!
+//! The master reads the file and sends the `Config` to its workers as JSON, so that all run with
+//! the same. This module never opens a socket, never looks a host up and never changes the
+//! environment. Whether an address can be bound or a log file written is found out by those who do
+//! it.
+
+mod fault;
+mod keys;
+mod listen;
+mod load;
+mod rules;
+mod surroundings;
+mod value;
+mod words;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+pub use fault::{ConfigError, Fault, Faults};
+pub(crate) use keys::WORKERS;
+pub use listen::{ListenAddr, ListenAddrError};
+pub use load::{Loaded, STANDARD_FILE};
+pub(crate) use surroundings::under_journal;
+pub use words::{Balance, LogFormat, LogLevel, Parser, Transport};
+
+/// Every setting of the server. [`Default`] is what holds without a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Where the server listens when systemd passes it no listeners. Never empty.
+    pub listen: Vec<ListenAddr>,
+    /// How many workers run, at most 4096; 0: one for each core that the process may use.
+    pub workers: u16,
+    /// How the router picks the worker of a new session.
+    pub balance: Balance,
+    /// How long the sessions may take to end when the server stops; zero ends them at once.
+    pub stop_drain: Duration,
+    /// A worker that gives no sign of life for this long is replaced. At least a second.
+    pub watchdog: Duration,
+    /// What Engine.IO and Socket.IO clients meet.
+    pub engine: Engine,
+    /// What one client, or all of them together, may take.
+    pub limits: Limits,
+    /// What is logged, and where.
+    pub log: Log,
+}
+
+/// The settings of Engine.IO and Socket.IO. The names and defaults are those of Node's server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Engine {
+    /// The request path, from `/` to `/`, in ASCII.
+    pub path: String,
+    /// The time between two pings of the server.
+    pub ping_interval: Duration,
+    /// How long a client may take to answer a ping.
+    pub ping_timeout: Duration,
+    /// How long an upgrade from polling to `WebSocket` may take.
+    pub upgrade_timeout: Duration,
+    /// How long a session may take to join its first namespace.
+    pub connect_timeout: Duration,
+    /// The largest message a client may send, over either transport, in bytes.
+    pub max_payload: usize,
+    /// The transports on offer, without duplicates. Never empty.
+    pub transports: Vec<Transport>,
+    /// Whether clients of protocol revision 3 (socket.io-client v2) are let in.
+    pub allow_eio3: bool,
+    /// How Socket.IO packets are written.
+    pub parser: Parser,
+    /// The other origins whose pages may connect, as browsers write them; `*` alone: all of them;
+    /// empty: none, only pages of the same origin.
+    pub cors_origins: Vec<String>,
+    /// Whether pages of those origins may send cookies. Never together with `*`.
+    pub cors_credentials: bool,
+    /// The request headers, in lower case, that those pages may send; empty: whatever the browser
+    /// asks for.
+    pub cors_headers: Vec<String>,
+    /// How long a client may take nothing while data waits for it, before it is disconnected.
+    pub write_stall_timeout: Duration,
+}
+
+/// The limits against overload. A zero number is no limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Connections at one time, over all workers; 0: no limit.
+    pub max_connections: u32,
+    /// How long a client may take to send the head of a request.
+    pub head_timeout: Duration,
+    /// New sessions in one second, over all workers; 0: no limit.
+    pub new_sessions_per_second: u32,
+    /// The proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+/// The settings of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// The least severe level that is logged.
+    pub level: LogLevel,
+    /// The file that lines are appended to, a full path; `None`: no file.
+    pub file: Option<PathBuf>,
+    /// The form of the lines on the terminal and in the file.
+    pub format: LogFormat,
+    /// The time between two lines with each worker's clients; zero: there are no such lines.
+    pub stats_interval: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: vec![ListenAddr::Tcp("127.0.0.1:3000".to_owned())],
+            workers: 0,
+            balance: Balance::LeastConnection,
+            stop_drain: Duration::from_secs(2),
+            watchdog: Duration::from_secs(10),
+            engine: Engine::default(),
+            limits: Limits::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self {
+            path: "/socket.io/".to_owned(),
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            upgrade_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(45),
+            max_payload: 1_000_000,
+            transports: vec![Transport::Polling, Transport::Websocket],
+            allow_eio3: false,
+            parser: Parser::Common,
+            cors_origins: Vec::new(),
+            cors_credentials: false,
+            cors_headers: Vec::new(),
+            write_stall_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections: 0,
+            head_timeout: Duration::from_secs(10),
+            new_sessions_per_second: 0,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: LogLevel::Info,
+            file: Some("/var/log/my-app/app.log".into()),
+            format: LogFormat::Text,
+            stats_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Config {
+    /// Reads the text of a configuration file.
+    ///
+    /// # Errors
+    /// All that is wrong with the text, each with its line. A text that is not TOML has one fault.
+    pub fn parse(text: &str) -> Result<Self, Faults> {
+        keys::parse(text).map(|parsed| parsed.config)
+    }
+
+    /// Reads the file at `path`, or else [`STANDARD_FILE`] if there is one, or else takes the
+    /// defaults. Without a file and without systemd the program runs by hand and logs to the
+    /// terminal only, see [`Loaded::by_hand`].
+    ///
+    /// # Errors
+    /// When `path` does not exist, when a file exists but cannot be read, and when it has faults.
+    pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
+        load::load(
+            path,
+            Path::new(STANDARD_FILE),
+            surroundings::under_systemd(),
+        )
+    }
+}

@@ -1,0 +1,94 @@
+//! The settings that are one word out of a few. Each enum owns its words: what the file may say,
+//! what `Display` shows and what the JSON for the workers holds are the same text.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// An enum whose variants are written as words in the configuration file.
+pub(super) trait Words: Copy + 'static {
+    /// Every word with its meaning, in the order in which a fault lists them.
+    const WORDS: &'static [(&'static str, Self)];
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+
+    }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl Words for $name {
+            const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(match self { $(Self::$variant => $word,)+ })
+            }
+        }
+    };
+}
+
+words! {
+    /// How the router picks the worker of a new session.
+    Balance {
+        /// The worker with the fewest sessions.
+        LeastConnection = "least-connection",
+        /// Each worker in its turn.
+        RoundRobin = "round-robin",
+        /// Any worker, by chance.
+        Random = "random",
+    }
+}
+
+words! {
+    /// How Socket.IO packets are written inside Engine.IO messages. Server and clients must agree.
+    Parser {
+        /// Text with JSON, the default of every client.
+        Common = "common",
+        /// `MessagePack`, what `socket.io-msgpack-parser` speaks.
+        Msgpack = "msgpack",
+    }
+}
+
+words! {
+    /// A way in which Engine.IO packets travel.
+    Transport {
+        /// HTTP long-polling.
+        Polling = "polling",
+        /// `WebSocket`, as handshake or by an upgrade.
+        Websocket = "websocket",
+    }
+}
+
+words! {
+    /// The form of a log line on the terminal and in the file.
+    LogFormat {
+        /// `TIME MESSAGE key=value …`
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+words! {
+    /// The least severe level that is logged; each level includes those before it.
+    LogLevel {
+        /// Nothing at all.
+        Off = "off",
+        /// What needs a person.
+        Error = "error",
+        /// What went wrong through somebody else's fault.
+        Warn = "warn",
+        /// The life of the server and its workers.
+        Info = "info",
+        /// One or a few lines for each connection.
+        Debug = "debug",
+        /// Everything, with the libraries' own events.
+        Trace = "trace",
+    }
+}

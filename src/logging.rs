@@ -1,0 +1,225 @@
+//! The log: where lines go, what they look like, and what happens when they cannot get there.
+//!
+//! ```text
+//! event ─▶ layer (level) ─▶ record ─┬─▶ queue ─▶ thread: terminal (standard output)
+//!                                   ├─▶ queue ─▶ thread: journal  (instead of it, under systemd)
+//!                                   └─▶ queue ─▶ thread: file     (its troubles go to the others)
+//! ```
+//!
+//! Every process of the server calls [`init`] once and keeps the [`LogGuard`]; after that everybody
+//! logs with the macros of `tracing`. Fields of spans are not shown: an event carries its own.
+//!
+//! Logging never blocks, panics, or ends a process, and never keeps one from starting. What is too
+//! much for a slow or broken sink is lost there, and counted: a server that waits for its log is
+//! worse.
+
+mod file;
+mod journal;
+mod lane;
+mod layer;
+mod line;
+mod record;
+mod terminal;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+
+use self::file::LogFile;
+use self::journal::Journal;
+use self::lane::{Lane, QUEUE_LINES};
+use self::layer::{Fanout, FanoutLayer, Sinks};
+use self::terminal::Terminal;
+use crate::config;
+
+/// How long the end of a process waits for lines that are still queued.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+/// The least time between two lines that tell how many were lost.
+const LOSS_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Which process is logging. The journal shows it as `MY_APP_ROLE` and `MY_APP_SLOT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogRole {
+    /// The master.
+    Master,
+    /// A worker.
+    Worker {
+        /// The worker's number, from 0.
+        slot: u16,
+    },
+}
+
+impl LogRole {
+    fn journal_fields(self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Master => vec![("MY_APP_ROLE", "master".to_owned())],
+            Self::Worker { slot } => {
+                let slot = slot.to_string();
+                vec![("MY_APP_ROLE", "worker".to_owned()), ("MY_APP_SLOT", slot)]
+            }
+        }
+    }
+}
+
+/// Why there is no log. A sink that does not work is no such reason.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// [`init`] was called before, or somebody else set `tracing`'s global subscriber.
+    #[error("the log was started twice in one process")]
+    StartedTwice,
+    /// The system has no descriptor left.
+    #[error("cannot duplicate standard output for the log: {0}")]
+    StandardOutput(#[source] io::Error),
+}
+
+/// Holds the log of this process. When dropped, waits up to a second for the lines that are queued.
+#[derive(Debug)]
+#[must_use = "lines that are still queued when the process ends are lost without it"]
+pub struct LogGuard {
+    fanout: Arc<Fanout>,
+    reopen: Arc<AtomicBool>,
+    reported: Mutex<Reported>,
+}
+
+/// The losses that were told, and when.
+#[derive(Debug, Default)]
+struct Reported {
+    count: u64,
+    at: Option<Instant>,
+}
+
+/// Starts the log of this process. A file that cannot be opened is a warning on the other sinks,
+/// and is tried again as long as the process runs.
+///
+/// # Errors
+/// When it was called before, or when the system is out of descriptors.
+pub fn init(config: &config::Log, role: LogRole) -> Result<LogGuard, LogError> {
+    let (guard, layer) = assemble(config, role)?;
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
+        .map_err(|_| LogError::StartedTwice)?;
+    Ok(guard)
+}
+
+/// Starts the sinks, without telling `tracing`.
+fn assemble(config: &config::Log, role: LogRole) -> Result<(LogGuard, FanoutLayer), LogError> {
+    let level = layer::filter(config.level);
+    let (others, trouble) = other_sinks(config, role, level)?;
+    let others = Arc::new(others);
+    let reopen = Arc::<AtomicBool>::default();
+    let file = config.file.as_ref().map(|path| {
+        let file = LogFile::new(path.clone(), Arc::clone(&reopen), others.notifier(level));
+        Lane::start("log-file", QUEUE_LINES, config.format, file)
+    });
+    let fanout = Arc::new(Fanout {
+        level,
+        others,
+        file,
+    });
+    if let Some(error) = trouble {
+        fanout.say(format!(
+            "journal: {error}; the log goes to standard output instead"
+        ));
+    }
+    let layer = FanoutLayer(Arc::clone(&fanout));
+    Ok((
+        LogGuard {
+            fanout,
+            reopen,
+            reported: Mutex::default(),
+        },
+        layer,
+    ))
+}
+
+/// The journal when it runs this process, the terminal otherwise or when the journal does not
+/// answer.
+fn other_sinks(
+    config: &config::Log,
+    role: LogRole,
+    level: LevelFilter,
+) -> Result<(Sinks, Option<io::Error>), LogError> {
+    let mut trouble = None;
+    if config::under_journal() {
+        match Journal::start(role, level) {
+            Ok(journal) => {
+                return Ok((
+                    Sinks {
+                        terminal: None,
+                        journal: Some(journal),
+                    },
+                    None,
+                ));
+            }
+            Err(error) => trouble = Some(error),
+        }
+    }
+    let terminal = Terminal::new().map_err(LogError::StandardOutput)?;
+    let lane = Lane::start("log-terminal", QUEUE_LINES, config.format, terminal);
+    Ok((
+        Sinks {
+            terminal: Some(lane),
+            journal: None,
+        },
+        trouble,
+    ))
+}
+
+impl LogGuard {
+    /// Has the log file's path looked at before the next line, for after a rotation. Without it,
+    /// that happens within a second.
+    pub fn reopen(&self) {
+        self.reopen.store(true, Ordering::Relaxed);
+    }
+
+    /// How many lines did not arrive at a sink since the start; a line lost at two sinks counts
+    /// twice.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.fanout.lost()
+    }
+
+    /// Tells how many lines found a full queue since this was told last, if any did, and not more
+    /// often than every five seconds. Made to be called by a periodic tick. A file that cannot be
+    /// written tells its own losses, when it can be written again.
+    pub fn report_losses(&self) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = self.fanout.overflowed();
+        let soon = reported.at.is_some_and(|at| at.elapsed() < LOSS_INTERVAL);
+        if count == reported.count || soon {
+            return;
+        }
+        self.fanout.say(lost(count - reported.count));
+        *reported = Reported {
+            count,
+            at: Some(Instant::now()),
+        };
+    }
+
+    /// Waits until the lines that are queued now are written, or until `limit` is over. To be
+    /// called before the process becomes another one.
+    pub fn flush(&self, limit: Duration) {
+        self.fanout.drain(Instant::now() + limit);
+    }
+}
+
+impl Drop for LogGuard {
+    fn drop(&mut self) {
+        self.flush(FLUSH_LIMIT);
+    }
+}
+
+/// How losses are told, always in the same words.
+fn lost(count: u64) -> String {
+    match count {
+        1 => "1 log line was lost".to_owned(),
+        _ => format!("{count} log lines were lost"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! Which events are logged, and their way to all sinks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::Context;
+
+use super::journal::Journal;
+use super::lane::Lane;
+use super::record::Record;
+use crate::config::LogLevel;
+
+/// The sinks of this process; each has its own queue and thread.
+#[derive(Debug)]
+pub(super) struct Sinks {
+    pub(super) terminal: Option<Lane>,
+    pub(super) journal: Option<Journal>,
+}
+
+impl Sinks {
+    /// What the file's thread calls with its troubles, and their end.
+    pub(super) fn notifier(
+        self: &Arc<Self>,
+        level: LevelFilter,
+    ) -> impl Fn(String) + Send + 'static {
+        let sinks = Arc::clone(self);
+        move |message| {
+            if level >= LevelFilter::WARN {
+                sinks.push(Record::new(Level::WARN, message));
+            }
+        }
+    }
+
+    fn push(&self, record: Record) {
+        if let Some(terminal) = &self.terminal {
+            terminal.push(&record);
+        }
+        if let Some(journal) = &self.journal {
+            journal.push(record);
+        }
+    }
+}
+
+/// The filter and all sinks. The file is apart, because it tells its troubles to the others.
+#[derive(Debug)]
+pub(super) struct Fanout {
+    pub(super) level: LevelFilter,
+    pub(super) others: Arc<Sinks>,
+    pub(super) file: Option<Lane>,
+}
+
+impl Fanout {
+    /// Sends a line of this module's own to all sinks.
+    pub(super) fn say(&self, message: String) {
+        if self.level >= LevelFilter::WARN {
+            self.push(Record::new(Level::WARN, message));
+        }
+    }
+
+    fn push(&self, record: Record) {
+        if let Some(file) = &self.file {
+            file.push(&record);
+        }
+        self.others.push(record);
+    }
+
+    /// Lines that found a queue full.
+    pub(super) fn overflowed(&self) -> u64 {
+        let lanes = self.lanes().map(Lane::overflowed).sum::<u64>();
+        lanes + self.others.journal.as_ref().map_or(0, Journal::overflowed)
+    }
+
+    /// Lines that did not arrive, for whatever reason.
+    pub(super) fn lost(&self) -> u64 {
+        let lanes = self.lanes().map(Lane::lost).sum::<u64>();
+        lanes + self.others.journal.as_ref().map_or(0, Journal::overflowed)
+    }
+
+    pub(super) fn drain(&self, deadline: Instant) {
+        self.lanes().for_each(|lane| lane.drain(deadline));
+        if let Some(journal) = &self.others.journal {
+            journal.drain(deadline);
+        }
+        // The file's thread may have told the others something meanwhile.
+        self.lanes().for_each(|lane| lane.drain(deadline));
+    }
+
+    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+        self.file.iter().chain(&self.others.terminal)
+    }
+
+    fn admits(&self, metadata: &Metadata<'_>) -> bool {
+        let ours = metadata.target().starts_with("my_app");
+        // Libraries chatter about every connection; whoever wants that wants everything.
+        let everything = self.level == LevelFilter::TRACE;
+        let limit = if ours || everything {
+            self.level
+        } else {
+            self.level.min(LevelFilter::WARN)
+        };
+        *metadata.level() <= limit
+    }
+}
+
+/// The fan-out as `tracing` sees it.
+pub(super) struct FanoutLayer(pub(super) Arc<Fanout>);
+
+impl<S: Subscriber> Layer<S> for FanoutLayer {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        // The answer never changes, so `tracing` need not ask for every event.
+        if self.0.admits(metadata) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.0.admits(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.0.level)
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        self.0.push(Record::from_event(event));
+    }
+}
+
+/// The filter that lets a configured level pass.
+pub(super) fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Off => LevelFilter::OFF,
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    }
+}

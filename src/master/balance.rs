@@ -1,0 +1,85 @@
+//! Chooses a worker for a connection. Pure but for the random method.
+
+use crate::config::Balance;
+
+/// A worker as the balancer sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Candidate {
+    pub(crate) slot: u16,
+    /// Its sessions, those that are on their way included.
+    pub(crate) load: u64,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Balancer {
+    method: Balance,
+    last: Option<u16>,
+}
+
+impl Balancer {
+    pub(crate) fn new(method: Balance) -> Self {
+        Self { method, last: None }
+    }
+
+    /// The slot of one of `candidates`, which are in the order of their slots.
+    pub(crate) fn choose(&mut self, candidates: &[Candidate]) -> Option<u16> {
+        // The one after the last choice, and round again: equal loads take turns.
+        let start = candidates.iter().position(|c| self.last.is_some_and(|last| c.slot > last));
+        let (before, after) = candidates.split_at(start.unwrap_or(0));
+        let mut turns = after.iter().chain(before);
+        let chosen = match self.method {
+            Balance::RoundRobin => turns.next(),
+            Balance::LeastConnection => turns.min_by_key(|candidate| candidate.load),
+            Balance::Random => {
+                let count = u32::try_from(candidates.len()).ok().filter(|&count| count > 0)?;
+                // Without entropy it is round-robin.
+                let nth = getrandom::u32().map_or(0, |random| random % count);
+                turns.nth(usize::try_from(nth).ok()?)
+            }
+        };
+        self.last = chosen.map(|candidate| candidate.slot);
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidates(loads: &[u64]) -> Vec<Candidate> {
+        (0..).zip(loads).map(|(slot, &load)| Candidate { slot, load }).collect()
+    }
+
+    fn choices(method: Balance, loads: &[u64], count: usize) -> Vec<u16> {
+        let mut balancer = Balancer::new(method);
+        (0..count).filter_map(|_| balancer.choose(&candidates(loads))).collect()
+    }
+
+    #[test]
+    fn round_robin_takes_turns_whatever_the_loads() {
+        assert_eq!(choices(Balance::RoundRobin, &[9, 0, 5], 5), [0, 1, 2, 0, 1]);
+    }
+
+    #[test]
+    fn least_connection_takes_the_least_and_turns_among_equals() {
+        assert_eq!(choices(Balance::LeastConnection, &[3, 1, 1], 4), [1, 2, 1, 2]);
+        assert_eq!(choices(Balance::LeastConnection, &[0, 0], 3), [0, 1, 0]);
+    }
+
+    #[test]
+    fn random_takes_everybody_in_the_end() {
+        let chosen = choices(Balance::Random, &[0; 4], 400);
+        for slot in 0..4 {
+            let share = chosen.iter().filter(|&&c| c == slot).count();
+            assert!((50..150).contains(&share), "{share} of 400 for {slot}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_chosen_of_nobody() {
+        for method in [Balance::RoundRobin, Balance::LeastConnection, Balance::Random] {
+            assert_eq!(choices(method, &[], 1), [0; 0]);
+        }
+    }
+}

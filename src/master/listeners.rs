@@ -1,0 +1,189 @@
+//! The listeners: systemd's, or our own.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::path::{Path, PathBuf};
+
+use listenfd::ListenFd;
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpSocket, UnixListener, lookup_host};
+
+use super::router::{Conn, Origin};
+use crate::config::ListenAddr;
+
+/// The kernel caps it at net.core.somaxconn (listen(2)).
+const BACKLOG: u32 = 65_535;
+
+/// A listener could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// One of systemd's descriptors is no listener.
+    #[error("systemd's descriptor {number} is no listener; use ListenStream= with Accept=no in the socket unit")]
+    NotAListener {
+        /// The descriptor's number in the socket unit, from 0.
+        number: usize,
+    },
+    /// The name has no address.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// As it was configured.
+        address: ListenAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process listens there.
+    #[error("cannot listen on {address}: another process listens there already")]
+    InUse {
+        /// As it was configured.
+        address: ListenAddr,
+    },
+    /// Something else is at the path of a Unix socket.
+    #[error("cannot listen on {address}: there is a file at this path that is no socket")]
+    NotASocket {
+        /// As it was configured.
+        address: ListenAddr,
+    },
+    /// A listener could not be watched.
+    #[error("a listener cannot be used: {0}")]
+    Watch(#[source] io::Error),
+}
+
+/// Listeners that nobody accepts from yet.
+#[derive(Debug, Default)]
+pub(crate) struct Listeners {
+    tcp: Vec<std::net::TcpListener>,
+    unix: Vec<StdUnixListener>,
+    /// The files of our own Unix sockets.
+    files: Vec<SocketFile>,
+}
+
+/// The file of a Unix socket, removed when the socket is no more.
+#[derive(Debug)]
+pub(crate) struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // If somebody else removed it, so much the better.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// A listener from which connections are accepted.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, Option<SocketFile>),
+}
+
+impl Listener {
+    pub(crate) async fn accept(&self) -> io::Result<(Conn, Origin)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (conn, peer) = listener.accept().await?;
+                Ok((Conn::Tcp(conn), Origin::Tcp(peer)))
+            }
+            Self::Unix(listener, _) => {
+                let (conn, _) = listener.accept().await?;
+                Ok((Conn::Unix(conn), Origin::Unix))
+            }
+        }
+    }
+}
+
+/// The listeners that systemd passed (sd_listen_fds(3)); none without systemd.
+pub(crate) fn inherited() -> Result<Listeners, ListenError> {
+    let mut passed = ListenFd::from_env();
+    let mut found = Listeners::default();
+    for number in 0..passed.len() {
+        if let Ok(Some(listener)) = passed.take_tcp_listener(number)
+            && sockopt::socket_acceptconn(&listener).unwrap_or(false)
+        {
+            found.tcp.push(listener);
+        } else if let Ok(Some(listener)) = passed.take_unix_listener(number)
+            && sockopt::socket_acceptconn(&listener).unwrap_or(false)
+        {
+            found.unix.push(listener);
+        } else {
+            return Err(ListenError::NotAListener { number });
+        }
+    }
+    Ok(found)
+}
+
+impl Listeners {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tcp.is_empty() && self.unix.is_empty()
+    }
+
+    /// Binds what the configuration says.
+    pub(crate) async fn bind(addresses: &[ListenAddr]) -> Result<Self, ListenError> {
+        let mut bound = Self::default();
+        for address in addresses {
+            match address {
+                ListenAddr::Tcp(name) => {
+                    let failed = |source| ListenError::Bind { address: address.clone(), source };
+                    // A name such as localhost has several addresses.
+                    for socket in lookup_host(name).await.map_err(failed)? {
+                        bound.tcp.push(bind_tcp(socket).map_err(failed)?);
+                    }
+                }
+                ListenAddr::Unix(path) => {
+                    bound.unix.push(bind_unix(path, address)?);
+                    bound.files.push(SocketFile(path.clone()));
+                }
+            }
+        }
+        Ok(bound)
+    }
+
+    /// Makes them ready to accept from.
+    pub(crate) fn watched(self) -> Result<Vec<Listener>, ListenError> {
+        let tcp = self.tcp.into_iter().map(|listener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener).map(Listener::Tcp)
+        });
+        let files = self.files.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        let unix = self.unix.into_iter().zip(files).map(|(listener, file)| {
+            listener.set_nonblocking(true)?;
+            UnixListener::from_std(listener).map(|listener| Listener::Unix(listener, file))
+        });
+        tcp.chain(unix).collect::<io::Result<_>>().map_err(ListenError::Watch)
+    }
+}
+
+fn bind_tcp(address: std::net::SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = match address {
+        std::net::SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        std::net::SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait for the connections of its predecessor.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// Binds a Unix socket, in the place of one that nobody listens on any more.
+fn bind_unix(path: &Path, address: &ListenAddr) -> Result<StdUnixListener, ListenError> {
+    let failed = |source| ListenError::Bind { address: address.clone(), source };
+    match fs::symlink_metadata(path) {
+        Ok(file) if !file.file_type().is_socket() => {
+            return Err(ListenError::NotASocket { address: address.clone() });
+        }
+        Ok(_) => match StdUnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(failed)?;
+            }
+            _ => return Err(ListenError::InUse { address: address.clone() }),
+        },
+        Err(_) => {}
+    }
+    let listener = StdUnixListener::bind(path).map_err(failed)?;
+    // For the proxy's group; others have no business here.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    // std's backlog is smaller; listen(2) may be called again.
+    rustix::net::listen(&listener, BACKLOG.try_into().unwrap_or(i32::MAX))
+        .map_err(|error| failed(error.into()))?;
+    Ok(listener)
+}

@@ -1,0 +1,235 @@
+//! The workers that take connections, and how many sessions each has.
+//!
+//! A worker's load is what it reported plus what was dispatched to it since: a burst spreads
+//! evenly although no report comes back in time.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::balance::{Balancer, Candidate};
+use crate::config::Balance;
+use crate::wire::link::{Handoff, Link, Report, ToWorker};
+use crate::wire::session_id::{BARE_LEN, Home, Keyring};
+
+/// Handoffs to one worker that it has not acknowledged yet.
+const WINDOW: usize = 256;
+
+/// How long a handoff may wait for a worker that has its window full.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A connection that was handed off and may still be lost with its worker.
+#[derive(Debug)]
+pub(crate) struct Unacknowledged {
+    pub(crate) conn: OwnedFd,
+    pub(crate) handoff: Handoff,
+}
+
+/// A worker that takes connections.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) home: Home,
+    pub(crate) pid: u32,
+    pub(crate) link: Link,
+    report: Cell<Report>,
+    dispatched: Cell<u64>,
+    window: Semaphore,
+    unacknowledged: RefCell<VecDeque<Unacknowledged>>,
+    stalled: Cell<bool>,
+}
+
+impl Member {
+    pub(crate) fn new(home: Home, pid: u32, link: Link) -> Self {
+        Self {
+            home,
+            pid,
+            link,
+            report: Cell::default(),
+            dispatched: Cell::new(0),
+            window: Semaphore::new(WINDOW),
+            unacknowledged: RefCell::default(),
+            stalled: Cell::new(false),
+        }
+    }
+
+    fn load(&self) -> u64 {
+        let report = self.report.get();
+        report.sessions + self.dispatched.get().saturating_sub(report.resolved)
+    }
+
+    /// Hands a connection off. The descriptor is kept until the worker has said that it took it.
+    ///
+    /// # Errors
+    /// With the connection, when the worker is gone or does not take any.
+    pub(crate) async fn take(&self, conn: OwnedFd, handoff: Handoff) -> Result<(), OwnedFd> {
+        match timeout(PATIENCE, self.window.acquire()).await {
+            Ok(Ok(permit)) => permit.forget(),
+            _ => return Err(conn),
+        }
+        let opens = handoff.opens;
+        let message = ToWorker::Take(handoff);
+        match timeout(PATIENCE, self.link.send(&message, Some(conn.as_fd()))).await {
+            Ok(Ok(())) => {
+                // Nothing runs between the packet's departure and this, so that the order here is
+                // the order of the acknowledgements.
+                if let ToWorker::Take(handoff) = message {
+                    let sent = Unacknowledged { conn, handoff };
+                    self.unacknowledged.borrow_mut().push_back(sent);
+                }
+                Ok(())
+            }
+            failed => {
+                debug!(?failed, pid = self.pid, "a handoff failed");
+                self.window.add_permits(1);
+                if opens {
+                    self.dispatched.set(self.dispatched.get().saturating_sub(1));
+                }
+                Err(conn)
+            }
+        }
+    }
+
+    /// The worker told its counts.
+    pub(crate) fn reported(&self, report: Report) {
+        let took = report.taken.saturating_sub(self.report.get().taken);
+        let mut unacknowledged = self.unacknowledged.borrow_mut();
+        let took = usize::try_from(took).unwrap_or(0).min(unacknowledged.len());
+        unacknowledged.drain(..took);
+        self.window.add_permits(took);
+        self.report.set(report);
+    }
+
+    /// Has the worker not answered for a second? Then it gets nothing new.
+    pub(crate) fn set_stalled(&self, stalled: bool) {
+        self.stalled.set(stalled);
+    }
+
+    /// The connections that go down with the worker unless somebody else takes them.
+    pub(crate) fn take_unacknowledged(&self) -> VecDeque<Unacknowledged> {
+        self.unacknowledged.take()
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    keyring: Keyring,
+    balancer: RefCell<Balancer>,
+    members: RefCell<BTreeMap<u16, Rc<Member>>>,
+    eio3: RefCell<HashMap<[u8; BARE_LEN], Home>>,
+    changed: Notify,
+}
+
+impl Pool {
+    pub(crate) fn new(method: Balance, keyring: Keyring) -> Self {
+        Self {
+            keyring,
+            balancer: RefCell::new(Balancer::new(method)),
+            members: RefCell::default(),
+            eio3: RefCell::default(),
+            changed: Notify::new(),
+        }
+    }
+
+    pub(crate) fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// A worker takes connections from now on.
+    pub(crate) fn add(&self, member: Rc<Member>) {
+        self.members.borrow_mut().insert(member.home.slot, member);
+        self.changed.notify_waiters();
+    }
+
+    /// A worker is gone, and its sessions with it.
+    pub(crate) fn remove(&self, member: &Member) {
+        self.members.borrow_mut().retain(|_, other| other.pid != member.pid);
+        self.eio3.borrow_mut().retain(|_, home| *home != member.home);
+        self.changed.notify_waiters();
+    }
+
+    /// The worker that has the sessions of `home`.
+    pub(crate) fn at(&self, home: Home) -> Option<Rc<Member>> {
+        self.members.borrow().get(&home.slot).filter(|member| member.home == home).cloned()
+    }
+
+    /// The worker that gets the next connection; one that `opens` a session is counted at once.
+    pub(crate) fn choose(&self, opens: bool) -> Option<Rc<Member>> {
+        let members = self.members.borrow();
+        let candidates: Vec<_> = members
+            .values()
+            .filter(|member| !member.stalled.get())
+            .map(|member| Candidate { slot: member.home.slot, load: member.load() })
+            .collect();
+        let slot = self.balancer.borrow_mut().choose(&candidates)?;
+        let member = members.get(&slot)?;
+        if opens {
+            member.dispatched.set(member.dispatched.get() + 1);
+        }
+        Some(Rc::clone(member))
+    }
+
+    /// Waits for a worker to come or go.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Waits until `count` workers take connections.
+    pub(crate) async fn all_ready(&self, count: u16) {
+        loop {
+            let changed = self.changed.notified();
+            if self.members.borrow().len() >= usize::from(count) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// All workers.
+    pub(crate) fn members(&self) -> Vec<Rc<Member>> {
+        self.members.borrow().values().cloned().collect()
+    }
+
+    /// Open connections of clients, as far as the workers have told.
+    pub(crate) fn connections(&self) -> u64 {
+        let members = self.members.borrow();
+        members
+            .values()
+            .map(|member| {
+                member.report.get().connections + member.unacknowledged.borrow().len() as u64
+            })
+            .sum()
+    }
+
+    /// What `systemctl status` shows.
+    pub(crate) fn status(&self) -> String {
+        let members = self.members.borrow();
+        let clients: u64 = members.values().map(|member| member.report.get().sessions).sum();
+        format!(
+            "my-app {}: {} worker(s), {clients} client(s)",
+            env!("CARGO_PKG_VERSION"),
+            members.len()
+        )
+    }
+
+    /// A revision 3 session was opened.
+    pub(crate) fn eio3_opened(&self, sid: [u8; BARE_LEN], home: Home) {
+        self.eio3.borrow_mut().insert(sid, home);
+    }
+
+    /// A revision 3 session ended.
+    pub(crate) fn eio3_closed(&self, sid: &[u8; BARE_LEN]) {
+        self.eio3.borrow_mut().remove(sid);
+    }
+
+    /// Who has a revision 3 session?
+    pub(crate) fn eio3_home(&self, sid: &[u8; BARE_LEN]) -> Option<Home> {
+        self.eio3.borrow().get(sid).copied()
+    }
+}

@@ -1,0 +1,356 @@
+//! Accepts connections, looks at their first line, and gives them to a worker.
+//!
+//! It only peeks (`MSG_PEEK`, recv(2)): the worker finds every byte where the client put it. A
+//! request for a session goes to the worker that has it; everything else goes where the balancing
+//! method says. What is no request of HTTP/1 is refused here, and a client that sends none has
+//! `head_timeout` for it.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{debug, warn};
+
+use super::listeners::Listener;
+use super::pool::{Pool, Unacknowledged};
+use crate::config::Config;
+pub(crate) use crate::wire::link::Origin;
+use crate::wire::link::Handoff;
+use crate::wire::request_line::{self, MAX_LINE, Peeked, RequestLine};
+use crate::wire::session_id::{self, Home};
+use crate::wire::target::{SidParam, Target};
+
+/// After an accept that failed for want of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The same trouble is told once in this time.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
+/// How long a connection waits for a worker while there is none: a crashed one is replaced sooner.
+const WORKER_PATIENCE: Duration = Duration::from_secs(5);
+/// A refused client may read its answer for this long, and send this much more meanwhile.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(crate) enum Conn {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// Where a connection should go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Destination {
+    /// To whoever gets the next session.
+    NewSession,
+    /// To the worker that has its session.
+    Home(Home),
+    /// To any worker; no session comes of it.
+    Anybody,
+}
+
+/// What the first bytes of a connection turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Request(Destination),
+    Garbage,
+    TooLong,
+    /// The client is gone.
+    Closed,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Router {
+    config: Rc<Config>,
+    pool: Rc<Pool>,
+    /// What is peeked at; looked into and forgotten without a pause in between.
+    window: RefCell<Box<[u8]>>,
+    /// Connections that no worker has yet.
+    routing: Cell<u64>,
+    accepting: RefCell<Vec<AbortHandle>>,
+}
+
+impl Router {
+    /// Accepts from `listeners` until [`Router::stop`].
+    pub(crate) fn start(config: Rc<Config>, pool: Rc<Pool>, listeners: Vec<Listener>) -> Rc<Self> {
+        let router = Rc::new(Self {
+            config,
+            pool,
+            window: RefCell::new(vec![0; MAX_LINE + 64].into()),
+            routing: Cell::new(0),
+            accepting: RefCell::default(),
+        });
+        for listener in listeners {
+            let task = spawn_local(Rc::clone(&router).accept(listener));
+            router.accepting.borrow_mut().push(task.abort_handle());
+        }
+        router
+    }
+
+    /// Accepts nothing more. Our own listeners are closed; systemd keeps its.
+    pub(crate) fn stop(&self) {
+        self.accepting.take().iter().for_each(AbortHandle::abort);
+    }
+
+    async fn accept(self: Rc<Self>, listener: Listener) {
+        let mut complained: Option<Instant> = None;
+        loop {
+            match listener.accept().await {
+                Ok((conn, origin)) => {
+                    spawn_local(Rc::clone(&self).route(conn, origin, Instant::now()));
+                }
+                Err(error) if is_exhaustion(&error) => {
+                    if complained.is_none_or(|at| at.elapsed() > COMPLAINT_PAUSE) {
+                        complained = Some(Instant::now());
+                        warn!(%error, "cannot accept connections; raise LimitNOFILE");
+                    }
+                    sleep(ACCEPT_PAUSE).await;
+                }
+                // A client that left between its connect and our accept (accept(2), "Error
+                // handling"): nothing of ours is wrong.
+                Err(error) => debug!(%error, "accept"),
+            }
+        }
+    }
+
+    async fn route(self: Rc<Self>, conn: Conn, origin: Origin, accepted: Instant) {
+        let _counted = Counted::new(&self.routing);
+        let limit = u64::from(self.config.limits.max_connections);
+        if limit > 0 && self.pool.connections() + self.routing.get() > limit {
+            return refuse(conn, "503 Service Unavailable").await;
+        }
+        let deadline = accepted + self.config.limits.head_timeout;
+        match timeout_at(deadline, self.look(&conn)).await {
+            Ok(Seen::Request(destination)) => {
+                self.dispatch(conn, origin, accepted, destination).await;
+            }
+            Ok(Seen::Garbage) => refuse(conn, "400 Bad Request").await,
+            Ok(Seen::TooLong) => refuse(conn, "431 Request Header Fields Too Large").await,
+            Ok(Seen::Closed) => {}
+            Err(_) => refuse(conn, "408 Request Timeout").await,
+        }
+    }
+
+    /// Waits until it can be told what a connection wants.
+    ///
+    /// After half a line and an end-of-file the socket stays readable for ever, so that waiting
+    /// for "readable" alone would never wait again.
+    async fn look(&self, conn: &Conn) -> Seen {
+        loop {
+            let Ok(ready) = conn.ready().await else { return Seen::Closed };
+            match conn.try_io(|fd| self.peek(fd)) {
+                Ok(seen) => return seen,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Seen::Closed,
+                Err(_) if ready.is_read_closed() => return Seen::Closed,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// `WouldBlock`: there is only a part of a line yet.
+    fn peek(&self, fd: std::os::fd::BorrowedFd<'_>) -> io::Result<Seen> {
+        let mut window = self.window.borrow_mut();
+        let (count, _) = rustix::net::recv(fd, &mut window[..], RecvFlags::PEEK)?;
+        if count == 0 {
+            return Ok(Seen::Closed);
+        }
+        match request_line::read(window.get(..count).unwrap_or_default()) {
+            Peeked::Line(line) => Ok(Seen::Request(self.destination(&line))),
+            Peeked::Garbage => Ok(Seen::Garbage),
+            Peeked::TooLong => Ok(Seen::TooLong),
+            Peeked::Partial => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    /// Where a request goes. One for a session that nobody has goes anywhere: any worker refuses
+    /// it in the engine's words, with the headers that browsers need.
+    fn destination(&self, line: &RequestLine<'_>) -> Destination {
+        let target = Target::parse(line.target);
+        if !target.is_engine(&self.config.engine.path) {
+            return Destination::Anybody;
+        }
+        match target.engine_query().sid {
+            SidParam::Absent if line.method == "GET" => Destination::NewSession,
+            SidParam::One(sid) => {
+                let tagged = self.pool.keyring().open(&sid).map(|(_, home)| home);
+                let bare = || {
+                    let known = self.config.engine.allow_eio3 && session_id::is_bare(&sid);
+                    let bare = sid.as_bytes().try_into().ok().filter(|_| known)?;
+                    self.pool.eio3_home(bare)
+                };
+                tagged.or_else(bare).map_or(Destination::Anybody, Destination::Home)
+            }
+            _ => Destination::Anybody,
+        }
+    }
+
+    async fn dispatch(
+        &self,
+        conn: Conn,
+        origin: Origin,
+        accepted: Instant,
+        destination: Destination,
+    ) {
+        let conn = match conn.into_fd() {
+            Ok(conn) => conn,
+            Err(error) => return debug!(%error, "a connection was over before its dispatch"),
+        };
+        let opens = destination == Destination::NewSession;
+        let mut home = match destination {
+            Destination::Home(home) => Some(home),
+            _ => None,
+        };
+        let deadline = Instant::now() + WORKER_PATIENCE;
+        let mut conn = conn;
+        while Instant::now() < deadline {
+            let changed = self.pool.changed();
+            let member = home.and_then(|home| self.pool.at(home));
+            let Some(member) = member.or_else(|| self.pool.choose(opens)) else {
+                // No worker, or none that answers.
+                let _ = timeout(ACCEPT_PAUSE, changed).await;
+                continue;
+            };
+            let age_ms = u32::try_from(accepted.elapsed().as_millis()).unwrap_or(u32::MAX);
+            let handoff = Handoff { origin, opens, age_ms, head: Vec::new() };
+            match member.take(conn, handoff).await {
+                Ok(()) => return,
+                Err(back) => conn = back,
+            }
+            // Its worker is gone, and the session with it.
+            home = None;
+        }
+        match Conn::from_fd(conn, origin) {
+            Ok(conn) => refuse(conn, "503 Service Unavailable").await,
+            Err(error) => debug!(%error, "a connection was over before its refusal"),
+        }
+    }
+
+    /// Gives connections that a worker took down with it to others, if that worker had not begun
+    /// to read them.
+    pub(crate) fn rescue(self: &Rc<Self>, lost: impl IntoIterator<Item = Unacknowledged>) {
+        for Unacknowledged { conn, handoff } in lost {
+            let Ok(conn) = Conn::from_fd(conn, handoff.origin) else { continue };
+            let untouched = handoff.origin != Origin::Worker && handoff.head.is_empty();
+            let age = Duration::from_millis(handoff.age_ms.into());
+            let accepted = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+            if untouched && matches!(self.peek(conn.as_fd()), Ok(Seen::Request(_))) {
+                spawn_local(Rc::clone(self).route(conn, handoff.origin, accepted));
+            }
+        }
+    }
+
+    /// Passes a connection from one worker on to another.
+    pub(crate) fn pass(&self, to: Home, conn: OwnedFd, handoff: Handoff) {
+        let Some(member) = self.pool.at(to) else {
+            // The sender reads the end of it, and refuses the request.
+            return debug!("a connection for a worker that is gone was closed");
+        };
+        spawn_local(async move {
+            if member.take(conn, handoff).await.is_err() {
+                debug!("a connection for a worker that is leaving was closed");
+            }
+        });
+    }
+}
+
+/// Counts up while it lives.
+struct Counted<'a>(&'a Cell<u64>);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a Cell<u64>) -> Self {
+        count.set(count.get() + 1);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+impl Conn {
+    fn from_fd(fd: OwnedFd, origin: Origin) -> io::Result<Self> {
+        match origin {
+            Origin::Tcp(_) => TcpStream::from_std(fd.into()).map(Self::Tcp),
+            Origin::Unix | Origin::Worker => UnixStream::from_std(fd.into()).map(Self::Unix),
+        }
+    }
+
+    fn into_fd(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(OwnedFd::from),
+            Self::Unix(stream) => stream.into_std().map(OwnedFd::from),
+        }
+    }
+
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+
+    async fn ready(&self) -> io::Result<tokio::io::Ready> {
+        match self {
+            Self::Tcp(stream) => stream.ready(Interest::READABLE).await,
+            Self::Unix(stream) => stream.ready(Interest::READABLE).await,
+        }
+    }
+
+    fn try_io<T>(
+        &self,
+        act: impl FnOnce(std::os::fd::BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || act(stream.as_fd())),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, || act(stream.as_fd())),
+        }
+    }
+}
+
+/// Answers and closes, so that the client gets to read the answer: a close with unread data in the
+/// socket would reset the connection (RFC 9112 section 9.6).
+async fn refuse(conn: Conn, status: &str) {
+    let retry = if status.starts_with("503") { "Retry-After: 1\r\n" } else { "" };
+    let answer =
+        format!("HTTP/1.1 {status}\r\n{retry}Connection: close\r\nContent-Length: 0\r\n\r\n");
+    let refused = match conn {
+        Conn::Tcp(stream) => timeout(LINGER, say_and_close(stream, &answer)).await,
+        Conn::Unix(stream) => timeout(LINGER, say_and_close(stream, &answer)).await,
+    };
+    if !matches!(refused, Ok(Ok(()))) {
+        debug!(status, "a refused client did not read its answer");
+    }
+}
+
+async fn say_and_close(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    answer: &str,
+) -> io::Result<()> {
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    let mut scrap = [0; 4096];
+    let mut left = LINGER_BYTES;
+    while left > 0 {
+        match stream.read(&mut scrap).await? {
+            0 => break,
+            count => left = left.saturating_sub(count),
+        }
+    }
+    Ok(())
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM]
+        .iter()
+        .any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}

@@ -1,0 +1,307 @@
+//! Starts the workers, hears them, and replaces those that die.
+//!
+//! A worker is this binary again (`/proc/self/exe`, so that a package upgrade in between changes
+//! nothing), with its end of the link as standard input. One task looks after each slot.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::fs::MemfdFlags;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tracing::{error, info, warn};
+
+use super::MasterError;
+use super::pool::{Member, Pool};
+use super::router::Router;
+use crate::config::Config;
+use crate::wire::link::{self, Inbox, Link, LinkError, ToMaster, ToWorker, Welcome};
+use crate::wire::session_id::Home;
+
+/// How often a worker is asked whether it lives.
+const PING: Duration = Duration::from_millis(250);
+/// After so many unanswered rounds it gets nothing new: one second.
+const STALLED_AFTER: u32 = 4;
+/// A worker that lived for less died of something that will happen again.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
+/// The pauses between attempts grow up to this.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+/// So many workers of one slot may end before the first one is ready; then it is the server that
+/// cannot start.
+const START_ATTEMPTS: u32 = 3;
+
+/// See the module's text.
+pub(crate) struct Supervisor {
+    slots: JoinSet<()>,
+    failures: mpsc::Receiver<MasterError>,
+    stop: watch::Sender<Option<Duration>>,
+}
+
+/// What one slot's task needs.
+struct Slot {
+    home: Home,
+    config: Rc<Config>,
+    pool: Rc<Pool>,
+    router: Rc<Router>,
+    stop: watch::Receiver<Option<Duration>>,
+    failed: mpsc::Sender<MasterError>,
+}
+
+/// How a worker ended.
+struct Ended {
+    pid: u32,
+    was_ready: bool,
+    why: String,
+}
+
+impl Supervisor {
+    /// Starts all workers.
+    pub(crate) fn start(config: &Rc<Config>, pool: &Rc<Pool>, router: &Rc<Router>) -> Self {
+        let (failed, failures) = mpsc::channel(1);
+        let (stop, stopped) = watch::channel(None);
+        let mut slots = JoinSet::new();
+        for slot in 0..config.workers {
+            let slot = Slot {
+                home: Home { generation: 0, slot },
+                config: Rc::clone(config),
+                pool: Rc::clone(pool),
+                router: Rc::clone(router),
+                stop: stopped.clone(),
+                failed: failed.clone(),
+            };
+            slots.spawn_local(slot.keep_filled());
+        }
+        Self { slots, failures, stop }
+    }
+
+    /// Waits until it is clear that the workers do not start.
+    pub(crate) async fn failed(&mut self) -> MasterError {
+        match self.failures.recv().await {
+            Some(failure) => failure,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells all workers to end their sessions within `drain` and leave.
+    pub(crate) fn stop(&self, drain: Duration) {
+        self.stop.send_replace(Some(drain));
+    }
+
+    /// Waits until all workers have left.
+    pub(crate) async fn left(&mut self) {
+        while let Some(slot) = self.slots.join_next().await {
+            if let Err(error) = slot {
+                error!(%error, "the task of a slot ended unexpectedly");
+            }
+        }
+    }
+}
+
+impl Slot {
+    async fn keep_filled(mut self) {
+        let mut pause = Duration::ZERO;
+        let mut attempts = 0;
+        loop {
+            let began = Instant::now();
+            let ended = self.run_worker().await;
+            if self.stop.borrow().is_some() {
+                return;
+            }
+            match &ended {
+                Ok(ended) => {
+                    warn!(pid = ended.pid, why = ended.why, "a worker ended");
+                    info!("Worker {} died", ended.pid);
+                }
+                Err(error) => error!(%error, slot = self.home.slot, "a worker cannot be started"),
+            }
+            let was_ready = ended.as_ref().is_ok_and(|ended| ended.was_ready);
+            attempts = if was_ready { 0 } else { attempts + 1 };
+            if attempts == START_ATTEMPTS && self.pool.members().is_empty() {
+                let why = ended.map_or_else(|error| error.to_string(), |ended| ended.why);
+                // Somebody else may have said so already.
+                let _ = self.failed.try_send(MasterError::Worker { slot: self.home.slot, why });
+                return;
+            }
+            pause = match began.elapsed() < SHORT_LIFE {
+                false => Duration::ZERO,
+                true if pause.is_zero() && was_ready => Duration::from_millis(1),
+                true => (pause * 2).clamp(Duration::from_millis(100), MAX_PAUSE),
+            };
+            tokio::select! {
+                () = sleep(pause) => {}
+                _ = self.stop.wait_for(Option::is_some) => return,
+            }
+        }
+    }
+
+    /// Starts a worker and looks after it until it is gone.
+    async fn run_worker(&mut self) -> io::Result<Ended> {
+        let (ours, theirs) = link::pair()?;
+        let mut child = spawn(self.home.slot, theirs)?;
+        let pid = child.id().unwrap_or_default();
+        let member = Rc::new(Member::new(self.home, pid, Link::new(ours)?));
+        let mut was_ready = false;
+        let why = self.look_after(&member, &mut child, &mut was_ready).await;
+        self.pool.remove(&member);
+        self.router.rescue(member.take_unacknowledged());
+        // It may be alive still, and only its link broken.
+        if let Err(error) = child.start_kill() {
+            error!(%error, pid, "a worker could not be killed");
+        }
+        let status = child.wait().await?;
+        Ok(Ended { pid, was_ready, why: why.unwrap_or_else(|| describe(status)) })
+    }
+
+    /// Why the worker had to be ended, if it did not end by itself.
+    async fn look_after(
+        &mut self,
+        member: &Rc<Member>,
+        child: &mut Child,
+        was_ready: &mut bool,
+    ) -> Option<String> {
+        if let Err(error) = self.welcome(member).await {
+            return Some(format!("it did not take its configuration: {error}"));
+        }
+        let mut inbox = Inbox::default();
+        let mut ping = interval(PING);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let patience = self.config.watchdog.as_millis().div_ceil(PING.as_millis());
+        let mut unanswered: u32 = 0;
+        let mut told_to_stop = false;
+        loop {
+            tokio::select! {
+                heard = member.link.recv(&mut inbox) => match heard {
+                    Ok((message, passed)) => {
+                        match message {
+                            ToMaster::Ready => {
+                                *was_ready = true;
+                                self.pool.add(Rc::clone(member));
+                            }
+                            ToMaster::Pong => {
+                                unanswered = 0;
+                                member.set_stalled(false);
+                            }
+                            message => if let Err(error) = self.obey(member, message, passed).await {
+                                return Some(error.to_string());
+                            },
+                        }
+                    }
+                    // Its exit status tells more.
+                    Err(LinkError::Closed) => {
+                        return match timeout(Duration::from_secs(1), child.wait()).await {
+                            Ok(_) => None,
+                            Err(_) => Some("it closed its link".to_owned()),
+                        };
+                    }
+                    Err(error) => return Some(error.to_string()),
+                },
+                _ = child.wait() => return None,
+                Ok(drain) = async { self.stop.wait_for(Option::is_some).await.map(|d| *d) }, if !told_to_stop => {
+                    told_to_stop = true;
+                    let drain = drain.unwrap_or_default().as_millis();
+                    let within_ms = u32::try_from(drain).unwrap_or(u32::MAX);
+                    if member.link.send(&ToWorker::Stop { within_ms }, None).await.is_err() {
+                        return None;
+                    }
+                }
+                _ = ping.tick() => {
+                    // Rounds are counted, not time: a machine that was suspended kills nobody.
+                    if u128::from(unanswered) >= patience {
+                        return Some(format!(
+                            "it did not answer for {}",
+                            humantime::format_duration(self.config.watchdog)
+                        ));
+                    }
+                    member.set_stalled(unanswered >= STALLED_AFTER);
+                    // A link that takes nothing more is as good as no answer.
+                    let sent = timeout(PING, member.link.send(&ToWorker::Ping, None)).await;
+                    if matches!(sent, Ok(Err(LinkError::Closed))) {
+                        continue;
+                    }
+                    unanswered += 1;
+                }
+            }
+        }
+    }
+
+    async fn welcome(&self, member: &Member) -> Result<(), LinkError> {
+        // In a memfd, for it may be larger than a packet.
+        let config = rustix::fs::memfd_create("my-app-config", MemfdFlags::CLOEXEC)
+            .map_err(io::Error::from)?;
+        let mut config = File::from(config);
+        let json = serde_json::to_vec(&*self.config).map_err(io::Error::from)?;
+        config.write_all(&json)?;
+        io::Seek::rewind(&mut config)?;
+        let welcome = Welcome {
+            home: self.home,
+            workers: self.config.workers,
+            keyring: self.pool.keyring().clone(),
+        };
+        member.link.send(&ToWorker::Welcome(welcome), Some(config.as_fd())).await
+    }
+
+    async fn obey(
+        &self,
+        member: &Rc<Member>,
+        message: ToMaster,
+        passed: Option<std::os::fd::OwnedFd>,
+    ) -> Result<(), LinkError> {
+        let answer = match message {
+            ToMaster::Report(report) => {
+                member.reported(report);
+                return Ok(());
+            }
+            ToMaster::Eio3Close { sid } => {
+                self.pool.eio3_closed(&sid);
+                return Ok(());
+            }
+            ToMaster::Pass { to, handoff } => {
+                if let Some(conn) = passed {
+                    self.router.pass(to, conn, handoff);
+                }
+                return Ok(());
+            }
+            ToMaster::Eio3Open { ticket, sid } => {
+                self.pool.eio3_opened(sid, self.home);
+                ToWorker::Eio3 { ticket, home: Some(self.home) }
+            }
+            ToMaster::Eio3Find { ticket, sid } => {
+                ToWorker::Eio3 { ticket, home: self.pool.eio3_home(&sid) }
+            }
+            ToMaster::Ready | ToMaster::Pong => return Ok(()),
+        };
+        member.link.send(&answer, None).await
+    }
+}
+
+/// Starts a worker. Together its arguments read "my-app: worker 0", in `ps` and `systemctl status`.
+fn spawn(slot: u16, link: std::os::fd::OwnedFd) -> io::Result<Child> {
+    Command::new("/proc/self/exe")
+        .arg0("my-app:")
+        .args(["worker", &slot.to_string()])
+        .stdin(link)
+        // systemd's messages and descriptors are the master's.
+        .env_remove("NOTIFY_SOCKET")
+        .env_remove("WATCHDOG_USEC")
+        .env_remove("WATCHDOG_PID")
+        .env_remove("LISTEN_FDS")
+        .env_remove("LISTEN_PID")
+        .env_remove("LISTEN_FDNAMES")
+        .kill_on_drop(true)
+        .spawn()
+}
+
+fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => format!("killed by signal {signal}"),
+        (None, Some(code)) => format!("exit code {code}"),
+        (None, None) => status.to_string(),
+    }
+}

@@ -1,0 +1,237 @@
+//! The one admission point: who may open a session.
+//!
+//! Both of the intake's roads ask here, for handshakes of either transport and for upgrades, so
+//! that nothing guards one road and not the other. It also tells who a client is.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+
+use http::HeaderMap;
+use http::header::{HOST, HeaderName, ORIGIN};
+use http::request::Parts;
+use ipnet::IpNet;
+use tokio::time::Instant;
+
+use crate::api::{App, ClientAddr, Refusal};
+use crate::config::Config;
+use crate::wire::link::Origin;
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// What a request wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// A new session by long-polling.
+    Polling,
+    /// A new session by WebSocket.
+    WebSocket,
+    /// A WebSocket for a session that it has.
+    Upgrade,
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    app: App,
+    origins: Vec<String>,
+    trusted: Vec<IpNet>,
+    rate: Option<Mutex<TokenBucket>>,
+}
+
+impl Admission {
+    pub(crate) fn new(app: App, config: &Config, workers: u16) -> Self {
+        let rate = f64::from(config.limits.new_sessions_per_second) / f64::from(workers.max(1));
+        Self {
+            app,
+            origins: config.engine.cors_origins.clone(),
+            trusted: config.limits.trusted_proxies.clone(),
+            rate: (rate > 0.0).then(|| Mutex::new(TokenBucket::new(rate, Instant::now()))),
+        }
+    }
+
+    /// Who the client is. `X-Forwarded-For` counts only behind a proxy that is trusted: one on the
+    /// Unix socket, or one of `trusted_proxies`.
+    pub(crate) fn client(&self, origin: Origin, headers: &HeaderMap) -> ClientAddr {
+        let values: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
+        let values = values.into_iter().rev().map(|value| value.to_str().unwrap_or_default());
+        // Nobody is known yet behind the Unix socket: the proxy there is trusted, and nameless.
+        let mut client = match origin {
+            Origin::Tcp(peer) => Some(peer.ip().to_canonical()),
+            Origin::Unix | Origin::Worker => None,
+        };
+        for hop in values.flat_map(|value| value.rsplit(',')).map(parse_hop) {
+            // Behind something that is no address nothing can be believed.
+            if hop.is_none() || !client.is_none_or(|ip| self.trusts(ip)) {
+                break;
+            }
+            client = hop;
+        }
+        ClientAddr(client)
+    }
+
+    fn trusts(&self, ip: IpAddr) -> bool {
+        self.trusted.iter().any(|net| net.contains(&ip))
+    }
+
+    /// May this request have what it wants?
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check(
+        &self,
+        wish: Wish,
+        request: &Parts,
+        client: ClientAddr,
+    ) -> Result<(), Refusal> {
+        if wish != Wish::Polling && !self.allows_origin(&request.headers) {
+            return Err(Refusal::forbidden(
+                "Forbidden: this Origin is not one of cors_origins in the server's configuration",
+            ));
+        }
+        (self.app.admit)(request, client)?;
+        if wish != Wish::Upgrade
+            && let Some(rate) = &self.rate
+            && !rate.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
+        {
+            return Err(Refusal::busy("too many new sessions, try again in a second"));
+        }
+        Ok(())
+    }
+
+    /// Browsers do not apply CORS to WebSockets, so the server looks at `Origin` itself (RFC 6455
+    /// section 10.2). Clients that are no browsers send none.
+    fn allows_origin(&self, headers: &HeaderMap) -> bool {
+        let Some(origin) = headers.get(ORIGIN) else { return true };
+        let Ok(origin) = origin.to_str() else { return false };
+        let same = || {
+            let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+            let origin_host = origin.split_once("://").map(|(_, host)| host);
+            host.is_some_and(|host| {
+                origin_host.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
+            })
+        };
+        self.origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+            || same()
+    }
+}
+
+/// An entry of `X-Forwarded-For`: an address, by some proxies with a port.
+fn parse_hop(text: &str) -> Option<IpAddr> {
+    let text = text.trim();
+    let ip = text.parse().ok().or_else(|| {
+        let socket: std::net::SocketAddr = text.parse().ok()?;
+        Some(socket.ip())
+    });
+    ip.map(|ip: IpAddr| ip.to_canonical())
+}
+
+/// Lets `rate` through a second, and as many at once after a quiet second (at least one).
+#[derive(Debug)]
+struct TokenBucket {
+    rate: f64,
+    tokens: f64,
+    at: Instant,
+}
+
+impl TokenBucket {
+    fn new(rate: f64, now: Instant) -> Self {
+        Self { rate, tokens: rate.max(1.0), at: now }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let passed = now.duration_since(self.at).as_secs_f64();
+        self.tokens = (self.tokens + passed * self.rate).min(self.rate.max(1.0));
+        self.at = now;
+        let free = self.tokens >= 1.0;
+        if free {
+            self.tokens -= 1.0;
+        }
+        free
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn admission(config: &Config) -> Admission {
+        Admission::new(crate::app::APP, config, 1)
+    }
+
+    fn tcp(ip: &str) -> Origin {
+        Origin::Tcp((ip.parse::<IpAddr>().unwrap(), 1).into())
+    }
+
+    fn client(trusted: &[&str], origin: Origin, forwarded: &[&str]) -> String {
+        let mut config = Config::default();
+        config.limits.trusted_proxies = trusted.iter().map(|net| net.parse().unwrap()).collect();
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append(FORWARDED_FOR, value.parse().unwrap());
+        }
+        admission(&config).client(origin, &headers).to_string()
+    }
+
+    #[test]
+    fn an_untrusted_peer_cannot_say_who_it_is() {
+        assert_eq!(client(&[], tcp("192.0.2.1"), &["203.0.113.9"]), "192.0.2.1");
+        assert_eq!(client(&["10.0.0.0/8"], tcp("192.0.2.1"), &["203.0.113.9"]), "192.0.2.1");
+    }
+
+    #[test]
+    fn the_last_untrusted_hop_is_the_client() {
+        let proxies = ["10.0.0.0/8"];
+        let forged = "198.51.100.66, 203.0.113.9, 10.0.0.7";
+        assert_eq!(client(&proxies, tcp("10.0.0.1"), &[forged]), "203.0.113.9");
+        assert_eq!(client(&proxies, tcp("10.0.0.1"), &["6.6.6.6", "203.0.113.9"]), "203.0.113.9");
+        assert_eq!(client(&proxies, tcp("10.0.0.1"), &["10.0.0.5"]), "10.0.0.5");
+        assert_eq!(client(&proxies, tcp("10.0.0.1"), &[]), "10.0.0.1");
+        assert_eq!(client(&proxies, tcp("::ffff:10.0.0.1"), &["203.0.113.9:443"]), "203.0.113.9");
+    }
+
+    #[test]
+    fn on_the_unix_socket_the_proxy_is_believed_and_its_clients_are_not() {
+        assert_eq!(client(&[], Origin::Unix, &["6.6.6.6, 203.0.113.9"]), "203.0.113.9");
+        assert_eq!(client(&[], Origin::Unix, &[]), "unknown");
+        assert_eq!(client(&[], Origin::Unix, &["garbage"]), "unknown");
+        let behind = client(&["10.0.0.0/8"], Origin::Unix, &["203.0.113.9, 10.0.0.7"]);
+        assert_eq!(behind, "203.0.113.9");
+    }
+
+    #[test]
+    fn garbage_between_hops_ends_the_search() {
+        let hops = "203.0.113.9, garbage, 10.0.0.7";
+        assert_eq!(client(&["10.0.0.0/8"], tcp("10.0.0.1"), &[hops]), "10.0.0.7");
+    }
+
+    fn websocket(origins: &[&str], origin: &str, host: &str) -> bool {
+        let mut config = Config::default();
+        config.engine.cors_origins = origins.iter().map(ToString::to_string).collect();
+        let request = http::Request::builder().header(ORIGIN, origin).header(HOST, host);
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        admission(&config).check(Wish::WebSocket, &parts, ClientAddr(None)).is_ok()
+    }
+
+    #[test]
+    fn a_websocket_of_another_origin_is_refused() {
+        assert!(websocket(&[], "https://example.test", "example.test"));
+        assert!(websocket(&[], "http://Example.test:3000", "example.test:3000"));
+        assert!(!websocket(&[], "https://evil.test", "example.test"));
+        assert!(!websocket(&[], "null", "example.test"));
+        assert!(websocket(&["https://evil.test"], "https://evil.test", "example.test"));
+        assert!(!websocket(&["https://evil.test"], "http://evil.test", "example.test"));
+        assert!(websocket(&["*"], "null", "example.test"));
+    }
+
+    #[test]
+    fn the_rate_is_kept_and_a_quiet_second_saves_up_no_more_than_a_second() {
+        let start = Instant::now();
+        let mut bucket = TokenBucket::new(3.0, start);
+        let mut taken = |at| {
+            let now = start + Duration::from_millis(at);
+            std::iter::repeat_with(|| bucket.take(now)).take_while(|&free| free).count()
+        };
+        assert_eq!([taken(0), taken(100), taken(400), taken(10_000)], [3, 0, 1, 3]);
+    }
+}

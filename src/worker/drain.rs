@@ -1,0 +1,72 @@
+//! Ends the sessions of a worker at a set pace, at the transport.
+//!
+//! Never with a Socket.IO DISCONNECT packet: after that one clients do not come back. A WebSocket's
+//! client sees a close frame (1001), a polling client's poll returns, and both connect anew.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use ::http::Request;
+use axum::body::Body;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Worker;
+use super::sessions::{BareSid, Revision};
+use super::stream::Control;
+
+/// How long the last answers and close frames may take to get away.
+const GRACE: Duration = Duration::from_millis(500);
+
+enum Session {
+    WebSocket(Arc<Control>),
+    Polling(BareSid, Revision),
+}
+
+/// Opens no more sessions, and ends those that there are, spread evenly over `within`.
+pub(crate) async fn run(worker: &Worker, within: Duration) {
+    worker.stopping.store(true, Relaxed);
+    let begun = Instant::now();
+    let sessions = all(worker);
+    let total = u32::try_from(sessions.len()).unwrap_or(u32::MAX);
+    for (nth, session) in (0..total).zip(sessions) {
+        sleep_until(begun + within * nth / total).await;
+        end(worker, session).await;
+    }
+    let deadline = Instant::now() + GRACE;
+    while Instant::now() < deadline {
+        // Some were upgraded meanwhile, some had half a frame to finish.
+        for session in all(worker) {
+            end(worker, session).await;
+        }
+        if worker.sessions.abort_idle() == 0 {
+            break;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn all(worker: &Worker) -> Vec<Session> {
+    let websockets = worker.sessions.websockets().into_iter().map(Session::WebSocket);
+    let polling = worker.sessions.polling().into_iter();
+    websockets.chain(polling.map(|(sid, revision)| Session::Polling(sid, revision))).collect()
+}
+
+async fn end(worker: &Worker, session: Session) {
+    let (sid, revision) = match session {
+        Session::WebSocket(control) => return control.close(),
+        Session::Polling(sid, revision) => (sid, revision),
+    };
+    // A close packet, as the client itself would post it: it releases the poll and ends the
+    // session. One that was upgraded is not closed by it, and needs not.
+    let (eio, packet) = match revision {
+        Revision::Three => (3, "1:1"),
+        Revision::Four => (4, "1"),
+    };
+    let path = &worker.config.engine.path;
+    let sid = String::from_utf8_lossy(&sid);
+    let uri = format!("{path}?EIO={eio}&transport=polling&sid={sid}");
+    if let Ok(request) = Request::post(uri).body(Body::from(packet)) {
+        worker.call_engine(request).await;
+    }
+}

@@ -1,0 +1,149 @@
+//! Passes requests for other workers' sessions on to them.
+//!
+//! Browsers and proxies reuse one connection for requests of several sessions. The connection
+//! stays with the worker that has it; a request for another worker's session goes over an internal
+//! connection (HTTP/1.1 on a socket pair, one end of which travelled through the handoff), and the
+//! answer comes back the same way. A client that goes away ends its internal request, too.
+
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use http::header::{CONNECTION, ORIGIN, TRANSFER_ENCODING};
+use http::{HeaderValue, Request, Response, Version};
+use http_body_util::BodyExt;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::Worker;
+use super::http::CLIENT;
+use super::master::AskError;
+use crate::api::ClientAddr;
+use crate::wire::link::{Handoff, Origin};
+use crate::wire::session_id::Home;
+
+/// Idle internal connections kept for each other worker.
+const MAX_IDLE: usize = 32;
+
+/// What the way to another worker and back may add to a poll's own time.
+const DETOUR: Duration = Duration::from_secs(5);
+
+/// Another worker gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ForwardError {
+    #[error("no socket pair: {0}")]
+    Pair(#[from] std::io::Error),
+    #[error("the connection could not be handed over: {0}")]
+    Pass(#[from] AskError),
+    #[error("the other worker gave no answer: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("the other worker did not answer in time")]
+    Late,
+}
+
+/// The internal connections to the other workers.
+#[derive(Debug, Default)]
+pub(crate) struct Peers {
+    idle: Mutex<HashMap<Home, Vec<SendRequest<Body>>>>,
+}
+
+impl Peers {
+    /// Lets the worker `home` answer a request.
+    ///
+    /// # Errors
+    /// With as much of the request as a refusal needs.
+    pub(crate) async fn forward(
+        &self,
+        worker: &Worker,
+        home: Home,
+        mut request: Request<Body>,
+        client: ClientAddr,
+    ) -> Result<Response<Body>, (ForwardError, Request<Body>)> {
+        let mut rest = Request::new(Body::empty());
+        *rest.uri_mut() = request.uri().clone();
+        if let Some(origin) = request.headers().get(ORIGIN) {
+            rest.headers_mut().insert(ORIGIN, origin.clone());
+        }
+        request.headers_mut().remove(CONNECTION);
+        if let Ok(client) = HeaderValue::from_str(&client.to_string()) {
+            request.headers_mut().insert(CLIENT, client);
+        }
+        *request.version_mut() = Version::HTTP_11;
+        let patience = worker.session_lifetime() + DETOUR;
+        match timeout(patience, self.send(worker, home, request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => Err((error, rest)),
+            Err(_) => Err((ForwardError::Late, rest)),
+        }
+    }
+
+    async fn send(
+        &self,
+        worker: &Worker,
+        home: Home,
+        mut request: Request<Body>,
+    ) -> Result<Response<Body>, ForwardError> {
+        loop {
+            let (mut sender, fresh) = match self.take_idle(home) {
+                Some(sender) => (sender, false),
+                None => (connect(worker, home).await?, true),
+            };
+            let answer = match sender.try_send_request(request).await {
+                Ok(answer) => answer,
+                Err(mut error) => match error.take_message() {
+                    // It was idle for too long, and nothing of the request went out.
+                    Some(unsent) if !fresh => {
+                        request = unsent;
+                        continue;
+                    }
+                    _ => return Err(error.into_error().into()),
+                },
+            };
+            let (mut parts, body) = answer.into_parts();
+            // Whole, so that the connection is free again before a slow client has read it.
+            let body = body.collect().await?.to_bytes();
+            self.put_idle(home, sender);
+            parts.headers.remove(CONNECTION);
+            parts.headers.remove(TRANSFER_ENCODING);
+            return Ok(Response::from_parts(parts, body.into()));
+        }
+    }
+
+    fn take_idle(&self, home: Home) -> Option<SendRequest<Body>> {
+        let mut idle = self.idle();
+        let senders = idle.get_mut(&home)?;
+        let found = std::iter::from_fn(|| senders.pop()).find(|sender| !sender.is_closed());
+        if senders.is_empty() {
+            idle.remove(&home);
+        }
+        found
+    }
+
+    fn put_idle(&self, home: Home, sender: SendRequest<Body>) {
+        let mut idle = self.idle();
+        let senders = idle.entry(home).or_default();
+        senders.retain(|sender| !sender.is_closed());
+        if senders.len() < MAX_IDLE {
+            senders.push(sender);
+        }
+    }
+
+    fn idle(&self) -> MutexGuard<'_, HashMap<Home, Vec<SendRequest<Body>>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn connect(worker: &Worker, home: Home) -> Result<SendRequest<Body>, ForwardError> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let handoff = Handoff { origin: Origin::Worker, opens: false, age_ms: 0, head: Vec::new() };
+    worker.master.pass(home, handoff, theirs.as_fd()).await?;
+    drop(theirs);
+    let (sender, connection) = http1::handshake(TokioIo::new(ours)).await?;
+    // It ends with the other end, or with its sender; both are noticed where a request is sent.
+    tokio::spawn(connection);
+    Ok(sender)
+}

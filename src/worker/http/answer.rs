@@ -1,0 +1,244 @@
+//! Answers a request of this worker: through the engine, through the application's routes, or
+//! with a refusal in the engine's words.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Weak};
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use tracing::{debug, error};
+
+use super::{canonicalise, is_upgrade, unpinned};
+use crate::api::{ClientAddr, Refusal};
+use crate::worker::admission::Wish;
+use crate::worker::sessions::{BareSid, Revision, SessionGuard};
+use crate::worker::stream::Control;
+use crate::worker::{Worker, engine_accepts};
+use crate::wire::session_id::BARE_LEN;
+use crate::wire::target::Target;
+
+/// What was decided of a request before it came here.
+#[derive(Debug, Clone)]
+pub(crate) enum Verdict {
+    /// Not the engine's: the application's routes answer.
+    Route,
+    /// The engine's, for no session: a handshake.
+    Handshake,
+    /// For the session that the engine calls this.
+    Session(String),
+    /// Nothing but this.
+    Refuse(Refusal),
+}
+
+/// A request's companion, in its extensions until it is answered.
+#[derive(Debug, Clone)]
+pub(super) struct Visit {
+    pub(super) verdict: Verdict,
+    pub(super) client: ClientAddr,
+    pub(super) control: Arc<Control>,
+}
+
+/// Engine.IO's error codes (`Server.errors` in engine.io).
+pub(super) fn unknown_session() -> Refusal {
+    refusal(1, "Session ID unknown")
+}
+
+pub(super) fn bad_request() -> Refusal {
+    refusal(3, "Bad request")
+}
+
+fn refusal(code: u8, message: &str) -> Refusal {
+    Refusal { status: StatusCode::BAD_REQUEST, code, message: message.to_owned() }
+}
+
+pub(super) async fn answer(
+    worker: Weak<Worker>,
+    mut request: Request<Body>,
+) -> Result<Response<Body>, Infallible> {
+    let visit = request.extensions_mut().remove::<Visit>();
+    let (Some(worker), Some(visit)) = (worker.upgrade(), visit) else {
+        return Ok(refused(&Refusal::busy("the server is leaving")));
+    };
+    let client = visit.client;
+    Ok(match visit.verdict {
+        Verdict::Refuse(refusal) => refused(&refusal),
+        Verdict::Route => {
+            request.extensions_mut().insert(client);
+            worker.call_engine(request).await
+        }
+        Verdict::Handshake => {
+            match handshake(&worker, request, client, &visit.control).await {
+                Ok(response) => mended(response).await,
+                Err(refusal) => refused(&refusal),
+            }
+        }
+        Verdict::Session(sid) => match session(&worker, request, &sid, client, &visit.control).await {
+            Ok(response) => mended(response).await,
+            Err(refusal) => refused(&refusal),
+        },
+    })
+}
+
+async fn session(
+    worker: &Worker,
+    request: Request<Body>,
+    sid: &str,
+    client: ClientAddr,
+    control: &Control,
+) -> Result<Response<Body>, Refusal> {
+    let upgrade = is_upgrade(&request);
+    let (mut parts, body) = request.into_parts();
+    if upgrade {
+        worker.admission.check(Wish::Upgrade, &parts, client)?;
+    }
+    canonicalise(&mut parts.uri, Some(sid));
+    let response = worker.call_engine(Request::from_parts(parts, body)).await;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        control.becomes_websocket();
+    }
+    Ok(response)
+}
+
+async fn handshake(
+    worker: &Worker,
+    request: Request<Body>,
+    client: ClientAddr,
+    control: &Control,
+) -> Result<Response<Body>, Refusal> {
+    let query = request.uri().path_and_query().map_or("", |target| target.as_str());
+    let query = Target::parse(query).engine_query();
+    if query.eio.as_deref() == Some("3") && !worker.config.engine.allow_eio3 {
+        return Err(refusal(
+            5,
+            "Unsupported protocol version: clients of Socket.IO v2 need allow_eio3 = true in the \
+             server's configuration",
+        ));
+    }
+    if request.method() != Method::GET || !engine_accepts(&worker.config.engine, &query) {
+        // The engine has words for it.
+        return Ok(worker.call_engine(request).await);
+    }
+    let revision = match query.eio.as_deref() {
+        Some("3") => Revision::Three,
+        _ => Revision::Four,
+    };
+    let polling = query.transport.as_deref() == Some("polling");
+    let (mut parts, body) = request.into_parts();
+    if worker.is_stopping() {
+        return Err(Refusal::busy("the server is restarting"));
+    }
+    let wish = if polling { Wish::Polling } else { Wish::WebSocket };
+    worker.admission.check(wish, &parts, client)?;
+
+    let guard = Arc::new(worker.sessions.session());
+    canonicalise(&mut parts.uri, None);
+    parts.headers.values_mut().for_each(|value| *value = unpinned(value));
+    parts.extensions.insert(client);
+    parts.extensions.insert(Arc::clone(&guard));
+    let response = worker.call_engine(Request::from_parts(parts, body)).await;
+    match response.status() {
+        StatusCode::OK if polling => opened(worker, response, revision, &guard).await,
+        StatusCode::SWITCHING_PROTOCOLS => {
+            control.becomes_websocket();
+            Ok(response)
+        }
+        _ => Ok(response),
+    }
+}
+
+/// The answer to a polling handshake: gives the session the name by which requests find it.
+async fn opened(
+    worker: &Worker,
+    response: Response<Body>,
+    revision: Revision,
+    guard: &SessionGuard,
+) -> Result<Response<Body>, Refusal> {
+    let (mut parts, body) = response.into_parts();
+    let open = collect(body).await;
+    let Some((at, sid)) = find_sid(&open) else {
+        error!("the engine's open packet has no sid; was engineioxide changed?");
+        return Err(Refusal::busy("the server cannot open sessions"));
+    };
+    guard.polls(sid, revision);
+    if revision == Revision::Three {
+        // Revision 3 clients show the id to applications, so theirs stays as it is, and is known
+        // to the master before the client is.
+        if let Err(error) = worker.master.open_eio3(sid).await {
+            error!(%error, "a revision 3 session could not be registered");
+            return Err(Refusal::busy("the server cannot open sessions"));
+        }
+        return Ok(Response::from_parts(parts, open.into()));
+    }
+    let bare = String::from_utf8_lossy(&sid);
+    let tagged = worker.keyring.tag(&bare, worker.home);
+    let mut named = Vec::with_capacity(open.len() + tagged.len());
+    named.extend_from_slice(open.get(..at).unwrap_or_default());
+    named.extend_from_slice(tagged.as_bytes());
+    named.extend_from_slice(open.get(at + BARE_LEN..).unwrap_or_default());
+    parts.headers.insert(CONTENT_LENGTH, named.len().into());
+    Ok(Response::from_parts(parts, named.into()))
+}
+
+/// Where in an open packet the sid is, and the sid.
+fn find_sid(open: &[u8]) -> Option<(usize, BareSid)> {
+    const KEY: &[u8] = b"\"sid\":\"";
+    let at = open.windows(KEY.len()).position(|window| window == KEY)? + KEY.len();
+    let sid = open.get(at..at + BARE_LEN)?.try_into().ok()?;
+    (open.get(at + BARE_LEN) == Some(&b'"')).then_some((at, sid))
+}
+
+/// An answer of the engine, as Node would give it: error codes are numbers there, and nothing of
+/// a session is ever cached.
+async fn mended(mut response: Response<Body>) -> Response<Body> {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if response.status() != StatusCode::BAD_REQUEST {
+        return response;
+    }
+    let (parts, body) = response.into_parts();
+    let said = collect(body).await;
+    let said: serde_json::Value = serde_json::from_slice(&said).unwrap_or_default();
+    let code = said.get("code").and_then(|code| code.as_str()?.parse().ok());
+    let message = said.get("message").and_then(serde_json::Value::as_str);
+    debug!(code, message, "the engine refused a request");
+    match (code, message) {
+        (Some(code), Some(message)) => refused(&Refusal { status: parts.status, code, message: message.to_owned() }),
+        _ => refused(&bad_request()),
+    }
+}
+
+/// A refusal in Engine.IO's form.
+fn refused(refusal: &Refusal) -> Response<Body> {
+    let json = serde_json::json!({ "code": refusal.code, "message": refusal.message });
+    let mut response = Response::new(Body::from(json.to_string()));
+    *response.status_mut() = refusal.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if refusal.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+async fn collect(body: Body) -> Bytes {
+    body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sid_of_an_open_packet_is_found_in_either_revision() {
+        let sid = *b"AAECAwQFBgcICQoL";
+        let four = br#"0{"sid":"AAECAwQFBgcICQoL","upgrades":["websocket"]}"#;
+        assert_eq!(find_sid(four), Some((9, sid)));
+        let three = br#"52:0{"sid":"AAECAwQFBgcICQoL","upgrades":["websocket"]}"#;
+        assert_eq!(find_sid(three), Some((12, sid)));
+        assert_eq!(find_sid(br#"0{"sid":"short"}"#), None);
+        assert_eq!(find_sid(b""), None);
+    }
+}

@@ -1,0 +1,329 @@
+//! The road over hyper: every request that does not open a connection with a WebSocket handshake.
+//!
+//! ```text
+//! hyper ─▶ handle: whose session? ─┬─ another worker's ─▶ forward (or, an upgrade: pass on)
+//!                                  └─ ours, or none ─▶ CORS ─▶ answer ─▶ engine, or routes
+//! ```
+
+mod answer;
+mod body;
+mod cors;
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::header::{HeaderName, UPGRADE};
+use http::{HeaderValue, Request, Response, Uri};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tower::ServiceExt;
+use tracing::debug;
+
+pub(crate) use answer::Verdict;
+pub(crate) use cors::{Answers, answers};
+
+use super::Worker;
+use super::intake::has_token;
+use super::sessions::Sessions;
+use super::stream::{Activity, SharedStream, Stream};
+use crate::api::{ClientAddr, Refusal};
+use crate::wire::link::{Handoff, MAX_HEAD, Origin};
+use crate::wire::session_id::{self, Home};
+use crate::wire::target::{SidParam, Target};
+
+/// How long a kept-alive connection may be idle: longer than what proxies keep theirs (nginx and
+/// AWS's load balancers: 60 s), so that it is they who close, and never while a request is coming.
+const IDLE: Duration = Duration::from_secs(75);
+
+/// Tells, between our workers alone, who the client is.
+pub(crate) const CLIENT: HeaderName = HeaderName::from_static("x-my-app-client");
+
+/// A connection that was dispatched as a new session, until it is known what became of it.
+#[derive(Debug)]
+pub(crate) struct Opening(Option<Arc<Sessions>>);
+
+impl Opening {
+    pub(crate) fn new(sessions: Option<Arc<Sessions>>) -> Self {
+        Self(sessions)
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(sessions) = &self.0 {
+            sessions.resolved();
+        }
+    }
+}
+
+/// A connection on this road, before hyper has it.
+#[derive(Debug)]
+pub(crate) struct Visitor {
+    origin: Origin,
+    since: Instant,
+    opening: Opening,
+    refused: Option<Refusal>,
+}
+
+impl Visitor {
+    /// `since`: when its first head began. `refused`: the answer to its first request, if the
+    /// intake has decided that already.
+    pub(crate) fn new(
+        origin: Origin,
+        since: Instant,
+        opening: Opening,
+        refused: Option<Refusal>,
+    ) -> Self {
+        Self { origin, since, opening, refused }
+    }
+}
+
+/// A connection while hyper has it.
+struct Connection {
+    worker: Arc<Worker>,
+    origin: Origin,
+    stream: SharedStream,
+    opening: Mutex<Option<Opening>>,
+    refused: Mutex<Option<Refusal>>,
+    leaving: Mutex<Option<(Home, Vec<u8>)>>,
+    left: Notify,
+}
+
+/// Serves the requests of a connection until it ends.
+pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, visitor: Visitor) {
+    let head_timeout = worker.config.limits.head_timeout;
+    let control = Arc::clone(stream.control());
+    control.set_activity(Activity::Head(visitor.since));
+    let stream = SharedStream::new(stream);
+    let connection = Arc::new(Connection {
+        worker,
+        origin: visitor.origin,
+        stream: stream.clone(),
+        opening: Mutex::new(Some(visitor.opening)),
+        refused: Mutex::new(visitor.refused),
+        leaving: Mutex::new(None),
+        left: Notify::new(),
+    });
+    let service = service_fn(|request| {
+        let connection = Arc::clone(&connection);
+        async move { Ok::<_, Infallible>(connection.handle(request).await) }
+    });
+    let http = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut http = pin!(http);
+    loop {
+        let now = Instant::now();
+        let (deadline, expired) = match control.activity() {
+            Activity::Busy => (now + head_timeout, false),
+            Activity::Head(since) => (since + head_timeout, since + head_timeout <= now),
+            // Looked at again in time for a head that begins meanwhile.
+            Activity::Idle(since) => ((since + IDLE).min(now + head_timeout), since + IDLE <= now),
+        };
+        if expired {
+            return;
+        }
+        tokio::select! {
+            ended = http.as_mut() => {
+                if let Err(error) = ended {
+                    debug!(%error, "a connection ended early");
+                }
+                return;
+            }
+            () = connection.left.notified() => break,
+            () = sleep_until(deadline) => {}
+        }
+    }
+    // Earlier answers go out before the connection does.
+    let flushed = std::future::poll_fn(|cx| match http.as_mut().poll(cx) {
+        Poll::Pending if connection.stream.with(|stream| stream.is_stalled()) => Poll::Pending,
+        Poll::Pending => Poll::Ready(true),
+        Poll::Ready(_) => Poll::Ready(false),
+    });
+    if flushed.await {
+        connection.pass_on().await;
+    }
+}
+
+/// Answers 408 on a connection whose head did not come.
+pub(crate) async fn refuse_timeout(stream: &mut Stream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\
+        Content-Length: 0\r\n\r\n";
+    // A client that is gone needs no answer.
+    let _ = stream.write_all(ANSWER).await;
+}
+
+impl Connection {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+        let control = self.stream.with(|stream| Arc::clone(stream.control()));
+        control.set_activity(Activity::Busy);
+        let opening = take(&self.opening);
+        let response = self.route(request).await;
+        drop(opening);
+        control.set_activity(Activity::Idle(Instant::now()));
+        response
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Response<Body> {
+        let worker = &self.worker;
+        let deadline = Instant::now() + worker.session_lifetime();
+        let mut request = request.map(|incoming| body::timed(incoming, deadline));
+        let client = match self.origin {
+            Origin::Worker => from_worker(&mut request),
+            origin => worker.admission.client(origin, request.headers()),
+        };
+        let verdict = match take(&self.refused) {
+            Some(refusal) => Verdict::Refuse(refusal),
+            None => match self.judge(request.uri()).await {
+                Whose::Ours(verdict) => verdict,
+                Whose::Theirs(home) if is_upgrade(&request) => return self.leave(home, head_of(&request)).await,
+                Whose::Theirs(home) => match worker.peers.forward(worker, home, request, client).await {
+                    Ok(response) => return response,
+                    Err((error, lost)) => {
+                        debug!(%error, "a request for another worker's session failed");
+                        request = lost;
+                        Verdict::Refuse(answer::unknown_session())
+                    }
+                },
+            },
+        };
+        let control = self.stream.with(|stream| Arc::clone(stream.control()));
+        request.extensions_mut().insert(answer::Visit { verdict, client, control });
+        match worker.answers().oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Whose is a request?
+    async fn judge(&self, uri: &Uri) -> Whose {
+        let worker = &self.worker;
+        let text = uri.path_and_query().map_or("", |target| target.as_str());
+        let target = Target::parse(text);
+        if !target.is_engine(&worker.config.engine.path) {
+            return Whose::Ours(Verdict::Route);
+        }
+        let sid = match target.engine_query().sid {
+            SidParam::Absent => return Whose::Ours(Verdict::Handshake),
+            SidParam::Repeated => return Whose::Ours(Verdict::Refuse(answer::bad_request())),
+            SidParam::One(sid) => sid,
+        };
+        if let Some((bare, home)) = worker.keyring.open(&sid) {
+            return match home == worker.home {
+                true => Whose::Ours(Verdict::Session(bare.to_owned())),
+                // Requests from another worker go no further.
+                false if self.origin == Origin::Worker => Whose::unknown(),
+                false => Whose::Theirs(home),
+            };
+        }
+        let bare = sid.as_bytes().try_into();
+        let (true, Ok(bare)) = (worker.config.engine.allow_eio3 && session_id::is_bare(&sid), bare)
+        else {
+            return Whose::unknown();
+        };
+        if worker.sessions.has_eio3(&bare) {
+            return Whose::Ours(Verdict::Session(sid.into_owned()));
+        }
+        match worker.master.find_eio3(bare).await {
+            Ok(Some(home)) if home != worker.home && self.origin != Origin::Worker => {
+                Whose::Theirs(home)
+            }
+            Ok(_) => Whose::unknown(),
+            Err(error) => {
+                debug!(%error, "a revision 3 session was not found");
+                Whose::unknown()
+            }
+        }
+    }
+
+    /// An upgrade takes its connection to the worker that has the session: from here on it is a
+    /// WebSocket, and one worker less stands between.
+    async fn leave(&self, home: Home, head: Vec<u8>) -> Response<Body> {
+        *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some((home, head));
+        self.left.notify_one();
+        // The connection is taken away from under this.
+        std::future::pending().await
+    }
+
+    async fn pass_on(&self) {
+        let Some((home, head)) = take(&self.leaving) else { return };
+        let conn = match self.stream.with(Stream::take) {
+            Ok(conn) => conn,
+            Err(error) => return debug!(%error, "a connection was over before it was passed on"),
+        };
+        let handoff = Handoff { origin: self.origin, opens: false, age_ms: 0, head };
+        use std::os::fd::AsFd;
+        if let Err(error) = self.worker.master.pass(home, handoff, conn.as_fd()).await {
+            debug!(%error, "a connection could not be passed on");
+        }
+    }
+}
+
+/// Who answers a request.
+enum Whose {
+    Ours(Verdict),
+    Theirs(Home),
+}
+
+impl Whose {
+    fn unknown() -> Self {
+        Self::Ours(Verdict::Refuse(answer::unknown_session()))
+    }
+}
+
+fn take<T>(place: &Mutex<Option<T>>) -> Option<T> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
+
+fn is_upgrade<B>(request: &Request<B>) -> bool {
+    has_token(request.headers(), &UPGRADE, "websocket")
+}
+
+/// What the other worker says of the client. The header is removed: it is not the application's.
+fn from_worker(request: &mut Request<Body>) -> ClientAddr {
+    let said = request.headers_mut().remove(CLIENT);
+    let said = said.as_ref().and_then(|value| value.to_str().ok());
+    said.and_then(|text| text.parse().ok()).unwrap_or(ClientAddr(None))
+}
+
+/// The head of a request as it was sent, or near enough.
+fn head_of<B>(request: &Request<B>) -> Vec<u8> {
+    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let mut head = format!("{} {target} HTTP/1.1\r\n", request.method()).into_bytes();
+    for (name, value) in request.headers() {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}
+
+/// Puts the engine's parameters of a URI into the spelling that engineioxide reads, and `sid` in
+/// place of the session's outer name.
+pub(crate) fn canonicalise(uri: &mut Uri, sid: Option<&str>) {
+    let text = uri.path_and_query().map_or("", |target| target.as_str());
+    let target = Target::parse(text);
+    let canonical = format!("{}?{}", target.path, target.engine_query().canonical(sid));
+    // Made of pieces of a URI, it is one.
+    if let Ok(rewritten) = canonical.parse() {
+        *uri = rewritten;
+    }
+}
+
+/// Copies a header's value out of the buffer that it was read into. engineioxide keeps a
+/// handshake's headers for a session's life, and each would pin hyper's whole read buffer.
+pub(crate) fn unpinned(value: &HeaderValue) -> HeaderValue {
+    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static(""))
+}

@@ -1,0 +1,173 @@
+//! Where a connection enters a worker, and which of two roads it takes.
+//!
+//! ```text
+//!              ┌─ a WebSocket handshake that opens the connection ─▶ raw stream ─▶ engine
+//! handoff ─▶ head
+//!              └─ everything else, upgrades included ─▶ hyper ─▶ http
+//! ```
+//!
+//! The raw road spares a session hyper's buffers and tasks. Only a handshake that is right in
+//! every respect takes it; whatever is wrong with one is answered on the other road, so that
+//! there is one place that refuses.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::{Bytes, BytesMut};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, error};
+use tungstenite::handshake::derive_accept_key;
+
+use super::admission::Wish;
+use super::conn::Conn;
+use super::http::{self as road, Opening, Visitor};
+use super::stream::Stream;
+use super::{Worker, engine_accepts};
+use crate::api::Refusal;
+use crate::wire::link::{Handoff, MAX_HEAD, Origin};
+use crate::wire::target::{SidParam, Target};
+
+/// As many as hyper reads.
+const MAX_HEADERS: usize = 100;
+
+/// Serves a connection until it ends.
+pub(crate) async fn take(worker: Arc<Worker>, fd: OwnedFd, handoff: Handoff) {
+    let Handoff { origin, opens, age_ms, head } = handoff;
+    // Whatever becomes of it, the master learns that it is decided.
+    let opening = Opening::new(opens.then(|| Arc::clone(&worker.sessions)));
+    let mut conn = match Conn::adopt(fd, origin) {
+        Ok(conn) => conn,
+        Err(error) => return debug!(%error, "a connection was over before it was taken"),
+    };
+    let guard = worker.sessions.connection(origin);
+    let stall_timeout = worker.config.engine.write_stall_timeout;
+    let mut read = BytesMut::from(head.as_slice());
+    let begun = Instant::now().checked_sub(Duration::from_millis(age_ms.into()));
+    let begun = begun.unwrap_or_else(Instant::now);
+    if origin != Origin::Worker {
+        let deadline = begun + worker.config.limits.head_timeout;
+        match timeout_at(deadline, read_head(&mut conn, &mut read)).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(_) => {
+                let mut stream = Stream::new(conn, Bytes::new(), stall_timeout, guard);
+                return road::refuse_timeout(&mut stream).await;
+            }
+        }
+    }
+    let read = read.freeze();
+    let websocket = if origin == Origin::Worker { None } else { websocket_handshake(&worker, &read) };
+    let Some((head_len, mut request)) = websocket else {
+        let stream = Stream::new(conn, read, stall_timeout, guard);
+        return road::serve(worker, stream, Visitor::new(origin, begun, opening, None)).await;
+    };
+
+    let client = worker.admission.client(origin, request.headers());
+    let (parts, ()) = request.into_parts();
+    let admitted = match worker.is_stopping() {
+        true => Err(Refusal::busy("the server is restarting")),
+        false => worker.admission.check(Wish::WebSocket, &parts, client),
+    };
+    if let Err(refusal) = admitted {
+        let stream = Stream::new(conn, read, stall_timeout, guard);
+        let visitor = Visitor::new(origin, begun, opening, Some(refusal));
+        return road::serve(worker, stream, visitor).await;
+    }
+    request = Request::from_parts(parts, ());
+    request.extensions_mut().insert(client);
+    let greeting = switching_protocols(request.headers());
+    road::canonicalise(request.uri_mut(), None);
+    let mut stream = Stream::new(conn, read.slice(head_len..), stall_timeout, guard);
+    stream.control().becomes_websocket();
+    stream.greet(greeting);
+    stream.holds(worker.sessions.session());
+    drop(opening);
+    if let Err(error) = worker.open_websocket(stream, request) {
+        error!(%error, "the engine refused a handshake that the intake had checked");
+    }
+}
+
+/// Reads up to the end of the first head, or as much as fits; false when the client went away.
+async fn read_head(conn: &mut Conn, read: &mut BytesMut) -> bool {
+    let mut searched = 0;
+    loop {
+        let tail = read.get(searched..).unwrap_or_default();
+        if tail.windows(2).any(|w| w == b"\n\n") || tail.windows(3).any(|w| w == b"\n\r\n") {
+            return true;
+        }
+        // A longer head is for hyper to refuse.
+        if read.len() >= MAX_HEAD {
+            return true;
+        }
+        searched = read.len().saturating_sub(2);
+        read.reserve(1024);
+        match conn.read_buf(read).await {
+            Ok(1..) => {}
+            Ok(0) | Err(_) => return false,
+        }
+    }
+}
+
+/// The request and the length of its head, if these bytes open a WebSocket session as the raw road
+/// wants it (RFC 6455 section 4.2.1).
+fn websocket_handshake(worker: &Worker, bytes: &[u8]) -> Option<(usize, Request<()>)> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    let Ok(httparse::Status::Complete(head_len)) = parsed.parse(bytes) else { return None };
+    if parsed.method != Some("GET") || parsed.version != Some(1) {
+        return None;
+    }
+    let target = Target::parse(parsed.path?);
+    let query = target.engine_query();
+    if !target.is_engine(&worker.config.engine.path)
+        || query.sid != SidParam::Absent
+        || query.transport.as_deref() != Some("websocket")
+        || !engine_accepts(&worker.config.engine, &query)
+    {
+        return None;
+    }
+    let mut map = HeaderMap::with_capacity(parsed.headers.len());
+    for header in &*parsed.headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+        map.append(name, HeaderValue::from_bytes(header.value).ok()?);
+    }
+    let key = BASE64.decode(map.get(SEC_WEBSOCKET_KEY)?).ok()?;
+    let good = has_token(&map, &UPGRADE, "websocket")
+        && has_token(&map, &CONNECTION, "upgrade")
+        && map.get(SEC_WEBSOCKET_VERSION)? == "13"
+        && key.len() == 16
+        && !map.contains_key(TRANSFER_ENCODING)
+        && map.get(CONTENT_LENGTH).is_none_or(|length| length == "0");
+    if !good {
+        return None;
+    }
+    let mut request = Request::new(());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = parsed.path?.parse::<Uri>().ok()?;
+    *request.headers_mut() = map;
+    Some((head_len, request))
+}
+
+/// Is `token` in the comma-separated list that is this header's value?
+pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+fn switching_protocols(headers: &HeaderMap) -> Bytes {
+    let key = headers.get(SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
+    let accept = derive_accept_key(key);
+    Bytes::from(format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    ))
+}

@@ -1,0 +1,321 @@
+//! A worker: takes connections from the master, runs the engine and the application.
+//!
+//! One thread, one current-thread runtime: two events of one client are handled in the order in
+//! which they came. The worker never accepts a connection itself and never outlives its master.
+
+mod admission;
+mod conn;
+mod drain;
+mod forward;
+mod frames;
+mod http;
+mod intake;
+mod master;
+mod sessions;
+mod stream;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use ::http::{Request, Response};
+use axum::body::Body;
+use rustix::process::Signal;
+use socketioxide::service::SocketIoService;
+use socketioxide::{ParserConfig, SocketIo, TransportType};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tower::{Service, ServiceExt};
+use tracing::{debug, info, warn};
+
+use self::admission::Admission;
+use self::forward::Peers;
+use self::http::Answers;
+use self::master::Master;
+use self::sessions::Sessions;
+use self::stream::Stream;
+use crate::api::{Adapter, App};
+use crate::config::{Config, Engine, Parser, Transport};
+use crate::logging::{self, LogError, LogGuard, LogRole};
+use crate::wire::link::{Inbox, Link, LinkError, ToMaster, ToWorker, Welcome};
+use crate::wire::session_id::{Home, Keyring};
+use crate::wire::target::EngineQuery;
+
+/// Reports of counts to the master are at least this far apart.
+const REPORT_PAUSE: Duration = Duration::from_millis(5);
+
+/// Why a worker could not start, or had to leave.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Somebody else started it.
+    #[error("a worker is started by the master only; run `my-app` without arguments")]
+    NoMaster,
+    /// The runtime or a signal handler could not be set up.
+    #[error("the worker cannot start: {0}")]
+    Start(#[source] io::Error),
+    /// The link to the master broke.
+    #[error("the link to the master: {0}")]
+    Link(#[from] LinkError),
+    /// The configuration that the master sent could not be read.
+    #[error("the master's configuration: {0}")]
+    Config(#[source] io::Error),
+    /// The log could not be opened.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// All that the parts of a worker share.
+pub(crate) struct Worker {
+    home: Home,
+    keyring: Keyring,
+    config: Config,
+    sessions: Arc<Sessions>,
+    admission: Admission,
+    master: Master,
+    peers: Peers,
+    engine: SocketIoService<axum::Router, Adapter>,
+    answers: Answers,
+    stopping: AtomicBool,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("home", &self.home).finish_non_exhaustive()
+    }
+}
+
+/// Runs a worker whose link to the master is its standard input, until the master ends it.
+///
+/// # Errors
+/// When it cannot start, or the master is gone.
+pub fn run(app: App, slot: u16) -> Result<(), WorkerError> {
+    // If the master dies, this process does, whatever it is doing (prctl(2), PR_SET_PDEATHSIG).
+    // Should it be dead already, the link is at its end.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|error| WorkerError::Start(error.into()))?;
+    let link = take_stdin().map_err(WorkerError::Start)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(WorkerError::Start)?.block_on(serve(app, slot, link))
+}
+
+/// The link is standard input; the application's own children shall not inherit it.
+fn take_stdin() -> io::Result<OwnedFd> {
+    let link = io::stdin().as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    Ok(link)
+}
+
+async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
+    let link = Link::new(link).map_err(|_| WorkerError::NoMaster)?;
+    let mut inbox = Inbox::default();
+    let (welcome, config) = match link.recv(&mut inbox).await {
+        Ok((ToWorker::Welcome(welcome), Some(config))) => (welcome, config),
+        _ => return Err(WorkerError::NoMaster),
+    };
+    let config: Config = serde_json::from_reader(io::BufReader::new(File::from(config)))
+        .map_err(|error| WorkerError::Config(error.into()))?;
+    let log = logging::init(&config.log, LogRole::Worker { slot })?;
+    prefer_me_to_the_master();
+    let worker = Worker::new(app, link, welcome, config);
+
+    worker.master.tell(&ToMaster::Ready).await?;
+    info!("Worker {} started", std::process::id());
+    let (stop, mut stopped) = watch::channel(None);
+    let mut terminate = signal(SignalKind::terminate()).map_err(WorkerError::Start)?;
+    // Ctrl-C in a terminal reaches every process of it; the master decides what happens.
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(WorkerError::Start)?;
+    let leave = async {
+        let within = tokio::select! {
+            _ = terminate.recv() => worker.config.stop_drain,
+            Ok(within) = stopped.wait_for(Option::is_some) => within.unwrap_or_default(),
+        };
+        drain::run(&worker, within).await;
+    };
+    tokio::select! {
+        ended = listen(&worker, inbox, stop) => Err(ended.into()),
+        ended = report(&worker) => Err(ended.into()),
+        () = count_aloud(&worker, &log) => Ok(()),
+        () = async { while interrupt.recv().await.is_some() {} } => Ok(()),
+        () = leave => Ok(()),
+    }
+}
+
+/// Hears the master until the link breaks.
+async fn listen(
+    worker: &Arc<Worker>,
+    mut inbox: Inbox,
+    stop: watch::Sender<Option<Duration>>,
+) -> LinkError {
+    loop {
+        let heard = match worker.master.listen(&mut inbox).await {
+            Ok((ToWorker::Take(handoff), Some(conn))) => {
+                worker.sessions.taken();
+                tokio::spawn(intake::take(Arc::clone(worker), conn, handoff));
+                Ok(())
+            }
+            Ok((ToWorker::Eio3 { ticket, home }, _)) => {
+                worker.master.answered(ticket, home);
+                Ok(())
+            }
+            Ok((ToWorker::Ping, _)) => worker.master.tell(&ToMaster::Pong).await,
+            Ok((ToWorker::Stop { within_ms }, _)) => {
+                stop.send_replace(Some(Duration::from_millis(within_ms.into())));
+                Ok(())
+            }
+            // The kernel drops a passed descriptor when this process has too many already.
+            Ok((ToWorker::Take(_), None)) => {
+                worker.sessions.taken();
+                warn!("a connection was lost: this worker has no descriptors left (LimitNOFILE)");
+                Ok(())
+            }
+            Ok((ToWorker::Welcome(_), _)) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = heard {
+            return error;
+        }
+    }
+}
+
+/// Tells the master the counts whenever they changed.
+async fn report(worker: &Worker) -> LinkError {
+    let mut last = None;
+    loop {
+        worker.sessions.changed().await;
+        let report = worker.sessions.report();
+        let told = async {
+            for sid in worker.sessions.take_ended_eio3() {
+                worker.master.tell(&ToMaster::Eio3Close { sid }).await?;
+            }
+            if last.replace(report) != Some(report) {
+                worker.master.tell(&ToMaster::Report(report)).await?;
+            }
+            Ok(())
+        };
+        if let Err(error) = told.await {
+            return error;
+        }
+        sleep(REPORT_PAUSE).await;
+    }
+}
+
+/// The line that log watchers know from the Node server.
+async fn count_aloud(worker: &Worker, log: &LogGuard) {
+    let mut tick = interval(worker.config.log.stats_interval);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        info!("Worker {}: {} connected client(s)", std::process::id(), worker.sessions.count());
+        log.report_losses();
+    }
+}
+
+/// When memory runs out the kernel takes a worker, whose clients reconnect, and not the master.
+fn prefer_me_to_the_master() {
+    const PATH: &str = "/proc/self/oom_score_adj";
+    let raise = || {
+        let now: i32 = std::fs::read_to_string(PATH)?.trim().parse().unwrap_or(0);
+        std::fs::write(PATH, (now + 200).min(1000).to_string())
+    };
+    if let Err(error) = raise() {
+        debug!(%error, "oom_score_adj stays as it is");
+    }
+}
+
+impl Worker {
+    fn new(app: App, link: Link, welcome: Welcome, config: Config) -> Arc<Self> {
+        let (engine, io) = engine(&config.engine, (app.routes)());
+        (app.namespaces)(&io);
+        Arc::new_cyclic(|worker| Self {
+            home: welcome.home,
+            keyring: welcome.keyring,
+            sessions: Arc::default(),
+            admission: Admission::new(app, &config, welcome.workers),
+            master: Master::new(link),
+            peers: Peers::default(),
+            engine,
+            answers: http::answers(Weak::clone(worker), &config.engine),
+            stopping: AtomicBool::new(false),
+            config,
+        })
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Relaxed)
+    }
+
+    fn answers(&self) -> Answers {
+        self.answers.clone()
+    }
+
+    /// How long a session may be silent before the engine ends it.
+    fn session_lifetime(&self) -> Duration {
+        self.config.engine.ping_interval + self.config.engine.ping_timeout
+    }
+
+    /// Lets the engine, or the application's routes, answer.
+    async fn call_engine(&self, request: Request<Body>) -> Response<Body> {
+        let Ok(response) = self.engine.clone().oneshot(request).await;
+        response.map(Body::new)
+    }
+
+    /// Gives the engine a WebSocket whose handshake was checked.
+    fn open_websocket(&self, stream: Stream, request: Request<()>) -> Result<(), String> {
+        let mut engine = self.engine.clone();
+        let opened = Service::<(Stream, Request<()>)>::call(&mut engine, (stream, request));
+        opened.into_inner().map_err(|error| error.to_string())
+    }
+}
+
+/// Does the engine open sessions of this revision over this transport?
+fn engine_accepts(engine: &Engine, query: &EngineQuery<'_>) -> bool {
+    let revision = match query.eio.as_deref() {
+        Some("4") => true,
+        Some("3") => engine.allow_eio3,
+        _ => false,
+    };
+    let transport = match query.transport.as_deref() {
+        Some("polling") => Transport::Polling,
+        Some("websocket") => Transport::Websocket,
+        _ => return false,
+    };
+    revision && engine.transports.contains(&transport)
+}
+
+/// socketioxide with this configuration around the application's routes.
+fn engine(
+    engine: &Engine,
+    routes: axum::Router,
+) -> (SocketIoService<axum::Router, Adapter>, SocketIo<Adapter>) {
+    let limit = engine.max_payload;
+    let builder = SocketIo::builder()
+        .req_path(engine.path.clone())
+        .ping_interval(engine.ping_interval)
+        .ping_timeout(engine.ping_timeout)
+        .upgrade_timeout(engine.upgrade_timeout)
+        .connect_timeout(engine.connect_timeout)
+        // One limit for whatever a client sends, as Node's maxHttpBufferSize.
+        .max_payload(limit as u64)
+        .ws_max_message_size(limit)
+        .ws_max_frame_size(limit)
+        // A full queue would lose packets without a word. Bytes are bounded instead: by the
+        // write-stall rule, and by the ping timeout for who does not poll.
+        .max_buffer_size(Semaphore::MAX_PERMITS);
+    let both = engine.transports.len() > 1;
+    let builder = match engine.transports.first() {
+        Some(Transport::Polling) if !both => builder.transports([TransportType::Polling]),
+        Some(Transport::Websocket) if !both => builder.transports([TransportType::Websocket]),
+        _ => builder,
+    };
+    match engine.parser {
+        Parser::Common => builder
+            .with_parser(ParserConfig::common().max_incoming_binary_buf_size(limit))
+            .build_with_inner_svc(routes),
+        Parser::Msgpack => builder.with_parser(ParserConfig::msgpack()).build_with_inner_svc(routes),
+    }
+}

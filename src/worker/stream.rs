@@ -1,0 +1,432 @@
+//! The byte stream under the engine and under hyper.
+//!
+//! It adds to a connection what neither of them has:
+//!
+//! - **Bytes read ahead** by the intake come first, and a **greeting** (the `101` answer) goes out
+//!   in one write with the engine's first packet.
+//! - **The write-stall rule.** While a write makes no progress nothing more is read from that
+//!   client; after `write_stall_timeout` without progress the connection is dead.
+//! - **A dead peer is reported on the read side.** A WebSocket's writes never fail: engineioxide
+//!   leaks a session whose open packet cannot be written.
+//! - **A transport-level close**: asked to end, it lets the engine read a close frame (1001) as if
+//!   the client had sent it, once the client is between two frames; queued data goes out first.
+//! - **A lingering end**: closing a socket with unread data in it resets the connection, and the
+//!   client loses what it had not read yet. So the write side is shut first, and what still
+//!   arrives is read for a moment.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use futures_util::task::AtomicWaker;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep, timeout_at};
+
+use super::conn::Conn;
+use super::frames::FrameTracker;
+use super::sessions::{ConnectionGuard, SessionGuard};
+
+/// A masked close frame with status 1001, "going away" (RFC 6455 section 7.4.1). The mask is zero.
+const CLOSE_FRAME: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
+
+/// How long, and for how many bytes, a connection that we end may still send.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 << 20;
+
+/// What the rest of the worker may do to a stream that hyper or the engine owns.
+#[derive(Debug)]
+pub(crate) struct Control {
+    websocket: AtomicBool,
+    close: AtomicBool,
+    abort: AtomicBool,
+    reader: AtomicWaker,
+    activity: Mutex<Activity>,
+}
+
+/// What an HTTP connection is doing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Activity {
+    /// Nothing, since then.
+    Idle(Instant),
+    /// A request's head is arriving, since then.
+    Head(Instant),
+    /// A request is being answered.
+    Busy,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            websocket: AtomicBool::new(false),
+            close: AtomicBool::new(false),
+            abort: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+            activity: Mutex::new(Activity::Busy),
+        }
+    }
+}
+
+impl Control {
+    pub(crate) fn activity(&self) -> Activity {
+        *self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_activity(&self, activity: Activity) {
+        *self.activity.lock().unwrap_or_else(PoisonError::into_inner) = activity;
+    }
+
+    /// From here on the client's bytes are WebSocket frames.
+    pub(crate) fn becomes_websocket(&self) {
+        self.websocket.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_websocket(&self) -> bool {
+        self.websocket.load(Relaxed)
+    }
+
+    /// Ends a WebSocket at its next frame boundary.
+    pub(crate) fn close(&self) {
+        self.close.store(true, Relaxed);
+        self.reader.wake();
+    }
+
+    /// Ends the connection wherever it is.
+    pub(crate) fn abort(&self) {
+        self.abort.store(true, Relaxed);
+        self.reader.wake();
+    }
+}
+
+/// See the module's text.
+pub(crate) struct Stream {
+    /// Gone only while the stream is dropped, or when the connection was passed on.
+    conn: Option<Conn>,
+    control: Arc<Control>,
+    unread: Bytes,
+    greeting: Bytes,
+    frames: FrameTracker,
+    close_was_fed: bool,
+    dead: Option<io::ErrorKind>,
+    peer_closed: bool,
+    stall: Option<Pin<Box<Sleep>>>,
+    stall_timeout: Duration,
+    /// Counts the connection, and lets a drain find it.
+    guard: Option<ConnectionGuard>,
+    /// Counts the session of a WebSocket that began as one.
+    session: Option<SessionGuard>,
+}
+
+impl Stream {
+    /// Wraps a connection of which `unread` was read already.
+    pub(crate) fn new(
+        conn: Conn,
+        unread: Bytes,
+        stall_timeout: Duration,
+        guard: ConnectionGuard,
+    ) -> Self {
+        Self {
+            conn: Some(conn),
+            control: guard.control(),
+            unread,
+            greeting: Bytes::new(),
+            frames: FrameTracker::default(),
+            close_was_fed: false,
+            dead: None,
+            peer_closed: false,
+            stall: None,
+            stall_timeout,
+            guard: Some(guard),
+            session: None,
+        }
+    }
+
+    /// The session lives as long as this stream does.
+    pub(crate) fn holds(&mut self, session: SessionGuard) {
+        self.session = Some(session);
+    }
+
+    pub(crate) fn control(&self) -> &Arc<Control> {
+        &self.control
+    }
+
+    /// Sends `greeting` before, and together with, whatever is written first.
+    pub(crate) fn greet(&mut self, greeting: Bytes) {
+        self.greeting = greeting;
+    }
+
+    /// Is a write waiting for the client?
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stall.is_some()
+    }
+
+    /// Takes the connection out, to be passed on: nothing of it is closed or shut here.
+    pub(crate) fn take(&mut self) -> io::Result<OwnedFd> {
+        let conn = self.conn.take().ok_or(io::ErrorKind::NotConnected)?;
+        conn.duplicate()
+    }
+
+    fn die(&mut self, why: io::ErrorKind) {
+        self.dead = Some(why);
+        self.stall = None;
+        self.greeting = Bytes::new();
+        if let Some(conn) = &self.conn {
+            conn.abort();
+        }
+        self.control.reader.wake();
+    }
+
+    /// Applies the write-stall rule to the outcome of a write, or of a flush, of `len` bytes.
+    fn wrote(
+        &mut self,
+        cx: &mut Context<'_>,
+        outcome: Poll<io::Result<usize>>,
+        len: usize,
+    ) -> Poll<io::Result<usize>> {
+        let error = match outcome {
+            Poll::Ready(Ok(written)) => {
+                if self.stall.take().is_some() {
+                    self.control.reader.wake();
+                }
+                return Poll::Ready(Ok(written));
+            }
+            Poll::Ready(Err(error)) => error,
+            Poll::Pending => {
+                let timeout = self.stall_timeout;
+                let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(timeout)));
+                ready!(stall.as_mut().poll(cx));
+                if let Some(guard) = &self.guard {
+                    guard.stalled(timeout);
+                }
+                io::ErrorKind::TimedOut.into()
+            }
+        };
+        self.die(error.kind());
+        Poll::Ready(if self.control.is_websocket() { Ok(len) } else { Err(error) })
+    }
+
+    /// Writes the greeting out; true when nothing of it is left.
+    fn poll_greeting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.greeting.has_remaining() {
+            let Some(conn) = self.conn.as_mut() else { break };
+            let len = self.greeting.len();
+            let outcome = Pin::new(conn).poll_write(cx, &self.greeting);
+            let written = ready!(self.wrote(cx, outcome, len))?;
+            self.greeting.advance(written.min(self.greeting.len()));
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.control.abort.load(Relaxed) && this.dead.is_none() {
+            this.die(io::ErrorKind::ConnectionAborted);
+        }
+        if let Some(dead) = this.dead {
+            return Poll::Ready(Err(dead.into()));
+        }
+        let websocket = this.control.is_websocket();
+        if websocket && this.stall.is_some() {
+            this.control.reader.register(cx.waker());
+            return Poll::Pending;
+        }
+        let close = this.control.close.load(Relaxed) && websocket && !this.close_was_fed;
+        if close && this.unread.is_empty() && this.frames.at_boundary() {
+            this.close_was_fed = true;
+            this.unread = Bytes::from_static(CLOSE_FRAME);
+        }
+        if this.unread.has_remaining() {
+            let count = this.unread.len().min(buf.remaining());
+            let piece = this.unread.split_to(count);
+            buf.put_slice(&piece);
+            if websocket {
+                this.frames.follow(&piece);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let Some(conn) = this.conn.as_mut().filter(|_| !this.close_was_fed) else {
+            return Poll::Ready(Ok(()));
+        };
+        let before = buf.filled().len();
+        match Pin::new(conn).poll_read(cx, buf) {
+            Poll::Pending => {
+                this.control.reader.register(cx.waker());
+                Poll::Pending
+            }
+            Poll::Ready(Err(error)) => {
+                this.peer_closed = true;
+                Poll::Ready(Err(error))
+            }
+            Poll::Ready(Ok(())) => {
+                let piece = buf.filled().get(before..).unwrap_or_default();
+                if piece.is_empty() {
+                    this.peer_closed = true;
+                } else if websocket {
+                    this.frames.follow(piece);
+                } else if matches!(this.control.activity(), Activity::Idle(_)) {
+                    this.control.set_activity(Activity::Head(Instant::now()));
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[io::IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let len = bufs.iter().map(|buf| buf.len()).sum();
+        loop {
+            if let Some(dead) = this.dead {
+                // A WebSocket's reader has been told; see the module's text.
+                let websocket = this.control.is_websocket();
+                return Poll::Ready(if websocket { Ok(len) } else { Err(dead.into()) });
+            }
+            let Some(conn) = this.conn.as_mut() else {
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            };
+            if this.greeting.is_empty() {
+                let outcome = match bufs {
+                    [buf] => Pin::new(conn).poll_write(cx, buf),
+                    bufs => Pin::new(conn).poll_write_vectored(cx, bufs),
+                };
+                return this.wrote(cx, outcome, len);
+            }
+            let first = bufs.first().map_or(&[][..], |buf| buf);
+            let both = [io::IoSlice::new(&this.greeting), io::IoSlice::new(first)];
+            let outcome = Pin::new(conn).poll_write_vectored(cx, &both);
+            let written = ready!(this.wrote(cx, outcome, len))?;
+            let greeted = written.min(this.greeting.len());
+            this.greeting.advance(greeted);
+            if written > greeted {
+                return Poll::Ready(Ok(written - greeted));
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_greeting(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_greeting(cx))?;
+        match this.conn.as_mut() {
+            Some(conn) if this.dead.is_none() => Pin::new(conn).poll_shutdown(cx),
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let Some(conn) = self.conn.take() else { return };
+        if self.peer_closed || self.dead.is_some() {
+            return;
+        }
+        // Outside a runtime the process is about to end, and the kernel closes everything.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(linger(conn, self.guard.take()));
+        }
+    }
+}
+
+/// Shuts the write side and reads on for a moment, so that the client gets to read its answer. The
+/// connection counts until then.
+async fn linger(mut conn: Conn, _counted: Option<ConnectionGuard>) {
+    let deadline = Instant::now() + LINGER;
+    let mut scrap = vec![0; 16 * 1024];
+    let mut left = LINGER_BYTES;
+    let read_on = async {
+        conn.shutdown().await?;
+        while left > 0 {
+            match conn.read(&mut scrap).await? {
+                0 => break,
+                count => left = left.saturating_sub(count),
+            }
+        }
+        io::Result::Ok(())
+    };
+    // However it ends, the connection is closed now.
+    let _ = timeout_at(deadline, read_on).await;
+}
+
+/// A [`Stream`] that hyper owns and the worker can still reach into.
+#[derive(Clone)]
+pub(crate) struct SharedStream(Arc<Mutex<Stream>>);
+
+impl SharedStream {
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self(Arc::new(Mutex::new(stream)))
+    }
+
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Stream) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl AsyncRead for SharedStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.with(|stream| Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for SharedStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.with(|stream| Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.with(|stream| Pin::new(stream).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| Pin::new(stream).poll_shutdown(cx))
+    }
+}
