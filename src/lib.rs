@@ -35,15 +35,19 @@ pub fn main(app: App) -> ExitCode {
     match cli::parse() {
         Ok(Role::Run(args)) => {
             tell_role();
+            name_process();
             match master::run(&args) {
                 Ok(()) => Exit::Ok,
                 Err(error) => complain(&error, exit_of(&error)),
             }
         }
-        Ok(Role::Worker { slot }) => match worker::run(app, slot) {
-            Ok(()) => Exit::Ok,
-            Err(error) => complain(&error, Exit::Internal),
-        },
+        Ok(Role::Worker { slot }) => {
+            name_process();
+            match worker::run(app, slot) {
+                Ok(()) => Exit::Ok,
+                Err(error) => complain(&error, Exit::Internal),
+            }
+        }
         Ok(Role::Check(args)) => cli::check(&args),
         Err(exit) => exit,
     }
@@ -57,7 +61,17 @@ fn tell_role() {
     if args.next().is_none_or(|name| name == NAME) {
         return;
     }
-    let _ = Command::new("/proc/self/exe").arg0(NAME).arg("master").args(args).exec();
+    let _ = Command::new("/proc/self/exe")
+        .arg0(NAME)
+        .arg("master")
+        .args(args)
+        .exec();
+}
+
+/// For `top`, `pgrep` and the kernel's log: run through /proc/self/exe, it would be called "exe".
+fn name_process() {
+    // It fails nowhere, and nothing depends on it.
+    let _ = rustix::thread::set_name(c"my-app");
 }
 
 fn exit_of(error: &MasterError) -> Exit {

@@ -27,7 +27,7 @@ pub struct Ack<A: Adapter = super::Adapter>(pub Option<AckSender<A>>);
 /// The arguments of an event could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ArgsError {
-    /// Not JSON, or JSON with attachments nested deeper than serde_json goes (128).
+    /// Not JSON, or JSON with attachments nested deeper than `serde_json` goes (128).
     #[error("the event's arguments are not JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// Not msgpack.
@@ -63,6 +63,7 @@ enum Tree {
 
 impl Args {
     /// The arguments with `first` before them, as one acknowledgement.
+    #[must_use]
     pub fn after<'a>(&'a self, first: &'a str) -> impl Serialize + 'a {
         After(first, self)
     }
@@ -98,7 +99,10 @@ impl Tree {
     fn with(self, attachments: &VecDeque<Bytes>) -> Result<Self, ArgsError> {
         Ok(match self {
             Self::Seq(items) => Self::Seq(
-                items.into_iter().map(|item| item.with(attachments)).collect::<Result<_, _>>()?,
+                items
+                    .into_iter()
+                    .map(|item| item.with(attachments))
+                    .collect::<Result<_, _>>()?,
             ),
             Self::Map(entries) => match placeholder(&entries) {
                 Some(num) => {
@@ -119,7 +123,9 @@ impl Tree {
 
 fn placeholder(entries: &[(Tree, Tree)]) -> Option<u64> {
     let get = |name: &str| {
-        entries.iter().find(|(key, _)| matches!(key, Tree::Text(key) if key == name))
+        entries
+            .iter()
+            .find(|(key, _)| matches!(key, Tree::Text(key) if key == name))
     };
     match (get("_placeholder"), get("num")) {
         (Some((_, Tree::Bool(true))), Some((_, Tree::Unsigned(num)))) => Some(*num),
@@ -133,7 +139,9 @@ struct After<'a>(&'a str, &'a Args);
 impl Serialize for Args {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut tuple = serializer.serialize_tuple(self.0.len())?;
-        self.0.iter().try_for_each(|arg| tuple.serialize_element(arg))?;
+        self.0
+            .iter()
+            .try_for_each(|arg| tuple.serialize_element(arg))?;
         tuple.end()
     }
 }
@@ -143,7 +151,8 @@ impl Serialize for After<'_> {
         let Self(first, Args(args)) = self;
         let mut tuple = serializer.serialize_tuple(args.len() + 1)?;
         tuple.serialize_element(first)?;
-        args.iter().try_for_each(|arg| tuple.serialize_element(arg))?;
+        args.iter()
+            .try_for_each(|arg| tuple.serialize_element(arg))?;
         tuple.end()
     }
 }
@@ -182,12 +191,16 @@ impl Serialize for Tree {
             ),
             Self::Seq(items) => {
                 let mut seq = serializer.serialize_seq(Some(items.len()))?;
-                items.iter().try_for_each(|item| seq.serialize_element(item))?;
+                items
+                    .iter()
+                    .try_for_each(|item| seq.serialize_element(item))?;
                 seq.end()
             }
             Self::Map(entries) => {
                 let mut map = serializer.serialize_map(Some(entries.len()))?;
-                entries.iter().try_for_each(|(key, value)| map.serialize_entry(key, value))?;
+                entries
+                    .iter()
+                    .try_for_each(|(key, value)| map.serialize_entry(key, value))?;
                 map.end()
             }
         }
@@ -282,7 +295,9 @@ impl<A: Adapter> FromMessageParts<A> for Ack<A> {
         ack_id: &Option<i64>,
     ) -> Result<Self, Infallible> {
         match ack_id {
-            Some(_) => AckSender::from_message_parts(socket, value, ack_id).map(|ack| Self(Some(ack))),
+            Some(_) => {
+                AckSender::from_message_parts(socket, value, ack_id).map(|ack| Self(Some(ack)))
+            }
             None => Ok(Self(None)),
         }
     }
@@ -296,13 +311,20 @@ mod tests {
     use socketioxide_parser_msgpack::MsgPackParser;
 
     fn echo(parser: impl Parse, event: &Value) -> Value {
-        parser.encode_value(&Args::read(event).unwrap(), Some("e")).unwrap()
+        parser
+            .encode_value(&Args::read(event).unwrap(), Some("e"))
+            .unwrap()
     }
 
     fn text(json: &str, attachments: &[&[u8]]) -> Value {
-        let attachments: VecDeque<_> =
-            attachments.iter().map(|&bytes| Bytes::copy_from_slice(bytes)).collect();
-        Value::Str(json.to_owned().into(), (!attachments.is_empty()).then_some(attachments))
+        let attachments: VecDeque<_> = attachments
+            .iter()
+            .map(|&bytes| Bytes::copy_from_slice(bytes))
+            .collect();
+        Value::Str(
+            json.to_owned().into(),
+            (!attachments.is_empty()).then_some(attachments),
+        )
     }
 
     #[test]

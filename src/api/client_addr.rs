@@ -38,7 +38,10 @@ impl FromStr for ClientAddr {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "unknown" => Ok(Self(None)),
-            ip => ip.parse().map(|ip| Self(Some(ip))).map_err(|_| ClientAddrError),
+            ip => ip
+                .parse()
+                .map(|ip| Self(Some(ip)))
+                .map_err(|_| ClientAddrError),
         }
     }
 }
@@ -47,6 +50,11 @@ impl<A: Adapter> FromConnectParts<A> for ClientAddr {
     type Error = Infallible;
 
     fn from_connect_parts(socket: &Arc<Socket<A>>, _: &Option<Value>) -> Result<Self, Infallible> {
-        Ok(socket.req_parts().extensions.get().copied().unwrap_or(Self(None)))
+        Ok(socket
+            .req_parts()
+            .extensions
+            .get()
+            .copied()
+            .unwrap_or(Self(None)))
     }
 }

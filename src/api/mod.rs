@@ -48,16 +48,28 @@ pub struct Refusal {
 impl Refusal {
     /// 403, and Engine.IO's code 4, as Node's `allowRequest` gives.
     pub fn forbidden(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::FORBIDDEN, code: 4, message: message.into() }
+        Self {
+            status: StatusCode::FORBIDDEN,
+            code: 4,
+            message: message.into(),
+        }
     }
 
     /// 401: who are you?
     pub fn unauthorized(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::UNAUTHORIZED, code: 4, message: message.into() }
+        Self {
+            status: StatusCode::UNAUTHORIZED,
+            code: 4,
+            message: message.into(),
+        }
     }
 
     /// 503 with `Retry-After: 1`: later, perhaps.
     pub fn busy(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::SERVICE_UNAVAILABLE, code: 4, message: message.into() }
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            code: 4,
+            message: message.into(),
+        }
     }
 }

@@ -11,17 +11,28 @@ use http::request::Parts;
 use crate::api::{App, ClientAddr, Io, Refusal};
 
 /// What the server runs.
-pub const APP: App = App { namespaces, admit, routes };
+pub const APP: App = App {
+    namespaces,
+    admit,
+    routes,
+};
 
 fn namespaces(io: &Io) {
     io.ns("/", echo::connected);
 }
 
-/// Everybody may in. Yours might look at a cookie, a token in the query, or the address.
+/// Everybody may come in. Yours might look at a cookie, a token in the query, or the address.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "an application that refuses somebody needs it"
+)]
 fn admit(_request: &Parts, _client: ClientAddr) -> Result<(), Refusal> {
     Ok(())
 }
 
 fn routes() -> Router {
-    Router::new().route("/", get(async || "A Socket.IO server. Connect with a Socket.IO client.\n"))
+    Router::new().route(
+        "/",
+        get(async || "A Socket.IO server. Connect with a Socket.IO client.\n"),
+    )
 }

@@ -25,14 +25,18 @@ impl Balancer {
     /// The slot of one of `candidates`, which are in the order of their slots.
     pub(crate) fn choose(&mut self, candidates: &[Candidate]) -> Option<u16> {
         // The one after the last choice, and round again: equal loads take turns.
-        let start = candidates.iter().position(|c| self.last.is_some_and(|last| c.slot > last));
+        let start = candidates
+            .iter()
+            .position(|c| self.last.is_some_and(|last| c.slot > last));
         let (before, after) = candidates.split_at(start.unwrap_or(0));
         let mut turns = after.iter().chain(before);
         let chosen = match self.method {
             Balance::RoundRobin => turns.next(),
             Balance::LeastConnection => turns.min_by_key(|candidate| candidate.load),
             Balance::Random => {
-                let count = u32::try_from(candidates.len()).ok().filter(|&count| count > 0)?;
+                let count = u32::try_from(candidates.len())
+                    .ok()
+                    .filter(|&count| count > 0)?;
                 // Without entropy it is round-robin.
                 let nth = getrandom::u32().map_or(0, |random| random % count);
                 turns.nth(usize::try_from(nth).ok()?)
@@ -48,12 +52,17 @@ mod tests {
     use super::*;
 
     fn candidates(loads: &[u64]) -> Vec<Candidate> {
-        (0..).zip(loads).map(|(slot, &load)| Candidate { slot, load }).collect()
+        (0..)
+            .zip(loads)
+            .map(|(slot, &load)| Candidate { slot, load })
+            .collect()
     }
 
     fn choices(method: Balance, loads: &[u64], count: usize) -> Vec<u16> {
         let mut balancer = Balancer::new(method);
-        (0..count).filter_map(|_| balancer.choose(&candidates(loads))).collect()
+        (0..count)
+            .filter_map(|_| balancer.choose(&candidates(loads)))
+            .collect()
     }
 
     #[test]
@@ -63,7 +72,10 @@ mod tests {
 
     #[test]
     fn least_connection_takes_the_least_and_turns_among_equals() {
-        assert_eq!(choices(Balance::LeastConnection, &[3, 1, 1], 4), [1, 2, 1, 2]);
+        assert_eq!(
+            choices(Balance::LeastConnection, &[3, 1, 1], 4),
+            [1, 2, 1, 2]
+        );
         assert_eq!(choices(Balance::LeastConnection, &[0, 0], 3), [0, 1, 0]);
     }
 
@@ -78,7 +90,11 @@ mod tests {
 
     #[test]
     fn nobody_is_chosen_of_nobody() {
-        for method in [Balance::RoundRobin, Balance::LeastConnection, Balance::Random] {
+        for method in [
+            Balance::RoundRobin,
+            Balance::LeastConnection,
+            Balance::Random,
+        ] {
             assert_eq!(choices(method, &[], 1), [0; 0]);
         }
     }

@@ -10,8 +10,9 @@ use listenfd::ListenFd;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpSocket, UnixListener, lookup_host};
 
-use super::router::{Conn, Origin};
 use crate::config::ListenAddr;
+use crate::wire::conn::Conn;
+use crate::wire::link::Origin;
 
 /// The kernel caps it at net.core.somaxconn (listen(2)).
 const BACKLOG: u32 = 65_535;
@@ -20,7 +21,9 @@ const BACKLOG: u32 = 65_535;
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// One of systemd's descriptors is no listener.
-    #[error("systemd's descriptor {number} is no listener; use ListenStream= with Accept=no in the socket unit")]
+    #[error(
+        "systemd's descriptor {number} is no listener; use ListenStream= with Accept=no in the socket unit"
+    )]
     NotAListener {
         /// The descriptor's number in the socket unit, from 0.
         number: usize,
@@ -74,7 +77,10 @@ impl Drop for SocketFile {
 #[derive(Debug)]
 pub(crate) enum Listener {
     Tcp(TcpListener),
-    Unix(UnixListener, Option<SocketFile>),
+    Unix {
+        listener: UnixListener,
+        _file: Option<SocketFile>,
+    },
 }
 
 impl Listener {
@@ -84,7 +90,7 @@ impl Listener {
                 let (conn, peer) = listener.accept().await?;
                 Ok((Conn::Tcp(conn), Origin::Tcp(peer)))
             }
-            Self::Unix(listener, _) => {
+            Self::Unix { listener, .. } => {
                 let (conn, _) = listener.accept().await?;
                 Ok((Conn::Unix(conn), Origin::Unix))
             }
@@ -92,7 +98,7 @@ impl Listener {
     }
 }
 
-/// The listeners that systemd passed (sd_listen_fds(3)); none without systemd.
+/// The listeners that systemd passed (`sd_listen_fds(3)`); none without systemd.
 pub(crate) fn inherited() -> Result<Listeners, ListenError> {
     let mut passed = ListenFd::from_env();
     let mut found = Listeners::default();
@@ -123,7 +129,10 @@ impl Listeners {
         for address in addresses {
             match address {
                 ListenAddr::Tcp(name) => {
-                    let failed = |source| ListenError::Bind { address: address.clone(), source };
+                    let failed = |source| ListenError::Bind {
+                        address: address.clone(),
+                        source,
+                    };
                     // A name such as localhost has several addresses.
                     for socket in lookup_host(name).await.map_err(failed)? {
                         bound.tcp.push(bind_tcp(socket).map_err(failed)?);
@@ -144,12 +153,21 @@ impl Listeners {
             listener.set_nonblocking(true)?;
             TcpListener::from_std(listener).map(Listener::Tcp)
         });
-        let files = self.files.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        let files = self
+            .files
+            .into_iter()
+            .map(Some)
+            .chain(std::iter::repeat_with(|| None));
         let unix = self.unix.into_iter().zip(files).map(|(listener, file)| {
             listener.set_nonblocking(true)?;
-            UnixListener::from_std(listener).map(|listener| Listener::Unix(listener, file))
+            UnixListener::from_std(listener).map(|listener| Listener::Unix {
+                listener,
+                _file: file,
+            })
         });
-        tcp.chain(unix).collect::<io::Result<_>>().map_err(ListenError::Watch)
+        tcp.chain(unix)
+            .collect::<io::Result<_>>()
+            .map_err(ListenError::Watch)
     }
 }
 
@@ -166,16 +184,25 @@ fn bind_tcp(address: std::net::SocketAddr) -> io::Result<std::net::TcpListener> 
 
 /// Binds a Unix socket, in the place of one that nobody listens on any more.
 fn bind_unix(path: &Path, address: &ListenAddr) -> Result<StdUnixListener, ListenError> {
-    let failed = |source| ListenError::Bind { address: address.clone(), source };
+    let failed = |source| ListenError::Bind {
+        address: address.clone(),
+        source,
+    };
     match fs::symlink_metadata(path) {
         Ok(file) if !file.file_type().is_socket() => {
-            return Err(ListenError::NotASocket { address: address.clone() });
+            return Err(ListenError::NotASocket {
+                address: address.clone(),
+            });
         }
         Ok(_) => match StdUnixStream::connect(path) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 fs::remove_file(path).map_err(failed)?;
             }
-            _ => return Err(ListenError::InUse { address: address.clone() }),
+            _ => {
+                return Err(ListenError::InUse {
+                    address: address.clone(),
+                });
+            }
         },
         Err(_) => {}
     }

@@ -83,22 +83,21 @@ pub fn run(args: &RunArgs) -> Result<(), MasterError> {
     raise_descriptor_limit();
     // The main thread runs all of it: a worker dies with the thread that started it (prctl(2),
     // PR_SET_PDEATHSIG).
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let runtime = runtime.map_err(MasterError::Start)?;
     LocalSet::new().block_on(&runtime, serve(config, inherited, log))
 }
 
-async fn serve(
-    mut config: Config,
-    inherited: Listeners,
-    log: LogGuard,
-) -> Result<(), MasterError> {
+async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Result<(), MasterError> {
     let mut signals = Signals::new().map_err(MasterError::Start)?;
     let notify = Notify::from_env();
     info!("Master {} is running", std::process::id());
-    let listeners = match inherited.is_empty() {
-        true => Listeners::bind(&config.listen).await?,
-        false => inherited,
+    let listeners = if inherited.is_empty() {
+        Listeners::bind(&config.listen).await?
+    } else {
+        inherited
     };
     let listeners = listeners.watched()?;
     config.workers = worker_count(config.workers);
@@ -119,7 +118,7 @@ async fn serve(
             failed = workers.failed() => return Err(failed),
             () = pool.all_ready(config.workers), if !ready => {
                 ready = true;
-                notify.ready();
+                notify::ready();
                 notify.status(&pool.status());
             }
             _ = tick.tick() => {
@@ -131,8 +130,11 @@ async fn serve(
             }
         }
     }
-    notify.stopping();
-    info!("stopping: the sessions end within {}", humantime::format_duration(config.stop_drain));
+    notify::stopping();
+    info!(
+        "stopping: the sessions end within {}",
+        humantime::format_duration(config.stop_drain)
+    );
     router.stop();
     workers.stop(config.stop_drain);
     let patience = config.stop_drain + STOP_GRACE;
@@ -186,7 +188,9 @@ fn worker_count(configured: u16) -> u16 {
     match configured {
         0 => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            u16::try_from(cores).unwrap_or(u16::MAX).clamp(1, *WORKERS.end())
+            u16::try_from(cores)
+                .unwrap_or(u16::MAX)
+                .clamp(1, *WORKERS.end())
         }
         some => some,
     }

@@ -1,4 +1,4 @@
-//! Tells systemd how the server is doing (sd_notify(3)); without systemd it does nothing.
+//! Tells systemd how the server is doing (`sd_notify(3)`); without systemd it does nothing.
 
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
@@ -25,14 +25,6 @@ impl Notify {
         }
     }
 
-    pub(crate) fn ready(&self) {
-        tell(&[NotifyState::Ready]);
-    }
-
-    pub(crate) fn stopping(&self) {
-        tell(&[NotifyState::Stopping]);
-    }
-
     /// Shows `text` in `systemctl status`, if it is a new one.
     pub(crate) fn status(&self, text: &str) {
         if *self.told.borrow() != text {
@@ -45,13 +37,25 @@ impl Notify {
     pub(crate) fn alive(&self) {
         let now = Instant::now();
         let due = self.watchdog.is_some_and(|period| {
-            self.alive_at.get().is_none_or(|at| now.duration_since(at) + super::TICK >= period)
+            self.alive_at
+                .get()
+                .is_none_or(|at| now.duration_since(at) + super::TICK >= period)
         });
         if due {
             self.alive_at.set(Some(now));
             tell(&[NotifyState::Watchdog]);
         }
     }
+}
+
+/// All workers take connections.
+pub(crate) fn ready() {
+    tell(&[NotifyState::Ready]);
+}
+
+/// The server ends as it was told to.
+pub(crate) fn stopping() {
+    tell(&[NotifyState::Stopping]);
 }
 
 fn tell(state: &[NotifyState<'_>]) {

@@ -149,14 +149,22 @@ impl Pool {
 
     /// A worker is gone, and its sessions with it.
     pub(crate) fn remove(&self, member: &Member) {
-        self.members.borrow_mut().retain(|_, other| other.pid != member.pid);
-        self.eio3.borrow_mut().retain(|_, home| *home != member.home);
+        self.members
+            .borrow_mut()
+            .retain(|_, other| other.pid != member.pid);
+        self.eio3
+            .borrow_mut()
+            .retain(|_, home| *home != member.home);
         self.changed.notify_waiters();
     }
 
     /// The worker that has the sessions of `home`.
     pub(crate) fn at(&self, home: Home) -> Option<Rc<Member>> {
-        self.members.borrow().get(&home.slot).filter(|member| member.home == home).cloned()
+        self.members
+            .borrow()
+            .get(&home.slot)
+            .filter(|member| member.home == home)
+            .cloned()
     }
 
     /// The worker that gets the next connection; one that `opens` a session is counted at once.
@@ -165,7 +173,10 @@ impl Pool {
         let candidates: Vec<_> = members
             .values()
             .filter(|member| !member.stalled.get())
-            .map(|member| Candidate { slot: member.home.slot, load: member.load() })
+            .map(|member| Candidate {
+                slot: member.home.slot,
+                load: member.load(),
+            })
             .collect();
         let slot = self.balancer.borrow_mut().choose(&candidates)?;
         let member = members.get(&slot)?;
@@ -210,7 +221,10 @@ impl Pool {
     /// What `systemctl status` shows.
     pub(crate) fn status(&self) -> String {
         let members = self.members.borrow();
-        let clients: u64 = members.values().map(|member| member.report.get().sessions).sum();
+        let clients: u64 = members
+            .values()
+            .map(|member| member.report.get().sessions)
+            .sum();
         format!(
             "my-app {}: {} worker(s), {clients} client(s)",
             env!("CARGO_PKG_VERSION"),

@@ -7,13 +7,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::net::RecvFlags;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
@@ -21,8 +20,8 @@ use tracing::{debug, warn};
 use super::listeners::Listener;
 use super::pool::{Pool, Unacknowledged};
 use crate::config::Config;
-pub(crate) use crate::wire::link::Origin;
-use crate::wire::link::Handoff;
+use crate::wire::conn::Conn;
+use crate::wire::link::{Handoff, Origin};
 use crate::wire::request_line::{self, MAX_LINE, Peeked, RequestLine};
 use crate::wire::session_id::{self, Home};
 use crate::wire::target::{SidParam, Target};
@@ -36,13 +35,6 @@ const WORKER_PATIENCE: Duration = Duration::from_secs(5);
 /// A refused client may read its answer for this long, and send this much more meanwhile.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
-
-/// A connection that was accepted.
-#[derive(Debug)]
-pub(crate) enum Conn {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
 
 /// Where a connection should go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,8 +136,10 @@ impl Router {
     /// for "readable" alone would never wait again.
     async fn look(&self, conn: &Conn) -> Seen {
         loop {
-            let Ok(ready) = conn.ready().await else { return Seen::Closed };
-            match conn.try_io(|fd| self.peek(fd)) {
+            let Ok(ready) = conn.readable().await else {
+                return Seen::Closed;
+            };
+            match conn.try_read_with(|fd| self.peek(fd)) {
                 Ok(seen) => return seen,
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Seen::Closed,
                 Err(_) if ready.is_read_closed() => return Seen::Closed,
@@ -155,7 +149,7 @@ impl Router {
     }
 
     /// `WouldBlock`: there is only a part of a line yet.
-    fn peek(&self, fd: std::os::fd::BorrowedFd<'_>) -> io::Result<Seen> {
+    fn peek(&self, fd: BorrowedFd<'_>) -> io::Result<Seen> {
         let mut window = self.window.borrow_mut();
         let (count, _) = rustix::net::recv(fd, &mut window[..], RecvFlags::PEEK)?;
         if count == 0 {
@@ -185,7 +179,9 @@ impl Router {
                     let bare = sid.as_bytes().try_into().ok().filter(|_| known)?;
                     self.pool.eio3_home(bare)
                 };
-                tagged.or_else(bare).map_or(Destination::Anybody, Destination::Home)
+                tagged
+                    .or_else(bare)
+                    .map_or(Destination::Anybody, Destination::Home)
             }
             _ => Destination::Anybody,
         }
@@ -218,7 +214,12 @@ impl Router {
                 continue;
             };
             let age_ms = u32::try_from(accepted.elapsed().as_millis()).unwrap_or(u32::MAX);
-            let handoff = Handoff { origin, opens, age_ms, head: Vec::new() };
+            let handoff = Handoff {
+                origin,
+                opens,
+                age_ms,
+                head: Vec::new(),
+            };
             match member.take(conn, handoff).await {
                 Ok(()) => return,
                 Err(back) => conn = back,
@@ -236,7 +237,9 @@ impl Router {
     /// to read them.
     pub(crate) fn rescue(self: &Rc<Self>, lost: impl IntoIterator<Item = Unacknowledged>) {
         for Unacknowledged { conn, handoff } in lost {
-            let Ok(conn) = Conn::from_fd(conn, handoff.origin) else { continue };
+            let Ok(conn) = Conn::from_fd(conn, handoff.origin) else {
+                continue;
+            };
             let untouched = handoff.origin != Origin::Worker && handoff.head.is_empty();
             let age = Duration::from_millis(handoff.age_ms.into());
             let accepted = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
@@ -276,71 +279,29 @@ impl Drop for Counted<'_> {
     }
 }
 
-impl Conn {
-    fn from_fd(fd: OwnedFd, origin: Origin) -> io::Result<Self> {
-        match origin {
-            Origin::Tcp(_) => TcpStream::from_std(fd.into()).map(Self::Tcp),
-            Origin::Unix | Origin::Worker => UnixStream::from_std(fd.into()).map(Self::Unix),
-        }
-    }
-
-    fn into_fd(self) -> io::Result<OwnedFd> {
-        match self {
-            Self::Tcp(stream) => stream.into_std().map(OwnedFd::from),
-            Self::Unix(stream) => stream.into_std().map(OwnedFd::from),
-        }
-    }
-
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        match self {
-            Self::Tcp(stream) => stream.as_fd(),
-            Self::Unix(stream) => stream.as_fd(),
-        }
-    }
-
-    async fn ready(&self) -> io::Result<tokio::io::Ready> {
-        match self {
-            Self::Tcp(stream) => stream.ready(Interest::READABLE).await,
-            Self::Unix(stream) => stream.ready(Interest::READABLE).await,
-        }
-    }
-
-    fn try_io<T>(
-        &self,
-        act: impl FnOnce(std::os::fd::BorrowedFd<'_>) -> io::Result<T>,
-    ) -> io::Result<T> {
-        match self {
-            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || act(stream.as_fd())),
-            Self::Unix(stream) => stream.try_io(Interest::READABLE, || act(stream.as_fd())),
-        }
-    }
-}
-
 /// Answers and closes, so that the client gets to read the answer: a close with unread data in the
 /// socket would reset the connection (RFC 9112 section 9.6).
 async fn refuse(conn: Conn, status: &str) {
-    let retry = if status.starts_with("503") { "Retry-After: 1\r\n" } else { "" };
+    let retry = if status.starts_with("503") {
+        "Retry-After: 1\r\n"
+    } else {
+        ""
+    };
     let answer =
         format!("HTTP/1.1 {status}\r\n{retry}Connection: close\r\nContent-Length: 0\r\n\r\n");
-    let refused = match conn {
-        Conn::Tcp(stream) => timeout(LINGER, say_and_close(stream, &answer)).await,
-        Conn::Unix(stream) => timeout(LINGER, say_and_close(stream, &answer)).await,
-    };
+    let refused = timeout(LINGER, say_and_close(conn, &answer)).await;
     if !matches!(refused, Ok(Ok(()))) {
         debug!(status, "a refused client did not read its answer");
     }
 }
 
-async fn say_and_close(
-    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    answer: &str,
-) -> io::Result<()> {
-    stream.write_all(answer.as_bytes()).await?;
-    stream.shutdown().await?;
+async fn say_and_close(mut conn: Conn, answer: &str) -> io::Result<()> {
+    conn.write_all(answer.as_bytes()).await?;
+    conn.shutdown().await?;
     let mut scrap = [0; 4096];
     let mut left = LINGER_BYTES;
     while left > 0 {
-        match stream.read(&mut scrap).await? {
+        match conn.read(&mut scrap).await? {
             0 => break,
             count => left = left.saturating_sub(count),
         }

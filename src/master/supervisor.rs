@@ -68,7 +68,10 @@ impl Supervisor {
         let mut slots = JoinSet::new();
         for slot in 0..config.workers {
             let slot = Slot {
-                home: Home { generation: 0, slot },
+                home: Home {
+                    generation: 0,
+                    slot,
+                },
                 config: Rc::clone(config),
                 pool: Rc::clone(pool),
                 router: Rc::clone(router),
@@ -77,7 +80,11 @@ impl Supervisor {
             };
             slots.spawn_local(slot.keep_filled());
         }
-        Self { slots, failures, stop }
+        Self {
+            slots,
+            failures,
+            stop,
+        }
     }
 
     /// Waits until it is clear that the workers do not start.
@@ -125,7 +132,10 @@ impl Slot {
             if attempts == START_ATTEMPTS && self.pool.members().is_empty() {
                 let why = ended.map_or_else(|error| error.to_string(), |ended| ended.why);
                 // Somebody else may have said so already.
-                let _ = self.failed.try_send(MasterError::Worker { slot: self.home.slot, why });
+                let _ = self.failed.try_send(MasterError::Worker {
+                    slot: self.home.slot,
+                    why,
+                });
                 return;
             }
             pause = match began.elapsed() < SHORT_LIFE {
@@ -155,7 +165,11 @@ impl Slot {
             error!(%error, pid, "a worker could not be killed");
         }
         let status = child.wait().await?;
-        Ok(Ended { pid, was_ready, why: why.unwrap_or_else(|| describe(status)) })
+        Ok(Ended {
+            pid,
+            was_ready,
+            why: why.unwrap_or_else(|| describe(status)),
+        })
     }
 
     /// Why the worker had to be ended, if it did not end by itself.
@@ -243,7 +257,10 @@ impl Slot {
             workers: self.config.workers,
             keyring: self.pool.keyring().clone(),
         };
-        member.link.send(&ToWorker::Welcome(welcome), Some(config.as_fd())).await
+        member
+            .link
+            .send(&ToWorker::Welcome(welcome), Some(config.as_fd()))
+            .await
     }
 
     async fn obey(
@@ -269,11 +286,15 @@ impl Slot {
             }
             ToMaster::Eio3Open { ticket, sid } => {
                 self.pool.eio3_opened(sid, self.home);
-                ToWorker::Eio3 { ticket, home: Some(self.home) }
+                ToWorker::Eio3 {
+                    ticket,
+                    home: Some(self.home),
+                }
             }
-            ToMaster::Eio3Find { ticket, sid } => {
-                ToWorker::Eio3 { ticket, home: self.pool.eio3_home(&sid) }
-            }
+            ToMaster::Eio3Find { ticket, sid } => ToWorker::Eio3 {
+                ticket,
+                home: self.pool.eio3_home(&sid),
+            },
             ToMaster::Ready | ToMaster::Pong => return Ok(()),
         };
         member.link.send(&answer, None).await

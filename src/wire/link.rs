@@ -177,7 +177,12 @@ impl Default for Inbox {
 /// When the kernel has no more descriptors.
 pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    Ok(rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+    Ok(rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        flags,
+        None,
+    )?)
 }
 
 impl Link {
@@ -186,7 +191,9 @@ impl Link {
     /// # Errors
     /// When the descriptor cannot be watched.
     pub fn new(fd: OwnedFd) -> io::Result<Self> {
-        Ok(Self { socket: UnixDatagram::from_std(fd.into())? })
+        Ok(Self {
+            socket: UnixDatagram::from_std(fd.into())?,
+        })
     }
 
     /// Sends a message, and a descriptor beside it; waits while the other side does not read.
@@ -203,7 +210,9 @@ impl Link {
             return Err(LinkError::Truncated);
         }
         self.socket
-            .async_io(Interest::WRITABLE, || send_packet(self.socket.as_fd(), &bytes, passed))
+            .async_io(Interest::WRITABLE, || {
+                send_packet(self.socket.as_fd(), &bytes, passed)
+            })
             .await
             .map_err(|error| match error.kind() {
                 io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => LinkError::Closed,
@@ -221,7 +230,9 @@ impl Link {
     ) -> Result<(M, Option<OwnedFd>), LinkError> {
         let (len, passed, whole) = self
             .socket
-            .async_io(Interest::READABLE, || recv_packet(self.socket.as_fd(), buffer))
+            .async_io(Interest::READABLE, || {
+                recv_packet(self.socket.as_fd(), buffer)
+            })
             .await
             .map_err(|error| match error.kind() {
                 io::ErrorKind::ConnectionReset => LinkError::Closed,
@@ -257,8 +268,7 @@ fn recv_packet(
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let received =
-        rustix::net::recvmsg(from, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
+    let received = rustix::net::recvmsg(from, &mut [IoSliceMut::new(buffer)], &mut control, flags)?;
     let mut passed = None;
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(mut fds) = message {
@@ -284,10 +294,20 @@ mod tests {
     async fn a_descriptor_travels_beside_its_message() {
         let (master, worker) = links();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
-        let handoff =
-            Handoff { origin: Origin::Unix, opens: true, age_ms: 3, head: b"GET".to_vec() };
-        master.send(&ToWorker::Take(handoff), Some(ours.as_fd())).await.unwrap();
-        let (message, passed) = worker.recv::<ToWorker>(&mut Inbox::default()).await.unwrap();
+        let handoff = Handoff {
+            origin: Origin::Unix,
+            opens: true,
+            age_ms: 3,
+            head: b"GET".to_vec(),
+        };
+        master
+            .send(&ToWorker::Take(handoff), Some(ours.as_fd()))
+            .await
+            .unwrap();
+        let (message, passed) = worker
+            .recv::<ToWorker>(&mut Inbox::default())
+            .await
+            .unwrap();
         assert!(matches!(message, ToWorker::Take(Handoff { head, .. }) if head == b"GET"));
         drop(ours);
         drop(passed.unwrap());
@@ -298,8 +318,14 @@ mod tests {
     async fn the_end_of_the_other_side_is_noticed() {
         let (master, worker) = links();
         drop(worker);
-        assert!(matches!(master.recv::<ToMaster>(&mut Inbox::default()).await, Err(LinkError::Closed)));
-        assert!(matches!(master.send(&ToWorker::Ping, None).await, Err(LinkError::Closed)));
+        assert!(matches!(
+            master.recv::<ToMaster>(&mut Inbox::default()).await,
+            Err(LinkError::Closed)
+        ));
+        assert!(matches!(
+            master.send(&ToWorker::Ping, None).await,
+            Err(LinkError::Closed)
+        ));
     }
 
     #[tokio::test]
@@ -307,8 +333,14 @@ mod tests {
         let (a, b) = pair().unwrap();
         let link = Link::new(a).unwrap();
         send_packet(b.as_fd(), &[0xff; 8], None).unwrap();
-        assert!(matches!(link.recv::<ToMaster>(&mut Inbox::default()).await, Err(LinkError::Codec(_))));
+        assert!(matches!(
+            link.recv::<ToMaster>(&mut Inbox::default()).await,
+            Err(LinkError::Codec(_))
+        ));
         send_packet(b.as_fd(), &vec![0; MAX_MESSAGE + 1], None).unwrap();
-        assert!(matches!(link.recv::<ToMaster>(&mut Inbox::default()).await, Err(LinkError::Truncated)));
+        assert!(matches!(
+            link.recv::<ToMaster>(&mut Inbox::default()).await,
+            Err(LinkError::Truncated)
+        ));
     }
 }

@@ -34,7 +34,10 @@ pub enum Peeked<'a> {
 /// Reads the bytes that a connection has sent so far.
 #[must_use]
 pub fn read(bytes: &[u8]) -> Peeked<'_> {
-    let empty = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+    let empty = bytes
+        .iter()
+        .take_while(|b| matches!(b, b'\r' | b'\n'))
+        .count();
     if empty > MAX_EMPTY {
         return Peeked::Garbage;
     }
@@ -87,7 +90,10 @@ mod tests {
         for cut in 0..=end {
             assert_eq!(read(&LINE[..cut]), Peeked::Partial, "{cut}");
         }
-        let line = RequestLine { method: "GET", target: "/socket.io/?EIO=4" };
+        let line = RequestLine {
+            method: "GET",
+            target: "/socket.io/?EIO=4",
+        };
         for cut in end + 1..=LINE.len() {
             assert_eq!(read(&LINE[..cut]), Peeked::Line(line));
         }
@@ -95,7 +101,10 @@ mod tests {
 
     #[test]
     fn a_few_empty_lines_before_it_are_skipped() {
-        assert!(matches!(read(b"\r\n\r\nGET / HTTP/1.1\r\n"), Peeked::Line(_)));
+        assert!(matches!(
+            read(b"\r\n\r\nGET / HTTP/1.1\r\n"),
+            Peeked::Line(_)
+        ));
         assert!(matches!(read(b"\nGET / HTTP/1.0\n"), Peeked::Line(_)));
         assert_eq!(read(b"\r\n"), Peeked::Partial);
         assert_eq!(read(&b"\r\n".repeat(9)), Peeked::Garbage);
@@ -113,8 +122,15 @@ mod tests {
     #[test]
     fn a_bad_line_is_refused_when_it_is_whole() {
         for line in [
-            "GET\n", "GET /\n", "GET / HTTP/1.1 x\n", "GET  / HTTP/1.1\n", " / HTTP/1.1\n",
-            "GET /\x01 HTTP/1.1\n", "GET /é HTTP/1.1\n", "GET / HTTP/3\n", "GET / \n",
+            "GET\n",
+            "GET /\n",
+            "GET / HTTP/1.1 x\n",
+            "GET  / HTTP/1.1\n",
+            " / HTTP/1.1\n",
+            "GET /\x01 HTTP/1.1\n",
+            "GET /é HTTP/1.1\n",
+            "GET / HTTP/3\n",
+            "GET / \n",
         ] {
             assert_eq!(read(line.as_bytes()), Peeked::Garbage, "{line:?}");
         }

@@ -67,7 +67,10 @@ impl Keyring {
     pub fn draw(machine: u16) -> Result<Self, EntropyError> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
-        Ok(Self { key, machine: machine % FIELD_LIMIT })
+        Ok(Self {
+            key,
+            machine: machine % FIELD_LIMIT,
+        })
     }
 
     /// The name, outside the engine, of the session that the engine calls `bare`.
@@ -102,7 +105,13 @@ impl Keyring {
         if read_field(machine)? != self.machine {
             return None;
         }
-        Some((bare, Home { generation: read_field(generation)?, slot: read_field(slot)? }))
+        Some((
+            bare,
+            Home {
+                generation: read_field(generation)?,
+                slot: read_field(slot)?,
+            },
+        ))
     }
 
     fn mac(&self, named: &[u8]) -> [u8; 6] {
@@ -110,7 +119,9 @@ impl Keyring {
         hmac.update(named);
         let full: [u8; 32] = hmac.finalize().into_bytes().into();
         let mut mac = [0; 6];
-        mac.iter_mut().zip(full).for_each(|(short, long)| *short = long);
+        mac.iter_mut()
+            .zip(full)
+            .for_each(|(short, long)| *short = long);
         mac
     }
 
@@ -122,7 +133,10 @@ impl Keyring {
     /// constructor one that cannot fail.
     fn block(&self) -> hmac::digest::Key<Hmac<Sha256>> {
         let mut block = hmac::digest::Key::<Hmac<Sha256>>::default();
-        block.iter_mut().zip(self.key).for_each(|(to, from)| *to = from);
+        block
+            .iter_mut()
+            .zip(self.key)
+            .for_each(|(to, from)| *to = from);
         block
     }
 }
@@ -158,7 +172,10 @@ mod tests {
     use super::*;
 
     const BARE: &str = "AAECAwQFBgcICQoL";
-    const HOME: Home = Home { generation: 7, slot: 4095 };
+    const HOME: Home = Home {
+        generation: 7,
+        slot: 4095,
+    };
 
     #[test]
     fn a_tagged_id_opens_to_what_it_was_made_of() {
@@ -175,7 +192,11 @@ mod tests {
         for at in 0..sid.len() {
             let mut forged = sid.clone().into_bytes();
             forged[at] = if forged[at] == b'x' { b'y' } else { b'x' };
-            assert_eq!(keyring.open(&String::from_utf8(forged).unwrap()), None, "{at}");
+            assert_eq!(
+                keyring.open(&String::from_utf8(forged).unwrap()),
+                None,
+                "{at}"
+            );
         }
     }
 

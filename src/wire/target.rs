@@ -59,8 +59,14 @@ impl<'a> Target<'a> {
             }
         };
         match origin.split_once('?') {
-            Some((path, query)) => Self { path, query: Some(query) },
-            None => Self { path: origin, query: None },
+            Some((path, query)) => Self {
+                path,
+                query: Some(query),
+            },
+            None => Self {
+                path: origin,
+                query: None,
+            },
         }
     }
 
@@ -75,8 +81,13 @@ impl<'a> Target<'a> {
     #[must_use]
     pub fn engine_query(&self) -> EngineQuery<'a> {
         let query = self.query.unwrap_or_default();
-        let mut found =
-            EngineQuery { eio: None, transport: None, sid: SidParam::Absent, b64: None, query };
+        let mut found = EngineQuery {
+            eio: None,
+            transport: None,
+            sid: SidParam::Absent,
+            b64: None,
+            query,
+        };
         for (key, value) in pairs(query) {
             match key.as_ref() {
                 "EIO" => drop(found.eio.get_or_insert(decode(value))),
@@ -111,7 +122,9 @@ impl EngineQuery<'_> {
             // A value that needs encoding is none that the engine knows: it is left out, and
             // the engine refuses the request for the lack of it.
             if let Some(value) = value
-                && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+                && value
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
             {
                 push_separator(&mut out);
                 let _ = write!(out, "{key}={value}");
@@ -135,10 +148,13 @@ fn push_separator(out: &mut String) {
 }
 
 fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
-    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        (decode(key), value)
-    })
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(key), value)
+        })
 }
 
 fn decode(text: &str) -> Cow<'_, str> {
@@ -156,7 +172,10 @@ mod tests {
     #[test]
     fn origin_and_absolute_form_are_the_same() {
         let origin = Target::parse("/socket.io/?EIO=4&sid=x");
-        assert_eq!(origin, Target::parse("http://host:3000/socket.io/?EIO=4&sid=x"));
+        assert_eq!(
+            origin,
+            Target::parse("http://host:3000/socket.io/?EIO=4&sid=x")
+        );
         assert_eq!(origin.path, "/socket.io/");
         assert!(origin.is_engine("/socket.io/"));
         assert_eq!(Target::parse("http://host").path, "/");
@@ -187,8 +206,12 @@ mod tests {
 
     #[test]
     fn a_sid_elsewhere_is_none() {
-        for target in ["/socket.io/sid=a", "/socket.io/?xsid=a", "/socket.io/?a=sid=b", "/s#?sid=a"]
-        {
+        for target in [
+            "/socket.io/sid=a",
+            "/socket.io/?xsid=a",
+            "/socket.io/?a=sid=b",
+            "/s#?sid=a",
+        ] {
             assert_eq!(sid(target), SidParam::Absent, "{target}");
         }
     }
@@ -197,7 +220,10 @@ mod tests {
     fn the_canonical_query_is_what_the_engine_reads() {
         let target = Target::parse("/socket.io/?token=a%20b&EI%4F=4&sid=tagged&transport=polling");
         let query = target.engine_query();
-        assert_eq!(query.canonical(Some("bare")), "EIO=4&transport=polling&sid=bare&token=a%20b");
+        assert_eq!(
+            query.canonical(Some("bare")),
+            "EIO=4&transport=polling&sid=bare&token=a%20b"
+        );
         assert_eq!(query.canonical(None), "EIO=4&transport=polling&token=a%20b");
     }
 

@@ -53,7 +53,10 @@ impl Admission {
     /// Unix socket, or one of `trusted_proxies`.
     pub(crate) fn client(&self, origin: Origin, headers: &HeaderMap) -> ClientAddr {
         let values: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
-        let values = values.into_iter().rev().map(|value| value.to_str().unwrap_or_default());
+        let values = values
+            .into_iter()
+            .rev()
+            .map(|value| value.to_str().unwrap_or_default());
         // Nobody is known yet behind the Unix socket: the proxy there is trusted, and nameless.
         let mut client = match origin {
             Origin::Tcp(peer) => Some(peer.ip().to_canonical()),
@@ -91,18 +94,27 @@ impl Admission {
         (self.app.admit)(request, client)?;
         if wish != Wish::Upgrade
             && let Some(rate) = &self.rate
-            && !rate.lock().unwrap_or_else(PoisonError::into_inner).take(Instant::now())
+            && !rate
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(Instant::now())
         {
-            return Err(Refusal::busy("too many new sessions, try again in a second"));
+            return Err(Refusal::busy(
+                "too many new sessions, try again in a second",
+            ));
         }
         Ok(())
     }
 
-    /// Browsers do not apply CORS to WebSockets, so the server looks at `Origin` itself (RFC 6455
+    /// Browsers do not apply CORS to `WebSockets`, so the server looks at `Origin` itself (RFC 6455
     /// section 10.2). Clients that are no browsers send none.
     fn allows_origin(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(ORIGIN) else { return true };
-        let Ok(origin) = origin.to_str() else { return false };
+        let Some(origin) = headers.get(ORIGIN) else {
+            return true;
+        };
+        let Ok(origin) = origin.to_str() else {
+            return false;
+        };
         let same = || {
             let host = headers.get(HOST).and_then(|host| host.to_str().ok());
             let origin_host = origin.split_once("://").map(|(_, host)| host);
@@ -110,7 +122,9 @@ impl Admission {
                 origin_host.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
             })
         };
-        self.origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+        self.origins
+            .iter()
+            .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
             || same()
     }
 }
@@ -135,7 +149,11 @@ struct TokenBucket {
 
 impl TokenBucket {
     fn new(rate: f64, now: Instant) -> Self {
-        Self { rate, tokens: rate.max(1.0), at: now }
+        Self {
+            rate,
+            tokens: rate.max(1.0),
+            at: now,
+        }
     }
 
     fn take(&mut self, now: Instant) -> bool {
@@ -176,7 +194,10 @@ mod tests {
     #[test]
     fn an_untrusted_peer_cannot_say_who_it_is() {
         assert_eq!(client(&[], tcp("192.0.2.1"), &["203.0.113.9"]), "192.0.2.1");
-        assert_eq!(client(&["10.0.0.0/8"], tcp("192.0.2.1"), &["203.0.113.9"]), "192.0.2.1");
+        assert_eq!(
+            client(&["10.0.0.0/8"], tcp("192.0.2.1"), &["203.0.113.9"]),
+            "192.0.2.1"
+        );
     }
 
     #[test]
@@ -184,15 +205,24 @@ mod tests {
         let proxies = ["10.0.0.0/8"];
         let forged = "198.51.100.66, 203.0.113.9, 10.0.0.7";
         assert_eq!(client(&proxies, tcp("10.0.0.1"), &[forged]), "203.0.113.9");
-        assert_eq!(client(&proxies, tcp("10.0.0.1"), &["6.6.6.6", "203.0.113.9"]), "203.0.113.9");
+        assert_eq!(
+            client(&proxies, tcp("10.0.0.1"), &["6.6.6.6", "203.0.113.9"]),
+            "203.0.113.9"
+        );
         assert_eq!(client(&proxies, tcp("10.0.0.1"), &["10.0.0.5"]), "10.0.0.5");
         assert_eq!(client(&proxies, tcp("10.0.0.1"), &[]), "10.0.0.1");
-        assert_eq!(client(&proxies, tcp("::ffff:10.0.0.1"), &["203.0.113.9:443"]), "203.0.113.9");
+        assert_eq!(
+            client(&proxies, tcp("::ffff:10.0.0.1"), &["203.0.113.9:443"]),
+            "203.0.113.9"
+        );
     }
 
     #[test]
     fn on_the_unix_socket_the_proxy_is_believed_and_its_clients_are_not() {
-        assert_eq!(client(&[], Origin::Unix, &["6.6.6.6, 203.0.113.9"]), "203.0.113.9");
+        assert_eq!(
+            client(&[], Origin::Unix, &["6.6.6.6, 203.0.113.9"]),
+            "203.0.113.9"
+        );
         assert_eq!(client(&[], Origin::Unix, &[]), "unknown");
         assert_eq!(client(&[], Origin::Unix, &["garbage"]), "unknown");
         let behind = client(&["10.0.0.0/8"], Origin::Unix, &["203.0.113.9, 10.0.0.7"]);
@@ -202,25 +232,44 @@ mod tests {
     #[test]
     fn garbage_between_hops_ends_the_search() {
         let hops = "203.0.113.9, garbage, 10.0.0.7";
-        assert_eq!(client(&["10.0.0.0/8"], tcp("10.0.0.1"), &[hops]), "10.0.0.7");
+        assert_eq!(
+            client(&["10.0.0.0/8"], tcp("10.0.0.1"), &[hops]),
+            "10.0.0.7"
+        );
     }
 
     fn websocket(origins: &[&str], origin: &str, host: &str) -> bool {
         let mut config = Config::default();
         config.engine.cors_origins = origins.iter().map(ToString::to_string).collect();
-        let request = http::Request::builder().header(ORIGIN, origin).header(HOST, host);
+        let request = http::Request::builder()
+            .header(ORIGIN, origin)
+            .header(HOST, host);
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        admission(&config).check(Wish::WebSocket, &parts, ClientAddr(None)).is_ok()
+        admission(&config)
+            .check(Wish::WebSocket, &parts, ClientAddr(None))
+            .is_ok()
     }
 
     #[test]
     fn a_websocket_of_another_origin_is_refused() {
         assert!(websocket(&[], "https://example.test", "example.test"));
-        assert!(websocket(&[], "http://Example.test:3000", "example.test:3000"));
+        assert!(websocket(
+            &[],
+            "http://Example.test:3000",
+            "example.test:3000"
+        ));
         assert!(!websocket(&[], "https://evil.test", "example.test"));
         assert!(!websocket(&[], "null", "example.test"));
-        assert!(websocket(&["https://evil.test"], "https://evil.test", "example.test"));
-        assert!(!websocket(&["https://evil.test"], "http://evil.test", "example.test"));
+        assert!(websocket(
+            &["https://evil.test"],
+            "https://evil.test",
+            "example.test"
+        ));
+        assert!(!websocket(
+            &["https://evil.test"],
+            "http://evil.test",
+            "example.test"
+        ));
         assert!(websocket(&["*"], "null", "example.test"));
     }
 
@@ -230,8 +279,13 @@ mod tests {
         let mut bucket = TokenBucket::new(3.0, start);
         let mut taken = |at| {
             let now = start + Duration::from_millis(at);
-            std::iter::repeat_with(|| bucket.take(now)).take_while(|&free| free).count()
+            std::iter::repeat_with(|| bucket.take(now))
+                .take_while(|&free| free)
+                .count()
         };
-        assert_eq!([taken(0), taken(100), taken(400), taken(10_000)], [3, 0, 1, 3]);
+        assert_eq!(
+            [taken(0), taken(100), taken(400), taken(10_000)],
+            [3, 0, 1, 3]
+        );
     }
 }

@@ -47,9 +47,15 @@ pub(crate) async fn run(worker: &Worker, within: Duration) {
 }
 
 fn all(worker: &Worker) -> Vec<Session> {
-    let websockets = worker.sessions.websockets().into_iter().map(Session::WebSocket);
+    let websockets = worker
+        .sessions
+        .websockets()
+        .into_iter()
+        .map(Session::WebSocket);
     let polling = worker.sessions.polling().into_iter();
-    websockets.chain(polling.map(|(sid, revision)| Session::Polling(sid, revision))).collect()
+    websockets
+        .chain(polling.map(|(sid, revision)| Session::Polling(sid, revision)))
+        .collect()
 }
 
 async fn end(worker: &Worker, session: Session) {

@@ -139,7 +139,12 @@ impl Peers {
 
 async fn connect(worker: &Worker, home: Home) -> Result<SendRequest<Body>, ForwardError> {
     let (ours, theirs) = UnixStream::pair()?;
-    let handoff = Handoff { origin: Origin::Worker, opens: false, age_ms: 0, head: Vec::new() };
+    let handoff = Handoff {
+        origin: Origin::Worker,
+        opens: false,
+        age_ms: 0,
+        head: Vec::new(),
+    };
     worker.master.pass(home, handoff, theirs.as_fd()).await?;
     drop(theirs);
     let (sender, connection) = http1::handshake(TokioIo::new(ours)).await?;

@@ -22,7 +22,8 @@ impl FrameTracker {
     pub(crate) fn follow(&mut self, mut bytes: &[u8]) {
         while let Some((&first, rest)) = bytes.split_first() {
             if self.payload_left > 0 {
-                let skip = usize::try_from(self.payload_left).map_or(bytes.len(), |left| left.min(bytes.len()));
+                let skip = usize::try_from(self.payload_left)
+                    .map_or(bytes.len(), |left| left.min(bytes.len()));
                 self.payload_left -= skip as u64;
                 bytes = bytes.get(skip..).unwrap_or_default();
                 continue;
@@ -46,8 +47,8 @@ impl FrameTracker {
         let (size, length) = match second & 0x7f {
             126 => (4, u64::from(u16::from_be_bytes([length[0], length[1]]))),
             127 => {
-                let [a, b, c, d, e, f, g, h, ..] = length;
-                (10, u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+                let (length, _) = length.split_first_chunk::<8>()?;
+                (10, u64::from_be_bytes(*length))
             }
             short => (2, u64::from(short)),
         };
@@ -64,11 +65,11 @@ mod tests {
         match len {
             0..=125 => frame.push(0x80 | u8::try_from(len).unwrap()),
             126..=65535 => {
-                frame.push(0x80 | 126);
+                frame.push(0xfe);
                 frame.extend(u16::try_from(len).unwrap().to_be_bytes());
             }
             _ => {
-                frame.push(0x80 | 127);
+                frame.push(0xff);
                 frame.extend((len as u64).to_be_bytes());
             }
         }
@@ -99,7 +100,9 @@ mod tests {
     #[test]
     fn a_forged_length_does_not_panic() {
         let mut tracker = FrameTracker::default();
-        tracker.follow(&[0x82, 0xff, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0]);
+        tracker.follow(&[
+            0x82, 0xff, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0,
+        ]);
         tracker.follow(&[0; 4096]);
         assert!(!tracker.at_boundary());
     }

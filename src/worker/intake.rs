@@ -28,11 +28,11 @@ use tracing::{debug, error};
 use tungstenite::handshake::derive_accept_key;
 
 use super::admission::Wish;
-use super::conn::Conn;
 use super::http::{self as road, Opening, Visitor};
 use super::stream::Stream;
 use super::{Worker, engine_accepts};
 use crate::api::Refusal;
+use crate::wire::conn::Conn;
 use crate::wire::link::{Handoff, MAX_HEAD, Origin};
 use crate::wire::target::{SidParam, Target};
 
@@ -41,10 +41,15 @@ const MAX_HEADERS: usize = 100;
 
 /// Serves a connection until it ends.
 pub(crate) async fn take(worker: Arc<Worker>, fd: OwnedFd, handoff: Handoff) {
-    let Handoff { origin, opens, age_ms, head } = handoff;
+    let Handoff {
+        origin,
+        opens,
+        age_ms,
+        head,
+    } = handoff;
     // Whatever becomes of it, the master learns that it is decided.
     let opening = Opening::new(opens.then(|| Arc::clone(&worker.sessions)));
-    let mut conn = match Conn::adopt(fd, origin) {
+    let mut conn = match Conn::from_fd(fd, origin).and_then(|conn| conn.tune().map(|()| conn)) {
         Ok(conn) => conn,
         Err(error) => return debug!(%error, "a connection was over before it was taken"),
     };
@@ -65,7 +70,11 @@ pub(crate) async fn take(worker: Arc<Worker>, fd: OwnedFd, handoff: Handoff) {
         }
     }
     let read = read.freeze();
-    let websocket = if origin == Origin::Worker { None } else { websocket_handshake(&worker, &read) };
+    let websocket = if origin == Origin::Worker {
+        None
+    } else {
+        websocket_handshake(&worker, &read)
+    };
     let Some((head_len, mut request)) = websocket else {
         let stream = Stream::new(conn, read, stall_timeout, guard);
         return road::serve(worker, stream, Visitor::new(origin, begun, opening, None)).await;
@@ -73,9 +82,10 @@ pub(crate) async fn take(worker: Arc<Worker>, fd: OwnedFd, handoff: Handoff) {
 
     let client = worker.admission.client(origin, request.headers());
     let (parts, ()) = request.into_parts();
-    let admitted = match worker.is_stopping() {
-        true => Err(Refusal::busy("the server is restarting")),
-        false => worker.admission.check(Wish::WebSocket, &parts, client),
+    let admitted = if worker.is_stopping() {
+        Err(Refusal::busy("the server is restarting"))
+    } else {
+        worker.admission.check(Wish::WebSocket, &parts, client)
     };
     if let Err(refusal) = admitted {
         let stream = Stream::new(conn, read, stall_timeout, guard);
@@ -122,7 +132,9 @@ async fn read_head(conn: &mut Conn, read: &mut BytesMut) -> bool {
 fn websocket_handshake(worker: &Worker, bytes: &[u8]) -> Option<(usize, Request<()>)> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
-    let Ok(httparse::Status::Complete(head_len)) = parsed.parse(bytes) else { return None };
+    let Ok(httparse::Status::Complete(head_len)) = parsed.parse(bytes) else {
+        return None;
+    };
     if parsed.method != Some("GET") || parsed.version != Some(1) {
         return None;
     }
@@ -159,12 +171,19 @@ fn websocket_handshake(worker: &Worker, bytes: &[u8]) -> Option<(usize, Request<
 
 /// Is `token` in the comma-separated list that is this header's value?
 pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).any(|item| item.trim().eq_ignore_ascii_case(token))
+    let values = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
 }
 
 fn switching_protocols(headers: &HeaderMap) -> Bytes {
-    let key = headers.get(SEC_WEBSOCKET_KEY).map_or(&[][..], HeaderValue::as_bytes);
+    let key = headers
+        .get(SEC_WEBSOCKET_KEY)
+        .map_or(&[][..], HeaderValue::as_bytes);
     let accept = derive_accept_key(key);
     Bytes::from(format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

@@ -37,7 +37,11 @@ pub(crate) struct Master {
 
 impl Master {
     pub(crate) fn new(link: Link) -> Self {
-        Self { link, next: AtomicU64::new(0), waiting: Mutex::default() }
+        Self {
+            link,
+            next: AtomicU64::new(0),
+            waiting: Mutex::default(),
+        }
     }
 
     pub(crate) async fn tell(&self, message: &ToMaster) -> Result<(), LinkError> {
@@ -60,13 +64,17 @@ impl Master {
     ) -> Result<(), AskError> {
         let message = ToMaster::Pass { to, handoff };
         let sent = self.link.send(&message, Some(conn));
-        Ok(timeout(PATIENCE, sent).await.map_err(|_| AskError::Late)??)
+        Ok(timeout(PATIENCE, sent)
+            .await
+            .map_err(|_| AskError::Late)??)
     }
 
     /// Makes the id of a revision 3 session known. When this returns, requests that name it reach
     /// this worker.
     pub(crate) async fn open_eio3(&self, sid: BareSid) -> Result<(), AskError> {
-        self.ask(|ticket| ToMaster::Eio3Open { ticket, sid }).await.map(drop)
+        self.ask(|ticket| ToMaster::Eio3Open { ticket, sid })
+            .await
+            .map(drop)
     }
 
     /// Who has this revision 3 session?

@@ -4,7 +4,6 @@
 //! which they came. The worker never accepts a connection itself and never outlives its master.
 
 mod admission;
-mod conn;
 mod drain;
 mod forward;
 mod frames;
@@ -84,7 +83,9 @@ pub(crate) struct Worker {
 
 impl std::fmt::Debug for Worker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker").field("home", &self.home).finish_non_exhaustive()
+        f.debug_struct("Worker")
+            .field("home", &self.home)
+            .finish_non_exhaustive()
     }
 }
 
@@ -98,8 +99,12 @@ pub fn run(app: App, slot: u16) -> Result<(), WorkerError> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| WorkerError::Start(error.into()))?;
     let link = take_stdin().map_err(WorkerError::Start)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(WorkerError::Start)?.block_on(serve(app, slot, link))
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    runtime
+        .map_err(WorkerError::Start)?
+        .block_on(serve(app, slot, link))
 }
 
 /// The link is standard input; the application's own children shall not inherit it.
@@ -112,9 +117,8 @@ fn take_stdin() -> io::Result<OwnedFd> {
 async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
     let link = Link::new(link).map_err(|_| WorkerError::NoMaster)?;
     let mut inbox = Inbox::default();
-    let (welcome, config) = match link.recv(&mut inbox).await {
-        Ok((ToWorker::Welcome(welcome), Some(config))) => (welcome, config),
-        _ => return Err(WorkerError::NoMaster),
+    let Ok((ToWorker::Welcome(welcome), Some(config))) = link.recv(&mut inbox).await else {
+        return Err(WorkerError::NoMaster);
     };
     let config: Config = serde_json::from_reader(io::BufReader::new(File::from(config)))
         .map_err(|error| WorkerError::Config(error.into()))?;
@@ -210,7 +214,11 @@ async fn count_aloud(worker: &Worker, log: &LogGuard) {
     tick.tick().await;
     loop {
         tick.tick().await;
-        info!("Worker {}: {} connected client(s)", std::process::id(), worker.sessions.count());
+        info!(
+            "Worker {}: {} connected client(s)",
+            std::process::id(),
+            worker.sessions.count()
+        );
         log.report_losses();
     }
 }
@@ -316,6 +324,8 @@ fn engine(
         Parser::Common => builder
             .with_parser(ParserConfig::common().max_incoming_binary_buf_size(limit))
             .build_with_inner_svc(routes),
-        Parser::Msgpack => builder.with_parser(ParserConfig::msgpack()).build_with_inner_svc(routes),
+        Parser::Msgpack => builder
+            .with_parser(ParserConfig::msgpack())
+            .build_with_inner_svc(routes),
     }
 }

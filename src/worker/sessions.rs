@@ -97,14 +97,22 @@ impl Sessions {
         lists.internal += u64::from(internal);
         drop(lists);
         self.changed.notify_one();
-        ConnectionGuard { sessions: Arc::clone(self), id, internal, control }
+        ConnectionGuard {
+            sessions: Arc::clone(self),
+            id,
+            internal,
+            control,
+        }
     }
 
     /// Counts a session from now until the guard is dropped.
     pub(crate) fn session(self: &Arc<Self>) -> SessionGuard {
         self.count.fetch_add(1, Relaxed);
         self.changed.notify_one();
-        SessionGuard { sessions: Arc::clone(self), polling: Mutex::new(None) }
+        SessionGuard {
+            sessions: Arc::clone(self),
+            polling: Mutex::new(None),
+        }
     }
 
     /// Has this worker a polling session of revision 3 with this id?
@@ -117,15 +125,24 @@ impl Sessions {
         std::mem::take(&mut self.lists().ended_eio3)
     }
 
-    /// The WebSockets of this moment.
+    /// The `WebSockets` of this moment.
     pub(crate) fn websockets(&self) -> Vec<Arc<Control>> {
         let lists = self.lists();
-        lists.connections.values().filter(|control| control.is_websocket()).cloned().collect()
+        lists
+            .connections
+            .values()
+            .filter(|control| control.is_websocket())
+            .cloned()
+            .collect()
     }
 
     /// The sessions of this moment that began by polling, upgraded ones included.
     pub(crate) fn polling(&self) -> Vec<(BareSid, Revision)> {
-        self.lists().polling.iter().map(|(&sid, &revision)| (sid, revision)).collect()
+        self.lists()
+            .polling
+            .iter()
+            .map(|(&sid, &revision)| (sid, revision))
+            .collect()
     }
 
     /// Ends all connections on which nothing is going on; how many are left?

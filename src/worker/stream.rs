@@ -15,7 +15,7 @@
 //!   arrives is read for a moment.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,9 +27,9 @@ use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
 
-use super::conn::Conn;
 use super::frames::FrameTracker;
 use super::sessions::{ConnectionGuard, SessionGuard};
+use crate::wire::conn::Conn;
 
 /// A masked close frame with status 1001, "going away" (RFC 6455 section 7.4.1). The mask is zero.
 const CLOSE_FRAME: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
@@ -167,7 +167,7 @@ impl Stream {
     /// Takes the connection out, to be passed on: nothing of it is closed or shut here.
     pub(crate) fn take(&mut self) -> io::Result<OwnedFd> {
         let conn = self.conn.take().ok_or(io::ErrorKind::NotConnected)?;
-        conn.duplicate()
+        conn.as_fd().try_clone_to_owned()
     }
 
     fn die(&mut self, why: io::ErrorKind) {
@@ -206,13 +206,19 @@ impl Stream {
             }
         };
         self.die(error.kind());
-        Poll::Ready(if self.control.is_websocket() { Ok(len) } else { Err(error) })
+        Poll::Ready(if self.control.is_websocket() {
+            Ok(len)
+        } else {
+            Err(error)
+        })
     }
 
     /// Writes the greeting out; true when nothing of it is left.
     fn poll_greeting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.greeting.has_remaining() {
-            let Some(conn) = self.conn.as_mut() else { break };
+            let Some(conn) = self.conn.as_mut() else {
+                break;
+            };
             let len = self.greeting.len();
             let outcome = Pin::new(conn).poll_write(cx, &self.greeting);
             let written = ready!(self.wrote(cx, outcome, len))?;

@@ -16,6 +16,7 @@ const options = {
   acks: { type: "string", default: "200" },
   crossings: { type: "string", default: "5" },
   "lone-surrogates": { type: "boolean", default: false },
+  "escaped-names": { type: "boolean", default: false },
 };
 
 async function echoesEveryCase(session, cases) {
@@ -106,7 +107,7 @@ async function keepsOrderAcrossUpgrade(args, begins) {
 }
 
 await script({ options }, async (args) => {
-  const cases = echoCases({ seed: count(args.seed, "seed"), msgpack: args.client === "msgpack", loneSurrogates: args["lone-surrogates"] });
+  const cases = echoCases({ seed: count(args.seed, "seed"), msgpack: args.client === "msgpack", loneSurrogates: args["lone-surrogates"], escapedNames: args["escaped-names"] });
   const session = await connect(args.client, args.url, { path: args.path, transport: args.transport });
   const ids = { id: session.socket.id, engineId: session.engine.id };
   progress(`connected over ${session.transport}: ${JSON.stringify(ids)}`);

@@ -1,24 +1,26 @@
 //! Answers a request of this worker: through the engine, through the application's routes, or
 //! with a refusal in the engine's words.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::{Arc, Weak};
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 use tracing::{debug, error};
 
-use super::{canonicalise, is_upgrade, unpinned};
+use super::{canonicalise, eio3, is_upgrade, unpinned};
 use crate::api::{ClientAddr, Refusal};
+use crate::wire::session_id::BARE_LEN;
+use crate::wire::target::Target;
 use crate::worker::admission::Wish;
 use crate::worker::sessions::{BareSid, Revision, SessionGuard};
 use crate::worker::stream::Control;
 use crate::worker::{Worker, engine_accepts};
-use crate::wire::session_id::BARE_LEN;
-use crate::wire::target::Target;
 
 /// What was decided of a request before it came here.
 #[derive(Debug, Clone)]
@@ -51,7 +53,11 @@ pub(super) fn bad_request() -> Refusal {
 }
 
 fn refusal(code: u8, message: &str) -> Refusal {
-    Refusal { status: StatusCode::BAD_REQUEST, code, message: message.to_owned() }
+    Refusal {
+        status: StatusCode::BAD_REQUEST,
+        code,
+        message: message.to_owned(),
+    }
 }
 
 pub(super) async fn answer(
@@ -69,16 +75,16 @@ pub(super) async fn answer(
             request.extensions_mut().insert(client);
             worker.call_engine(request).await
         }
-        Verdict::Handshake => {
-            match handshake(&worker, request, client, &visit.control).await {
+        Verdict::Handshake => match handshake(&worker, request, client, &visit.control).await {
+            Ok(response) => mended(response).await,
+            Err(refusal) => refused(&refusal),
+        },
+        Verdict::Session(sid) => {
+            match session(&worker, request, &sid, client, &visit.control).await {
                 Ok(response) => mended(response).await,
                 Err(refusal) => refused(&refusal),
             }
         }
-        Verdict::Session(sid) => match session(&worker, request, &sid, client, &visit.control).await {
-            Ok(response) => mended(response).await,
-            Err(refusal) => refused(&refusal),
-        },
     })
 }
 
@@ -95,11 +101,36 @@ async fn session(
         worker.admission.check(Wish::Upgrade, &parts, client)?;
     }
     canonicalise(&mut parts.uri, Some(sid));
+    let poll = parts.method == Method::GET && !upgrade && is_revision_3(&parts.uri);
     let response = worker.call_engine(Request::from_parts(parts, body)).await;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         control.becomes_websocket();
+    } else if poll && response.status() == StatusCode::OK {
+        return Ok(mended_poll(response).await);
     }
     Ok(response)
+}
+
+/// Asked of a URI in the canonical spelling.
+fn is_revision_3(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.starts_with("EIO=3&"))
+}
+
+async fn mended_poll(response: Response<Body>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    let binary = parts
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind == "application/octet-stream");
+    let payload = collect(body).await;
+    let body = match eio3::mended(&payload, binary) {
+        Cow::Owned(mended) => Body::from(mended),
+        Cow::Borrowed(_) => Body::from(payload.clone()),
+    };
+    if let Some(length) = body.size_hint().exact() {
+        parts.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(parts, body)
 }
 
 async fn handshake(
@@ -108,7 +139,10 @@ async fn handshake(
     client: ClientAddr,
     control: &Control,
 ) -> Result<Response<Body>, Refusal> {
-    let query = request.uri().path_and_query().map_or("", |target| target.as_str());
+    let query = request
+        .uri()
+        .path_and_query()
+        .map_or("", |target| target.as_str());
     let query = Target::parse(query).engine_query();
     if query.eio.as_deref() == Some("3") && !worker.config.engine.allow_eio3 {
         return Err(refusal(
@@ -130,12 +164,19 @@ async fn handshake(
     if worker.is_stopping() {
         return Err(Refusal::busy("the server is restarting"));
     }
-    let wish = if polling { Wish::Polling } else { Wish::WebSocket };
+    let wish = if polling {
+        Wish::Polling
+    } else {
+        Wish::WebSocket
+    };
     worker.admission.check(wish, &parts, client)?;
 
     let guard = Arc::new(worker.sessions.session());
     canonicalise(&mut parts.uri, None);
-    parts.headers.values_mut().for_each(|value| *value = unpinned(value));
+    parts
+        .headers
+        .values_mut()
+        .for_each(|value| *value = unpinned(value));
     parts.extensions.insert(client);
     parts.extensions.insert(Arc::clone(&guard));
     let response = worker.call_engine(Request::from_parts(parts, body)).await;
@@ -193,18 +234,26 @@ fn find_sid(open: &[u8]) -> Option<(usize, BareSid)> {
 /// An answer of the engine, as Node would give it: error codes are numbers there, and nothing of
 /// a session is ever cached.
 async fn mended(mut response: Response<Body>) -> Response<Body> {
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if response.status() != StatusCode::BAD_REQUEST {
         return response;
     }
     let (parts, body) = response.into_parts();
     let said = collect(body).await;
     let said: serde_json::Value = serde_json::from_slice(&said).unwrap_or_default();
-    let code = said.get("code").and_then(|code| code.as_str()?.parse().ok());
+    let code = said
+        .get("code")
+        .and_then(|code| code.as_str()?.parse().ok());
     let message = said.get("message").and_then(serde_json::Value::as_str);
     debug!(code, message, "the engine refused a request");
     match (code, message) {
-        (Some(code), Some(message)) => refused(&Refusal { status: parts.status, code, message: message.to_owned() }),
+        (Some(code), Some(message)) => refused(&Refusal {
+            status: parts.status,
+            code,
+            message: message.to_owned(),
+        }),
         _ => refused(&bad_request()),
     }
 }
@@ -224,7 +273,10 @@ fn refused(refusal: &Refusal) -> Response<Body> {
 }
 
 async fn collect(body: Body) -> Bytes {
-    body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default()
+    body.collect()
+        .await
+        .map(http_body_util::Collected::to_bytes)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -28,7 +28,10 @@ pub(super) fn timed(incoming: Incoming, deadline: Instant) -> Body {
     if incoming.is_end_stream() {
         return Body::empty();
     }
-    Body::new(Timed { incoming, deadline: Box::pin(sleep_until(deadline)) })
+    Body::new(Timed {
+        incoming,
+        deadline: Box::pin(sleep_until(deadline)),
+    })
 }
 
 impl HttpBody for Timed {
@@ -42,7 +45,11 @@ impl HttpBody for Timed {
         let this = self.get_mut();
         match Pin::new(&mut this.incoming).poll_frame(cx) {
             Poll::Ready(frame) => Poll::Ready(frame.map(|frame| Ok(frame?))),
-            Poll::Pending => this.deadline.as_mut().poll(cx).map(|()| Some(Err(BodyError::Late))),
+            Poll::Pending => this
+                .deadline
+                .as_mut()
+                .poll(cx)
+                .map(|()| Some(Err(BodyError::Late))),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Cross-origin requests: which pages of other origins may use this server by polling.
 //!
 //! With no `cors_origins` there are no such headers at all, and browsers keep every other origin
-//! out. For WebSockets, to which browsers do not apply CORS, see the admission.
+//! out. For `WebSockets`, to which browsers do not apply CORS, see the admission.
 
 use std::convert::Infallible;
 use std::sync::Weak;

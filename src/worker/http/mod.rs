@@ -8,8 +8,10 @@
 mod answer;
 mod body;
 mod cors;
+mod eio3;
 
 use std::convert::Infallible;
+use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
@@ -83,7 +85,12 @@ impl Visitor {
         opening: Opening,
         refused: Option<Refusal>,
     ) -> Self {
-        Self { origin, since, opening, refused }
+        Self {
+            origin,
+            since,
+            opening,
+            refused,
+        }
     }
 }
 
@@ -186,19 +193,27 @@ impl Connection {
             Some(refusal) => Verdict::Refuse(refusal),
             None => match self.judge(request.uri()).await {
                 Whose::Ours(verdict) => verdict,
-                Whose::Theirs(home) if is_upgrade(&request) => return self.leave(home, head_of(&request)).await,
-                Whose::Theirs(home) => match worker.peers.forward(worker, home, request, client).await {
-                    Ok(response) => return response,
-                    Err((error, lost)) => {
-                        debug!(%error, "a request for another worker's session failed");
-                        request = lost;
-                        Verdict::Refuse(answer::unknown_session())
+                Whose::Theirs(home) if is_upgrade(&request) => {
+                    return self.leave(home, head_of(&request)).await;
+                }
+                Whose::Theirs(home) => {
+                    match worker.peers.forward(worker, home, request, client).await {
+                        Ok(response) => return response,
+                        Err((error, lost)) => {
+                            debug!(%error, "a request for another worker's session failed");
+                            request = lost;
+                            Verdict::Refuse(answer::unknown_session())
+                        }
                     }
-                },
+                }
             },
         };
         let control = self.stream.with(|stream| Arc::clone(stream.control()));
-        request.extensions_mut().insert(answer::Visit { verdict, client, control });
+        request.extensions_mut().insert(answer::Visit {
+            verdict,
+            client,
+            control,
+        });
         match worker.answers().oneshot(request).await {
             Ok(response) => response,
             Err(never) => match never {},
@@ -227,8 +242,10 @@ impl Connection {
             };
         }
         let bare = sid.as_bytes().try_into();
-        let (true, Ok(bare)) = (worker.config.engine.allow_eio3 && session_id::is_bare(&sid), bare)
-        else {
+        let (true, Ok(bare)) = (
+            worker.config.engine.allow_eio3 && session_id::is_bare(&sid),
+            bare,
+        ) else {
             return Whose::unknown();
         };
         if worker.sessions.has_eio3(&bare) {
@@ -256,13 +273,19 @@ impl Connection {
     }
 
     async fn pass_on(&self) {
-        let Some((home, head)) = take(&self.leaving) else { return };
+        let Some((home, head)) = take(&self.leaving) else {
+            return;
+        };
         let conn = match self.stream.with(Stream::take) {
             Ok(conn) => conn,
             Err(error) => return debug!(%error, "a connection was over before it was passed on"),
         };
-        let handoff = Handoff { origin: self.origin, opens: false, age_ms: 0, head };
-        use std::os::fd::AsFd;
+        let handoff = Handoff {
+            origin: self.origin,
+            opens: false,
+            age_ms: 0,
+            head,
+        };
         if let Err(error) = self.worker.master.pass(home, handoff, conn.as_fd()).await {
             debug!(%error, "a connection could not be passed on");
         }
@@ -293,12 +316,16 @@ fn is_upgrade<B>(request: &Request<B>) -> bool {
 fn from_worker(request: &mut Request<Body>) -> ClientAddr {
     let said = request.headers_mut().remove(CLIENT);
     let said = said.as_ref().and_then(|value| value.to_str().ok());
-    said.and_then(|text| text.parse().ok()).unwrap_or(ClientAddr(None))
+    said.and_then(|text| text.parse().ok())
+        .unwrap_or(ClientAddr(None))
 }
 
 /// The head of a request as it was sent, or near enough.
 fn head_of<B>(request: &Request<B>) -> Vec<u8> {
-    let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+    let target = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |target| target.as_str());
     let mut head = format!("{} {target} HTTP/1.1\r\n", request.method()).into_bytes();
     for (name, value) in request.headers() {
         head.extend_from_slice(name.as_str().as_bytes());

@@ -1,0 +1,150 @@
+//! A client's connection, TCP or Unix, as master and workers hold it and pass it on.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::link::Origin;
+
+/// A client's, a proxy's or another worker's connection.
+#[derive(Debug)]
+pub enum Conn {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a Unix socket, or a socket pair.
+    Unix(UnixStream),
+}
+
+impl Conn {
+    /// Takes a descriptor over. Its file description is non-blocking already: it was accepted so.
+    ///
+    /// # Errors
+    /// When the descriptor cannot be watched.
+    pub fn from_fd(fd: OwnedFd, origin: Origin) -> io::Result<Self> {
+        match origin {
+            Origin::Tcp(_) => TcpStream::from_std(fd.into()).map(Self::Tcp),
+            Origin::Unix | Origin::Worker => UnixStream::from_std(fd.into()).map(Self::Unix),
+        }
+    }
+
+    /// Gives the descriptor up, for somebody else to watch.
+    ///
+    /// # Errors
+    /// When the runtime does not let it go.
+    pub fn into_fd(self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(stream) => stream.into_std().map(OwnedFd::from),
+            Self::Unix(stream) => stream.into_std().map(OwnedFd::from),
+        }
+    }
+
+    /// Sends small packets at once (each of Engine.IO's is awaited by somebody), and notices a
+    /// peer that vanished without a word.
+    ///
+    /// # Errors
+    /// When the connection is over.
+    pub fn tune(&self) -> io::Result<()> {
+        if let Self::Tcp(stream) = self {
+            stream.set_nodelay(true)?;
+            rustix::net::sockopt::set_socket_keepalive(stream, true)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the connection in both directions now, whatever is still queued.
+    pub fn abort(&self) {
+        // It fails only on a connection that is over already.
+        let _ = rustix::net::shutdown(self, rustix::net::Shutdown::Both);
+    }
+
+    /// Waits until there is something to read, or an end.
+    ///
+    /// # Errors
+    /// When the runtime is ending.
+    pub async fn readable(&self) -> io::Result<Ready> {
+        match self {
+            Self::Tcp(stream) => stream.ready(Interest::READABLE).await,
+            Self::Unix(stream) => stream.ready(Interest::READABLE).await,
+        }
+    }
+
+    /// Reads by `act`; `WouldBlock` lets [`Conn::readable`] wait again.
+    ///
+    /// # Errors
+    /// Those of `act`.
+    pub fn try_read_with<T>(
+        &self,
+        act: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(Interest::READABLE, || act(stream.as_fd())),
+            Self::Unix(stream) => stream.try_io(Interest::READABLE, || act(stream.as_fd())),
+        }
+    }
+}
+
+impl AsFd for Conn {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl AsyncRead for Conn {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Conn {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Neither kind buffers anything in this process.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The tests' vocabulary.
+
+mod client;
+mod process;
+mod raw;
+mod server;
+
+pub use client::{Held, node, python};
+pub use process::{Memory, alive, cpu_time, descriptors, memory, names};
+pub use raw::{Polling, Raw, Response, WebSocket};
+pub use server::{Server, Setup};
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take that should be immediate, on a busy machine.
+pub const SOON: Duration = Duration::from_secs(10);
+
+/// Waits until `condition` holds; it is asked every few milliseconds.
+#[track_caller]
+pub fn eventually(what: &str, within: Duration, mut condition: impl FnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    while !condition() {
+        assert!(began.elapsed() < within, "not within {within:?}: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    began.elapsed()
+}
+
+/// Prints a figure that a test saw, for whoever reads its output.
+pub fn saw(what: &str, value: impl std::fmt::Display) {
+    println!("    saw: {what}: {value}");
+}

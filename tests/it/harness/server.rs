@@ -1,0 +1,401 @@
+//! The server under test, in a process of its own.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use command_fds::{CommandFdExt, FdMapping};
+use tempfile::TempDir;
+
+use super::{SOON, eventually};
+
+/// How a server is started.
+pub struct Setup {
+    top: String,
+    tables: String,
+    workers: u16,
+    systemd: bool,
+    notify: bool,
+    unix: bool,
+    wait: bool,
+    descriptors: Option<u64>,
+    program: &'static str,
+}
+
+/// A running server. It ends with the value.
+pub struct Server {
+    child: Child,
+    /// The process that is the master.
+    pub pid: u32,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Its Unix socket, if it was asked for one.
+    pub unix: PathBuf,
+    /// Its configuration, log file and sockets.
+    pub dir: TempDir,
+    lines: Arc<Mutex<Vec<String>>>,
+    notify: Option<UnixDatagram>,
+    /// Systemd's copies of the listeners: they stay open when the server is gone.
+    kept: Vec<OwnedFd>,
+}
+
+impl Setup {
+    /// Two workers, a TCP listener on loopback, defaults otherwise.
+    pub fn new() -> Self {
+        Self {
+            top: String::new(),
+            tables: String::new(),
+            workers: 2,
+            systemd: false,
+            notify: false,
+            unix: false,
+            wait: true,
+            descriptors: None,
+            program: env!("CARGO_BIN_EXE_my-app"),
+        }
+    }
+
+    pub fn workers(mut self, workers: u16) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// Lines for the configuration that stand before its tables.
+    pub fn top(mut self, lines: &str) -> Self {
+        writeln!(self.top, "{lines}").unwrap();
+        self
+    }
+
+    /// Tables of the configuration, `[log]` excepted.
+    pub fn config(mut self, tables: &str) -> Self {
+        writeln!(self.tables, "{tables}").unwrap();
+        self
+    }
+
+    pub fn eio3(self) -> Self {
+        self.config("[engine]\nallow_eio3 = true")
+    }
+
+    /// Started as systemd would: a TCP and a Unix listener passed, READY=1 awaited.
+    pub fn systemd(mut self) -> Self {
+        self.systemd = true;
+        self.notify = true;
+        self
+    }
+
+    /// With a Unix listener beside the TCP one.
+    pub fn unix(mut self) -> Self {
+        self.unix = true;
+        self
+    }
+
+    /// With at most so many descriptors in each of its processes.
+    pub fn descriptors(mut self, limit: u64) -> Self {
+        self.descriptors = Some(limit);
+        self
+    }
+
+    /// Another binary of the project: an example with its own application.
+    pub fn program(mut self, path: &'static str) -> Self {
+        self.program = path;
+        self
+    }
+
+    /// Starts it, and waits until every worker takes connections.
+    pub fn start(self) -> Server {
+        let dir = tempfile::tempdir().unwrap();
+        let unix = dir.path().join("my-app.sock");
+        let config = dir.path().join("my-app.toml");
+        let log = dir.path().join("app.log");
+        let Self {
+            top,
+            tables,
+            workers,
+            ..
+        } = &self;
+        let log_table = format!("[log]\nfile = {log:?}\nstats_interval = \"200ms\"");
+        fs::write(&config, format!("{top}\n{tables}\n{log_table}\n")).unwrap();
+
+        let mut command = match self.descriptors {
+            None => Command::new(self.program),
+            Some(limit) => {
+                let mut command = Command::new("prlimit");
+                command
+                    .arg(format!("--nofile={limit}:{limit}"))
+                    .arg(self.program);
+                command
+            }
+        };
+        command
+            .arg("--config")
+            .arg(&config)
+            .args(["--workers", &workers.to_string()]);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for name in [
+            "NOTIFY_SOCKET",
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "JOURNAL_STREAM",
+        ] {
+            command.env_remove(name);
+        }
+        let mut kept = Vec::new();
+        let mut addr = None;
+        if self.systemd {
+            let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+            addr = Some(tcp.local_addr().unwrap());
+            kept = vec![tcp.into(), UnixListener::bind(&unix).unwrap().into()];
+            let mappings = (3..)
+                .zip(&kept)
+                .map(|(child_fd, fd): (i32, &OwnedFd)| FdMapping {
+                    parent_fd: fd.as_fd().try_clone_to_owned().unwrap(),
+                    child_fd,
+                });
+            command.fd_mappings(mappings.collect()).unwrap();
+            // LISTEN_PID cannot be known before the process exists; a shell knows its own.
+            let inner: Vec<_> = std::iter::once(command.get_program())
+                .chain(command.get_args())
+                .map(ToOwned::to_owned)
+                .collect();
+            let mut shell = Command::new("sh");
+            shell
+                .args(["-c", "LISTEN_PID=$$ LISTEN_FDS=2 exec \"$@\"", "sh"])
+                .args(inner);
+            let mappings = (3..)
+                .zip(&kept)
+                .map(|(child_fd, fd): (i32, &OwnedFd)| FdMapping {
+                    parent_fd: fd.as_fd().try_clone_to_owned().unwrap(),
+                    child_fd,
+                });
+            shell.fd_mappings(mappings.collect()).unwrap();
+            shell
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            shell.env_remove("JOURNAL_STREAM");
+            command = shell;
+        } else {
+            let port = free_port();
+            addr = addr.or(Some(SocketAddr::from(([127, 0, 0, 1], port))));
+            command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+            if self.unix {
+                command
+                    .arg("--listen")
+                    .arg(format!("unix:{}", unix.display()));
+            }
+        }
+        let notify = self.notify.then(|| {
+            let path = dir.path().join("notify");
+            let socket = UnixDatagram::bind(&path).unwrap();
+            socket.set_read_timeout(Some(SOON)).unwrap();
+            command
+                .env("NOTIFY_SOCKET", path)
+                .env("WATCHDOG_USEC", "2000000");
+            socket
+        });
+        let mut child = command.spawn().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        collect(child.stdout.take().unwrap(), &lines);
+        collect(child.stderr.take().unwrap(), &lines);
+        let pid = child.id();
+        let server = Server {
+            child,
+            pid,
+            addr: addr.unwrap(),
+            unix,
+            dir,
+            lines,
+            notify,
+            kept,
+        };
+        if self.wait {
+            let count = usize::from(self.workers);
+            eventually("all workers started", SOON, || {
+                server.workers().len() == count && server.count_lines(" started") >= count
+            });
+        }
+        server
+    }
+}
+
+impl Server {
+    pub fn start() -> Self {
+        Setup::new().start()
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// The workers of this moment, in the order of their slots.
+    pub fn workers(&self) -> Vec<u32> {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid);
+        let children = fs::read_to_string(children).unwrap_or_default();
+        let mut slots: Vec<(u16, u32)> = children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .filter_map(|pid: u32| {
+                let name = super::names(pid);
+                Some((name.strip_prefix("my-app: worker ")?.parse().ok()?, pid))
+            })
+            .collect();
+        slots.sort_unstable();
+        slots.into_iter().map(|(_, pid)| pid).collect()
+    }
+
+    /// Everything that it printed so far.
+    pub fn log(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// How many of its lines contain `text`.
+    pub fn count_lines(&self, text: &str) -> usize {
+        self.lines
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|line| line.contains(text))
+            .count()
+    }
+
+    /// Waits for a line that contains `text`.
+    #[track_caller]
+    pub fn wait_for_line(&self, text: &str) {
+        eventually(&format!("a line with {text:?}"), SOON, || {
+            self.count_lines(text) > 0
+        });
+    }
+
+    /// The log file.
+    pub fn log_file(&self) -> String {
+        fs::read_to_string(self.dir.path().join("app.log")).unwrap_or_default()
+    }
+
+    /// Sessions of each worker by its newest count, in the order of [`Server::workers`]. Waits for
+    /// two fresh counts of each.
+    #[track_caller]
+    pub fn sessions(&self) -> Vec<u64> {
+        let counted = |pid| format!("Worker {pid}: ");
+        let seen = |pid| self.count_lines(&counted(pid));
+        self.workers()
+            .into_iter()
+            .map(|pid| {
+                let before = seen(pid);
+                eventually("two fresh counts", SOON, || seen(pid) >= before + 2);
+                let lines = self.log();
+                let last = lines
+                    .iter()
+                    .rev()
+                    .find(|line| line.contains(&counted(pid)))
+                    .unwrap();
+                let count = last.split(&counted(pid)).nth(1).unwrap();
+                count.split(' ').next().unwrap().parse().unwrap()
+            })
+            .collect()
+    }
+
+    /// Waits until there are `count` sessions in all.
+    #[track_caller]
+    pub fn wait_for_sessions(&self, count: u64, within: Duration) {
+        eventually(&format!("{count} sessions"), within, || {
+            self.sessions().iter().sum::<u64>() == count
+        });
+    }
+
+    /// The next message that systemd would get.
+    pub fn notified(&self) -> String {
+        let mut buffer = [0; 1024];
+        let length = self.notify.as_ref().unwrap().recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
+    }
+
+    /// Waits for a message to systemd that contains `text`.
+    #[track_caller]
+    pub fn wait_for_notification(&self, text: &str) -> String {
+        loop {
+            let message = self.notified();
+            if message.contains(text) {
+                return message;
+            }
+        }
+    }
+
+    /// Sends the master a signal, by its name for kill(1).
+    pub fn signal(&self, signal: &str) {
+        signal_process(self.pid, signal);
+    }
+
+    /// Waits for the master to end.
+    #[track_caller]
+    pub fn ended(&mut self, within: Duration) -> ExitStatus {
+        let mut status = None;
+        eventually("the server ends", within, || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        status.unwrap()
+    }
+
+    /// Asks it to stop, and waits.
+    #[track_caller]
+    pub fn stop(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.ended(SOON)
+    }
+
+    /// How many listeners this test keeps open, as systemd would.
+    pub fn kept(&self) -> usize {
+        self.kept.len()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+        if thread::panicking() {
+            let log = self.log();
+            let tail = log.len().saturating_sub(40);
+            eprintln!("--- the server said:\n{}\n---", log[tail..].join("\n"));
+        }
+    }
+}
+
+/// Sends a process that the test started a signal.
+pub fn signal_process(pid: u32, signal: &str) {
+    let sent = Command::new("kill")
+        .arg(format!("-{signal}"))
+        .arg(pid.to_string())
+        .status();
+    assert!(sent.unwrap().success(), "kill -{signal} {pid}");
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+fn collect(from: impl std::io::Read + Send + 'static, into: &Arc<Mutex<Vec<String>>>) {
+    let into = Arc::clone(into);
+    thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            into.lock().unwrap().push(line);
+        }
+    });
+}
