@@ -3,5 +3,7 @@
 //! One binary, so that it is linked once. What a test needs is in [`harness`]; each file is one
 //! capability, and each test a sentence.
 
+mod admission;
 mod harness;
+mod routing;
 mod session_ids;

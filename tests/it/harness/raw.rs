@@ -40,10 +40,13 @@ pub struct Response {
 impl Response {
     /// A header's value; its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, value)| value.as_str())
+        self.headers(name).first().copied()
+    }
+
+    /// All values of a header; its name in lower case.
+    pub fn headers(&self, name: &str) -> Vec<&str> {
+        let all = self.headers.iter().filter(|(n, _)| n == name);
+        all.map(|(_, value)| value.as_str()).collect()
     }
 }
 
@@ -200,6 +203,11 @@ impl Polling {
         Self {
             sid: packet["sid"].as_str().unwrap().to_owned(),
         }
+    }
+
+    /// The slot of the worker that has it: where a tagged id tells it.
+    pub fn slot(&self) -> String {
+        self.sid[20..22].to_owned()
     }
 
     /// Where its requests go.

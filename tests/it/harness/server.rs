@@ -27,7 +27,7 @@ pub struct Setup {
     unix: bool,
     wait: bool,
     descriptors: Option<u64>,
-    program: &'static str,
+    program: PathBuf,
 }
 
 /// A running server. It ends with the value.
@@ -59,7 +59,7 @@ impl Setup {
             unix: false,
             wait: true,
             descriptors: None,
-            program: env!("CARGO_BIN_EXE_my-app"),
+            program: env!("CARGO_BIN_EXE_my-app").into(),
         }
     }
 
@@ -103,9 +103,13 @@ impl Setup {
         self
     }
 
-    /// Another binary of the project: an example with its own application.
-    pub fn program(mut self, path: &'static str) -> Self {
-        self.program = path;
+    /// With the application of one of the examples.
+    pub fn example(mut self, name: &str) -> Self {
+        self.program = self.program.with_file_name("examples").join(name);
+        assert!(
+            self.program.exists(),
+            "cargo build --release --examples comes first"
+        );
         self
     }
 
@@ -125,12 +129,12 @@ impl Setup {
         fs::write(&config, format!("{top}\n{tables}\n{log_table}\n")).unwrap();
 
         let mut command = match self.descriptors {
-            None => Command::new(self.program),
+            None => Command::new(&self.program),
             Some(limit) => {
                 let mut command = Command::new("prlimit");
                 command
                     .arg(format!("--nofile={limit}:{limit}"))
-                    .arg(self.program);
+                    .arg(&self.program);
                 command
             }
         };

@@ -1,0 +1,37 @@
+//! A server that lets in only clients that know a token, and tells each how it is seen.
+//!
+//! ```text
+//! cargo run --example token
+//! io("http://127.0.0.1:3000", { query: { token: "secret" } })
+//! ```
+
+use std::process::ExitCode;
+
+use http::request::Parts;
+use my_app::api::{App, ClientAddr, Io, Refusal, Socket};
+
+fn main() -> ExitCode {
+    my_app::main(App {
+        namespaces,
+        admit,
+        routes: axum::Router::new,
+    })
+}
+
+fn namespaces(io: &Io) {
+    io.ns("/", connected);
+}
+
+/// Refuses before there is a session: over long-polling, over WebSocket, and at an upgrade.
+fn admit(request: &Parts, _client: ClientAddr) -> Result<(), Refusal> {
+    let query = request.uri.query().unwrap_or_default();
+    match query.split('&').any(|pair| pair == "token=secret") {
+        true => Ok(()),
+        false => Err(Refusal::forbidden("the token is missing or wrong")),
+    }
+}
+
+async fn connected(socket: Socket, client: ClientAddr) {
+    // An error means that the client is gone already.
+    let _ = socket.emit("welcome", &client.to_string());
+}

@@ -1,0 +1,167 @@
+//! One connection, requests of many sessions: each is answered by its own session's worker.
+
+use super::harness::*;
+
+/// Sessions on both workers, each opened on a connection of its own.
+fn sessions_everywhere(server: &Server) -> Vec<Polling> {
+    let sessions: Vec<_> = (0..6)
+        .map(|_| Polling::open(&mut Raw::tcp(server.addr)))
+        .collect();
+    let slots: std::collections::BTreeSet<_> = sessions.iter().map(Polling::slot).collect();
+    assert_eq!(slots.len(), 2, "both workers have sessions");
+    sessions
+}
+
+/// A session on another worker than the one that `raw` is connected to.
+fn elsewhere(raw: &mut Raw, server: &Server) -> Polling {
+    let here = Polling::open(raw).slot();
+    let mut all = sessions_everywhere(server).into_iter();
+    all.find(|session| session.slot() != here).unwrap()
+}
+
+#[test]
+fn one_connection_carries_the_requests_of_sessions_on_different_workers() {
+    let server = Server::start();
+    let sessions = sessions_everywhere(&server);
+    let mut raw = Raw::tcp(server.addr);
+    for round in 0..50 {
+        for (nth, session) in sessions.iter().enumerate() {
+            session.echo(&mut raw, &format!("round {round} of session {nth}"));
+        }
+    }
+}
+
+#[test]
+fn a_long_poll_waits_at_its_worker_while_others_go_on() {
+    let server = Server::start();
+    let mut raw = Raw::tcp(server.addr);
+    let session = elsewhere(&mut raw, &server);
+    for nth in 0..3 {
+        raw.send(format!(
+            "GET {} HTTP/1.1\r\nHost: x\r\n\r\n",
+            session.target()
+        ));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        let event = format!("42[\"late\",{nth}]");
+        assert_eq!(session.post(&mut Raw::tcp(server.addr), &event).body, "ok");
+        let polled = raw.response().body;
+        assert!(polled == event || polled == "2", "{polled}");
+        if polled == "2" {
+            session.post(&mut raw, "3");
+            assert_eq!(session.packets(&mut raw), [event]);
+        }
+    }
+}
+
+#[test]
+fn a_full_size_body_reaches_another_worker_and_comes_back() {
+    let server = Server::start();
+    let mut raw = Raw::tcp(server.addr);
+    let session = elsewhere(&mut raw, &server);
+    for length in [0, 1, 20_000, 500_000, 999_980] {
+        session.echo(&mut raw, &"x".repeat(length));
+    }
+    let answer = session.post(&mut raw, &format!("42[\"{}\"]", "x".repeat(1_000_001)));
+    assert_eq!(answer.status, 413);
+}
+
+#[test]
+fn a_chunked_body_reaches_another_worker() {
+    let server = Server::start();
+    let mut raw = Raw::tcp(server.addr);
+    let session = elsewhere(&mut raw, &server);
+    let target = session.target();
+    raw.send(format!(
+        "POST {target} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n\
+         4\r\n42[\"\r\n3\r\nab\"\r\n1\r\n]\r\n0\r\n\r\n"
+    ));
+    assert_eq!(raw.response().body, "ok");
+    assert_eq!(session.packets(&mut raw), ["42[\"ab\"]"]);
+}
+
+#[test]
+fn pipelined_requests_of_different_sessions_are_answered_in_their_order() {
+    let server = Server::start();
+    let sessions = sessions_everywhere(&server);
+    let mut raw = Raw::tcp(server.addr);
+    // The engine's first pings are out of the way.
+    sessions
+        .iter()
+        .for_each(|session| session.echo(&mut raw, "ready"));
+    let mut all = String::new();
+    for (nth, session) in sessions.iter().enumerate() {
+        let body = format!("42[\"e\",{nth}]");
+        let (target, length) = (session.target(), body.len());
+        all += &format!(
+            "POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}\
+             GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"
+        );
+    }
+    raw.send(all);
+    for nth in 0..sessions.len() {
+        assert_eq!(raw.response().body, "ok");
+        let polled = raw.response().body;
+        assert!(
+            polled.contains(&format!("42[\"e\",{nth}]")),
+            "{nth}: {polled}"
+        );
+    }
+}
+
+#[test]
+fn an_upgrade_takes_its_connection_to_the_sessions_worker() {
+    let server = Server::start();
+    for _ in 0..5 {
+        let mut raw = Raw::tcp(server.addr);
+        let session = elsewhere(&mut raw, &server);
+        session.echo(&mut raw, "before");
+        let target = session.target().replace("polling", "websocket");
+        raw.send(WebSocket::request(&target));
+        let mut socket = WebSocket::switched(raw);
+        socket.text("2probe");
+        assert_eq!(socket.read_text(), "3probe");
+        socket.text("5");
+        for nth in 0..20 {
+            socket.echo(&format!("after {nth}"));
+        }
+    }
+}
+
+#[test]
+fn a_poll_that_its_client_gave_up_is_given_up_at_the_other_worker() {
+    let server = Server::start();
+    for _ in 0..5 {
+        let mut raw = Raw::tcp(server.addr);
+        let session = elsewhere(&mut raw, &server);
+        // The engine's first ping is out of the way, so that the next poll waits.
+        session.echo(&mut raw, "ready");
+        raw.send(format!(
+            "GET {} HTTP/1.1\r\nHost: x\r\n\r\n",
+            session.target()
+        ));
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        drop(raw);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        // Two polls at once would end the session.
+        session.echo(&mut Raw::tcp(server.addr), "still there");
+    }
+}
+
+#[test]
+fn nobody_outside_can_speak_as_a_worker() {
+    let server = Setup::new().example("token").start();
+    let mut raw = Raw::tcp(server.addr);
+    raw.send(
+        "GET /socket.io/?EIO=4&transport=polling&token=secret HTTP/1.1\r\nHost: x\r\n\
+         X-My-App-Client: 203.0.113.9\r\n\r\n",
+    );
+    let open = raw.response();
+    let sid = open.body.split('"').nth(3).unwrap().to_owned();
+    let session = Polling { sid };
+    session.post(&mut raw, "40");
+    let packets = session.packets(&mut raw);
+    assert!(
+        packets.contains(&"42[\"welcome\",\"127.0.0.1\"]".to_owned()),
+        "{packets:?}"
+    );
+}
