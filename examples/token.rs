@@ -25,9 +25,10 @@ fn namespaces(io: &Io) {
 /// Refuses before there is a session: over long-polling, over WebSocket, and at an upgrade.
 fn admit(request: &Parts, _client: ClientAddr) -> Result<(), Refusal> {
     let query = request.uri.query().unwrap_or_default();
-    match query.split('&').any(|pair| pair == "token=secret") {
-        true => Ok(()),
-        false => Err(Refusal::forbidden("the token is missing or wrong")),
+    if query.split('&').any(|pair| pair == "token=secret") {
+        Ok(())
+    } else {
+        Err(Refusal::forbidden("the token is missing or wrong"))
     }
 }
 

@@ -32,6 +32,14 @@ const NAME: &str = "my-app:";
 /// Does what the command line says, for this application.
 #[must_use]
 pub fn main(app: App) -> ExitCode {
+    // A handler that panics costs its event and nobody else; it shall not go unnoticed.
+    std::panic::set_hook(Box::new(|panic| {
+        if tracing::enabled!(tracing::Level::ERROR) {
+            tracing::error!(%panic, "a task panicked");
+        } else {
+            eprintln!("my-app: {panic}");
+        }
+    }));
     match cli::parse() {
         Ok(Role::Run(args)) => {
             tell_role();

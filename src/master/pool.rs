@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
+use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use tracing::debug;
@@ -68,28 +69,32 @@ impl Member {
     /// # Errors
     /// With the connection, when the worker is gone or does not take any.
     pub(crate) async fn take(&self, conn: OwnedFd, handoff: Handoff) -> Result<(), OwnedFd> {
+        let opens = handoff.opens;
+        let taken = self.send(conn, handoff).await;
+        if taken.is_err() && opens {
+            self.dispatched.set(self.dispatched.get().saturating_sub(1));
+        }
+        taken
+    }
+
+    async fn send(&self, conn: OwnedFd, handoff: Handoff) -> Result<(), OwnedFd> {
         match timeout(PATIENCE, self.window.acquire()).await {
             Ok(Ok(permit)) => permit.forget(),
             _ => return Err(conn),
         }
-        let opens = handoff.opens;
         let message = ToWorker::Take(handoff);
-        match timeout(PATIENCE, self.link.send(&message, Some(conn.as_fd()))).await {
-            Ok(Ok(())) => {
+        let sent = timeout(PATIENCE, self.link.send(&message, Some(conn.as_fd()))).await;
+        match (sent, message) {
+            (Ok(Ok(())), ToWorker::Take(handoff)) => {
                 // Nothing runs between the packet's departure and this, so that the order here is
                 // the order of the acknowledgements.
-                if let ToWorker::Take(handoff) = message {
-                    let sent = Unacknowledged { conn, handoff };
-                    self.unacknowledged.borrow_mut().push_back(sent);
-                }
+                let sent = Unacknowledged { conn, handoff };
+                self.unacknowledged.borrow_mut().push_back(sent);
                 Ok(())
             }
-            failed => {
+            (failed, _) => {
                 debug!(?failed, pid = self.pid, "a handoff failed");
                 self.window.add_permits(1);
-                if opens {
-                    self.dispatched.set(self.dispatched.get().saturating_sub(1));
-                }
                 Err(conn)
             }
         }
@@ -186,9 +191,9 @@ impl Pool {
         Some(Rc::clone(member))
     }
 
-    /// Waits for a worker to come or go.
-    pub(crate) async fn changed(&self) {
-        self.changed.notified().await;
+    /// Waits for a worker to come or go, from now on, whenever it is awaited.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// Waits until `count` workers take connections.

@@ -26,6 +26,8 @@ use crate::wire::session_id::Home;
 
 /// How often a worker is asked whether it lives.
 const PING: Duration = Duration::from_millis(250);
+/// How long a worker may take to receive a message.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// After so many unanswered rounds it gets nothing new: one second.
 const STALLED_AFTER: u32 = 4;
 /// A worker that lived for less died of something that will happen again.
@@ -220,8 +222,8 @@ impl Slot {
                     told_to_stop = true;
                     let drain = drain.unwrap_or_default().as_millis();
                     let within_ms = u32::try_from(drain).unwrap_or(u32::MAX);
-                    if member.link.send(&ToWorker::Stop { within_ms }, None).await.is_err() {
-                        return None;
+                    if let Err(error) = tell(member, &ToWorker::Stop { within_ms }).await {
+                        return Some(error.to_string());
                     }
                 }
                 _ = ping.tick() => {
@@ -297,8 +299,15 @@ impl Slot {
             },
             ToMaster::Ready | ToMaster::Pong => return Ok(()),
         };
-        member.link.send(&answer, None).await
+        tell(member, &answer).await
     }
+}
+
+/// Tells a worker something that is no connection. One that takes nothing is as good as gone.
+async fn tell(member: &Member, message: &ToWorker) -> Result<(), LinkError> {
+    timeout(PATIENCE, member.link.send(message, None))
+        .await
+        .unwrap_or(Err(LinkError::Closed))
 }
 
 /// Starts a worker. Together its arguments read "my-app: worker 0", in `ps` and `systemctl status`.

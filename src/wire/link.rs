@@ -148,7 +148,7 @@ pub enum LinkError {
     /// A packet that is no message: two versions of the program on one link.
     #[error("not a message: {0}")]
     Codec(#[from] postcard::Error),
-    /// A packet longer than any message, or with more descriptors.
+    /// A packet longer than any message.
     #[error("a message was cut off")]
     Truncated,
 }
@@ -220,7 +220,7 @@ impl Link {
             })
     }
 
-    /// Waits for a message.
+    /// Waits for a message. Its descriptor is missing if this process has no place for one more.
     ///
     /// # Errors
     /// [`LinkError::Closed`] when the other side is gone.
@@ -275,8 +275,12 @@ fn recv_packet(
             passed = fds.next();
         }
     }
-    let cut = ReturnFlags::TRUNC | ReturnFlags::CTRUNC;
-    Ok((received.bytes, passed, !received.flags.intersects(cut)))
+    // Of a descriptor that found no place in this process (CTRUNC) only the message is left.
+    Ok((
+        received.bytes,
+        passed,
+        !received.flags.contains(ReturnFlags::TRUNC),
+    ))
 }
 
 #[cfg(test)]

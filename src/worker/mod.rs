@@ -27,7 +27,7 @@ use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tower::{Service, ServiceExt};
 use tracing::{debug, info, warn};
 
@@ -46,6 +46,9 @@ use crate::wire::target::EngineQuery;
 
 /// Reports of counts to the master are at least this far apart.
 const REPORT_PAUSE: Duration = Duration::from_millis(5);
+
+/// The same trouble is told once in this time.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why a worker could not start, or had to leave.
 #[derive(Debug, thiserror::Error)]
@@ -154,6 +157,7 @@ async fn listen(
     mut inbox: Inbox,
     stop: watch::Sender<Option<Duration>>,
 ) -> LinkError {
+    let mut complained = None;
     loop {
         let heard = match worker.master.listen(&mut inbox).await {
             Ok((ToWorker::Take(handoff), Some(conn))) => {
@@ -173,7 +177,10 @@ async fn listen(
             // The kernel drops a passed descriptor when this process has too many already.
             Ok((ToWorker::Take(_), None)) => {
                 worker.sessions.taken();
-                warn!("a connection was lost: this worker has no descriptors left (LimitNOFILE)");
+                if complained.is_none_or(|at: Instant| at.elapsed() > COMPLAINT_PAUSE) {
+                    complained = Some(Instant::now());
+                    warn!("connections are lost for want of descriptors; raise LimitNOFILE");
+                }
                 Ok(())
             }
             Ok((ToWorker::Welcome(_), _)) => Ok(()),
