@@ -33,8 +33,8 @@ pub enum ArgsError {
     /// Not msgpack.
     #[error("the event's arguments are not msgpack: {0}")]
     Msgpack(#[from] rmp_serde::decode::Error),
-    /// A placeholder for an attachment that did not come.
-    #[error("the event names an attachment that it does not have")]
+    /// A placeholder for an attachment that did not come, or that has its place already.
+    #[error("the event names an attachment that it does not have, or twice")]
     Attachment,
 }
 
@@ -82,12 +82,13 @@ impl Args {
     fn read_json(text: &str, attachments: &VecDeque<Bytes>) -> Result<Self, ArgsError> {
         let all: Vec<Box<RawValue>> = serde_json::from_str(text)?;
         // The first is the event's name.
+        let mut left: Vec<_> = attachments.iter().cloned().map(Some).collect();
         let args = all.into_iter().skip(1).map(|raw| {
             if attachments.is_empty() || !raw.get().contains("_placeholder") {
                 return Ok(Arg::Text(raw));
             }
             let tree: Tree = serde_json::from_str(raw.get())?;
-            tree.with(attachments).map(Arg::Tree)
+            tree.with(&mut left).map(Arg::Tree)
         });
         args.collect::<Result<_, _>>().map(Self)
     }
@@ -95,24 +96,26 @@ impl Args {
 
 impl Tree {
     /// Puts the attachments where their placeholders are (`{"_placeholder":true,"num":0}`,
-    /// Socket.IO protocol revision 5, "Sending and receiving binary data").
-    fn with(self, attachments: &VecDeque<Bytes>) -> Result<Self, ArgsError> {
+    /// Socket.IO protocol revision 5, "Sending and receiving binary data"). Each has one place:
+    /// clients number every occurrence, and one that is named again and again would be copied as
+    /// often.
+    fn with(self, left: &mut [Option<Bytes>]) -> Result<Self, ArgsError> {
         Ok(match self {
             Self::Seq(items) => Self::Seq(
                 items
                     .into_iter()
-                    .map(|item| item.with(attachments))
+                    .map(|item| item.with(left))
                     .collect::<Result<_, _>>()?,
             ),
             Self::Map(entries) => match placeholder(&entries) {
                 Some(num) => {
-                    let num = usize::try_from(num).map_err(|_| ArgsError::Attachment)?;
-                    Self::Binary(attachments.get(num).ok_or(ArgsError::Attachment)?.clone())
+                    let place = usize::try_from(num).ok().and_then(|num| left.get_mut(num));
+                    Self::Binary(place.and_then(Option::take).ok_or(ArgsError::Attachment)?)
                 }
                 None => Self::Map(
                     entries
                         .into_iter()
-                        .map(|(key, value)| Ok((key, value.with(attachments)?)))
+                        .map(|(key, value)| Ok((key, value.with(left)?)))
                         .collect::<Result<_, ArgsError>>()?,
                 ),
             },
@@ -351,8 +354,11 @@ mod tests {
     }
 
     #[test]
-    fn a_placeholder_without_its_attachment_is_an_error() {
+    fn an_attachment_that_is_missing_or_named_twice_is_an_error() {
         let event = text(r#"["e",{"_placeholder":true,"num":9}]"#, &[b"x"]);
+        assert!(matches!(Args::read(&event), Err(ArgsError::Attachment)));
+        let placeholder = r#"{"_placeholder":true,"num":0}"#;
+        let event = text(&format!(r#"["e",{placeholder},{placeholder}]"#), &[b"x"]);
         assert!(matches!(Args::read(&event), Err(ArgsError::Attachment)));
     }
 

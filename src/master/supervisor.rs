@@ -26,6 +26,8 @@ use crate::wire::session_id::Home;
 
 /// How often a worker is asked whether it lives.
 const PING: Duration = Duration::from_millis(250);
+/// How long after a worker that left by itself the master may hear that it should, too.
+const STOP_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a worker may take to receive a message.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// After so many unanswered rounds it gets nothing new: one second.
@@ -59,6 +61,8 @@ struct Slot {
 struct Ended {
     pid: u32,
     was_ready: bool,
+    /// By itself, and without an error.
+    left: bool,
     why: String,
 }
 
@@ -119,7 +123,10 @@ impl Slot {
         loop {
             let began = Instant::now();
             let ended = self.run_worker().await;
-            if self.stop.borrow().is_some() {
+            // A signal to the whole group reaches a worker first, and an idle one is gone at once.
+            let left = ended.as_ref().is_ok_and(|ended| ended.left);
+            let patience = if left { STOP_PATIENCE } else { Duration::ZERO };
+            if let Ok(Ok(_)) = timeout(patience, self.stop.wait_for(Option::is_some)).await {
                 return;
             }
             match &ended {
@@ -167,9 +174,11 @@ impl Slot {
             error!(%error, pid, "a worker could not be killed");
         }
         let status = child.wait().await?;
+        let left = why.is_none() && status.success();
         Ok(Ended {
             pid,
             was_ready,
+            left,
             why: why.unwrap_or_else(|| describe(status)),
         })
     }

@@ -5,16 +5,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::link::Origin;
-
-/// A socket becomes writable again when a third of this is free, and left to itself it grows to
-/// megabytes: a slow but honest reader would seem to make no progress for longer than
-/// `write_stall_timeout`. The kernel doubles the number (socket(7), `SO_SNDBUF`); a client 100 ms
-/// away still gets 2 MB a second.
-const SEND_BUFFER: usize = 128 * 1024;
 
 /// A client's, a proxy's or another worker's connection.
 #[derive(Debug)]
@@ -48,8 +43,8 @@ impl Conn {
         }
     }
 
-    /// Sends small packets at once (each of Engine.IO's is awaited by somebody), notices a peer
-    /// that vanished without a word, and bounds what the kernel keeps for one that reads slowly.
+    /// Sends small packets at once (each of Engine.IO's is awaited by somebody), and notices a
+    /// peer that vanished without a word.
     ///
     /// # Errors
     /// When the connection is over.
@@ -57,7 +52,6 @@ impl Conn {
         if let Self::Tcp(stream) = self {
             stream.set_nodelay(true)?;
             rustix::net::sockopt::set_socket_keepalive(stream, true)?;
-            rustix::net::sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER)?;
         }
         Ok(())
     }
@@ -66,6 +60,17 @@ impl Conn {
     pub fn abort(&self) {
         // It fails only on a connection that is over already.
         let _ = rustix::net::shutdown(self, rustix::net::Shutdown::Both);
+    }
+
+    /// Writes as much as the kernel takes now, without asking whether the socket is "writable":
+    /// it is called so only when a third of its buffer is free, and left to itself that buffer
+    /// grows to megabytes.
+    ///
+    /// # Errors
+    /// `WouldBlock` when the kernel takes nothing.
+    pub fn push(&self, bytes: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        Ok(rustix::net::send(self, bytes, flags)?)
     }
 
     /// Waits until there is something to read, or an end.

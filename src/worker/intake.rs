@@ -24,6 +24,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::admission::Wish;
 use super::http::{self as road, Opening, Visitor};
+use super::sessions::ConnectionGuard;
 use super::stream::Stream;
 use super::{Worker, request};
 use crate::api::Refusal;
@@ -35,7 +36,12 @@ use crate::wire::target::SidParam;
 const MAX_HEADERS: usize = 100;
 
 /// Serves a connection until it ends.
-pub(crate) async fn take(worker: Arc<Worker>, fd: OwnedFd, handoff: Handoff) {
+pub(crate) async fn take(
+    worker: Arc<Worker>,
+    fd: OwnedFd,
+    handoff: Handoff,
+    guard: ConnectionGuard,
+) {
     let Handoff {
         origin,
         opens,
@@ -48,7 +54,6 @@ pub(crate) async fn take(worker: Arc<Worker>, fd: OwnedFd, handoff: Handoff) {
         Ok(conn) => conn,
         Err(error) => return debug!(%error, "a connection was over before it was taken"),
     };
-    let guard = worker.sessions.connection(origin);
     let stall_timeout = worker.config.engine.write_stall_timeout;
     let mut read = BytesMut::from(head.as_slice());
     let begun = Instant::now().checked_sub(Duration::from_millis(age_ms.into()));

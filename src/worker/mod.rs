@@ -165,7 +165,9 @@ async fn listen(
         let heard = match worker.master.listen(&mut inbox).await {
             Ok((ToWorker::Take(handoff), Some(conn))) => {
                 worker.sessions.taken();
-                tokio::spawn(intake::take(Arc::clone(worker), conn, handoff));
+                // Counted at once: a report between this and the task would show it nowhere.
+                let guard = worker.sessions.connection(handoff.origin);
+                tokio::spawn(intake::take(Arc::clone(worker), conn, handoff, guard));
                 Ok(())
             }
             Ok((ToWorker::Eio3 { ticket, home }, _)) => {

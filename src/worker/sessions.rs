@@ -203,6 +203,24 @@ impl Sessions {
         }
     }
 
+    /// A session that began by polling is over; it may be said more than once.
+    pub(crate) fn ended(&self, sid: &BareSid) {
+        let mut lists = self.lists();
+        let Some(session) = lists.polling.remove(sid) else {
+            return;
+        };
+        if session.revision == Revision::Three {
+            lists.ended_eio3.push(*sid);
+        }
+        drop(lists);
+        self.count_down();
+    }
+
+    fn count_down(&self) {
+        self.count.fetch_sub(1, Relaxed);
+        self.changed.notify_one();
+    }
+
     /// The master asked whether this worker lives.
     pub(crate) fn pinged(&self) {
         self.pinged.store(true, Relaxed);
@@ -308,14 +326,9 @@ impl SessionGuard {
 impl Drop for SessionGuard {
     fn drop(&mut self) {
         let polling = *self.polling.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sid) = polling {
-            let mut lists = self.sessions.lists();
-            let ended = lists.polling.remove(&sid);
-            if ended.is_some_and(|session| session.revision == Revision::Three) {
-                lists.ended_eio3.push(sid);
-            }
+        match polling {
+            Some(sid) => self.sessions.ended(&sid),
+            None => self.sessions.count_down(),
         }
-        self.sessions.count.fetch_sub(1, Relaxed);
-        self.sessions.changed.notify_one();
     }
 }

@@ -194,11 +194,13 @@ impl Stream {
         self.control.reader.wake();
     }
 
-    /// Applies the write-stall rule to the outcome of a write, or of a flush, of `len` bytes.
+    /// Applies the write-stall rule to the outcome of a write that begins with `first` and has
+    /// `len` bytes in all.
     fn wrote(
         &mut self,
         cx: &mut Context<'_>,
         outcome: Poll<io::Result<usize>>,
+        first: &[u8],
         len: usize,
     ) -> Poll<io::Result<usize>> {
         let error = match outcome {
@@ -216,6 +218,12 @@ impl Stream {
                     .is_some_and(|since| since.elapsed() >= timeout);
                 if !deserted {
                     ready!(stall.as_mut().poll(cx));
+                    // Has a slow reader made a little room, not enough to be told?
+                    if let Some(Ok(written @ 1..)) = self.conn.as_ref().map(|conn| conn.push(first))
+                    {
+                        self.progressed();
+                        return Poll::Ready(Ok(written));
+                    }
                     if let Some(guard) = &self.guard {
                         guard.stalled(timeout);
                     }
@@ -244,15 +252,15 @@ impl Stream {
         }
     }
 
-    /// Writes the greeting out; true when nothing of it is left.
+    /// Writes the greeting out.
     fn poll_greeting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.greeting.has_remaining() {
             let Some(conn) = self.conn.as_mut() else {
                 break;
             };
-            let len = self.greeting.len();
-            let outcome = Pin::new(conn).poll_write(cx, &self.greeting);
-            let written = ready!(self.wrote(cx, outcome, len))?;
+            let greeting = self.greeting.clone();
+            let outcome = Pin::new(conn).poll_write(cx, &greeting);
+            let written = ready!(self.wrote(cx, outcome, &greeting, greeting.len()))?;
             self.greeting.advance(written.min(self.greeting.len()));
         }
         Poll::Ready(Ok(()))
@@ -348,6 +356,10 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let len = bufs.iter().map(|buf| buf.len()).sum();
+        let first = bufs
+            .iter()
+            .find(|buf| !buf.is_empty())
+            .map_or(&[][..], |buf| buf);
         loop {
             if let Some(dead) = this.dead {
                 // A WebSocket's reader has been told; see the module's text.
@@ -362,12 +374,12 @@ impl AsyncWrite for Stream {
                     [buf] => Pin::new(conn).poll_write(cx, buf),
                     bufs => Pin::new(conn).poll_write_vectored(cx, bufs),
                 };
-                return this.wrote(cx, outcome, len);
+                return this.wrote(cx, outcome, first, len);
             }
-            let first = bufs.first().map_or(&[][..], |buf| buf);
-            let both = [io::IoSlice::new(&this.greeting), io::IoSlice::new(first)];
+            let greeting = this.greeting.clone();
+            let both = [io::IoSlice::new(&greeting), io::IoSlice::new(first)];
             let outcome = Pin::new(conn).poll_write_vectored(cx, &both);
-            let written = ready!(this.wrote(cx, outcome, len))?;
+            let written = ready!(this.wrote(cx, outcome, &greeting, len))?;
             let greeted = written.min(this.greeting.len());
             this.greeting.advance(greeted);
             if written > greeted {
@@ -411,7 +423,7 @@ impl Drop for Stream {
 /// connection counts until then.
 async fn linger(mut conn: Conn, _counted: Option<ConnectionGuard>) {
     let deadline = Instant::now() + LINGER;
-    let mut scrap = vec![0; 16 * 1024];
+    let mut scrap = [0; 2048];
     let mut left = LINGER_BYTES;
     let read_on = async {
         conn.shutdown().await?;

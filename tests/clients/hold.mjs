@@ -22,6 +22,7 @@ const totals = {
   sent: 0,
   received: 0,
   missing: 0, // sent on a connection that then ended, or passed over by a later echo
+  lost: 0, // those of the missing whose connection ended
   inFlight: 0, // sent on a live connection, echo not yet here
   abandoned: 0, // in flight when we closed the connection ourselves
   outOfOrder: 0,
@@ -66,6 +67,7 @@ class Holder {
       totals.disconnects++;
       tally(totals.reasons, reason);
       totals.missing += this.pending.length;
+      totals.lost += this.pending.length;
       this.pending = [];
     });
     this.socket.on("hold", (n) => this.heard(n));

@@ -3,7 +3,25 @@
 //! One binary, so that it is linked once. What a test needs is in [`harness`]; each file is one
 //! capability, and each test a sentence.
 
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::similar_names,
+    reason = "a test fails by panicking, and nothing here is anybody's interface"
+)]
+
 mod admission;
+mod faults;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "a vocabulary: each word is there for whoever needs it"
+)]
 mod harness;
+mod processes;
 mod routing;
 mod session_ids;
+mod streams;

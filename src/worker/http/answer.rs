@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 use tracing::{debug, error, warn};
@@ -104,6 +104,8 @@ async fn session(
         return Err(request::bad_request());
     }
     parts.uri = request::canonical(&parts.uri, Some(sid))?;
+    let may_close = parts.method == Method::POST && length_of(&body, worker) <= CLOSE_LENGTH;
+    let empty_post = parts.uri.clone();
     let response = worker.call_engine(Request::from_parts(parts, body)).await;
     drop(polling);
     match response.status() {
@@ -112,11 +114,27 @@ async fn session(
             worker.sessions.upgraded(&bare);
             Ok(response)
         }
+        StatusCode::OK if may_close && !is_known(worker, empty_post).await => {
+            worker.sessions.ended(&bare);
+            Ok(response)
+        }
         StatusCode::OK if poll && wanted.revision == Revision::Three => {
             Ok(mended_poll(response).await)
         }
         _ => Ok(response),
     }
+}
+
+/// The longest body that is a close packet: `1`, or, of revision 3, `1:1`.
+const CLOSE_LENGTH: u64 = 3;
+
+/// Has the engine still a session? There is no hook for its end, and what the engine keeps of one
+/// that joined no namespace outlives it by up to `connect_timeout`. A post of nothing asks.
+async fn is_known(worker: &Worker, uri: Uri) -> bool {
+    let mut post = Request::new(Body::empty());
+    *post.method_mut() = Method::POST;
+    *post.uri_mut() = uri;
+    worker.call_engine(post).await.status() == StatusCode::OK
 }
 
 /// How much a body may bring.

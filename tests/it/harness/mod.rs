@@ -8,7 +8,7 @@ mod server;
 pub use client::{Held, node, python};
 pub use process::{Memory, alive, cpu_time, descriptors, memory, names};
 pub use raw::{Polling, Raw, Response, WebSocket};
-pub use server::{Server, Setup, signal_process};
+pub use server::{Server, Setup, free_port, signal_process};
 
 use std::time::{Duration, Instant};
 

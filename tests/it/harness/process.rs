@@ -12,7 +12,7 @@ pub struct Memory {
     pub dirty: u64,
 }
 
-/// Its memory, from /proc/PID/smaps_rollup.
+/// Its memory, from `/proc/PID/smaps_rollup`.
 pub fn memory(pid: u32) -> Memory {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let field = |name: &str| {

@@ -15,17 +15,26 @@ pub struct Raw {
 
 trait Stream: Read + Write + Send {
     fn half_close(&self) -> io::Result<()>;
+    fn twin(&self) -> io::Result<Box<dyn Stream>>;
 }
 
 impl Stream for TcpStream {
     fn half_close(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
     }
+
+    fn twin(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(Box::new(self.try_clone()?))
+    }
 }
 
 impl Stream for UnixStream {
     fn half_close(&self) -> io::Result<()> {
         self.shutdown(Shutdown::Write)
+    }
+
+    fn twin(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(Box::new(self.try_clone()?))
     }
 }
 
@@ -51,13 +60,27 @@ impl Response {
 }
 
 impl Raw {
+    #[track_caller]
     pub fn tcp(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        stream.set_write_timeout(Some(SOON)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self {
+        Self::try_tcp(addr).unwrap()
+    }
+
+    /// To a server that may be gone.
+    pub fn try_tcp(addr: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(addr)?;
+        stream.set_read_timeout(Some(SOON))?;
+        stream.set_write_timeout(Some(SOON))?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
             stream: Box::new(stream),
+            unread: Vec::new(),
+        })
+    }
+
+    /// The same connection once more, for another thread to send on.
+    pub fn sender(&self) -> Self {
+        Self {
+            stream: self.stream.twin().unwrap(),
             unread: Vec::new(),
         }
     }
@@ -168,7 +191,8 @@ impl Raw {
         }
     }
 
-    fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
+    /// Reads exactly so many bytes.
+    pub fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
         while self.unread.len() < count {
             self.fill()?;
         }

@@ -6,11 +6,12 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener};
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
@@ -18,16 +19,30 @@ use tempfile::TempDir;
 use super::{SOON, eventually};
 
 /// How a server is started.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a word of the vocabulary"
+)]
 pub struct Setup {
     top: String,
     tables: String,
     workers: u16,
     systemd: bool,
-    notify: bool,
     unix: bool,
     wait: bool,
-    descriptors: Option<u64>,
+    prefix: Vec<String>,
     program: PathBuf,
+    more: Vec<String>,
+    own_group: bool,
+    log_file: Option<PathBuf>,
+    inherits: Option<Inherited>,
+}
+
+/// The listeners that another server had.
+struct Inherited {
+    addr: SocketAddr,
+    unix: PathBuf,
+    kept: Vec<OwnedFd>,
 }
 
 /// A running server. It ends with the value.
@@ -55,11 +70,14 @@ impl Setup {
             tables: String::new(),
             workers: 2,
             systemd: false,
-            notify: false,
             unix: false,
             wait: true,
-            descriptors: None,
+            prefix: Vec::new(),
             program: env!("CARGO_BIN_EXE_my-app").into(),
+            more: Vec::new(),
+            own_group: false,
+            log_file: None,
+            inherits: None,
         }
     }
 
@@ -87,7 +105,6 @@ impl Setup {
     /// Started as systemd would: a TCP and a Unix listener passed, READY=1 awaited.
     pub fn systemd(mut self) -> Self {
         self.systemd = true;
-        self.notify = true;
         self
     }
 
@@ -98,8 +115,49 @@ impl Setup {
     }
 
     /// With at most so many descriptors in each of its processes.
-    pub fn descriptors(mut self, limit: u64) -> Self {
-        self.descriptors = Some(limit);
+    pub fn descriptors(self, limit: u64) -> Self {
+        self.under(&["prlimit", &format!("--nofile={limit}:{limit}")])
+    }
+
+    /// Started by another program, which becomes it: `taskset -c 0`.
+    pub fn under(mut self, prefix: &[&str]) -> Self {
+        self.prefix = prefix.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// With one more listener.
+    pub fn listen(mut self, address: &str) -> Self {
+        self.more
+            .extend(["--listen".to_owned(), address.to_owned()]);
+        self
+    }
+
+    /// In a process group of its own, as a shell would start it.
+    pub fn own_group(mut self) -> Self {
+        self.own_group = true;
+        self
+    }
+
+    /// With this log file instead of one in its directory.
+    pub fn log_file(mut self, path: &Path) -> Self {
+        self.log_file = Some(path.to_owned());
+        self
+    }
+
+    /// Started as systemd would, with the listeners that it kept for another server.
+    pub fn listeners_of(mut self, server: &Server) -> Self {
+        let kept = server.kept.iter().map(|fd| fd.try_clone().unwrap());
+        self.inherits = Some(Inherited {
+            addr: server.addr,
+            unix: server.unix.clone(),
+            kept: kept.collect(),
+        });
+        self.systemd()
+    }
+
+    /// Does not wait for the workers.
+    pub fn unwaited(mut self) -> Self {
+        self.wait = false;
         self
     }
 
@@ -114,81 +172,32 @@ impl Setup {
     }
 
     /// Starts it, and waits until every worker takes connections.
-    pub fn start(self) -> Server {
+    pub fn start(mut self) -> Server {
         let dir = tempfile::tempdir().unwrap();
-        let unix = dir.path().join("my-app.sock");
+        let mut unix = dir.path().join("my-app.sock");
         let config = dir.path().join("my-app.toml");
-        let log = dir.path().join("app.log");
-        let Self {
-            top,
-            tables,
-            workers,
-            ..
-        } = &self;
-        let log_table = format!("[log]\nfile = {log:?}\nstats_interval = \"200ms\"");
+        let log = self.log_file.take();
+        let log = log.unwrap_or_else(|| dir.path().join("app.log"));
+        let inherits = self.inherits.take();
+        let Self { top, tables, .. } = &self;
+        let log = log.display();
+        let log_table = format!("[log]\nfile = \"{log}\"\nstats_interval = \"200ms\"");
         fs::write(&config, format!("{top}\n{tables}\n{log_table}\n")).unwrap();
 
-        let mut command = match self.descriptors {
-            None => Command::new(&self.program),
-            Some(limit) => {
-                let mut command = Command::new("prlimit");
-                command
-                    .arg(format!("--nofile={limit}:{limit}"))
-                    .arg(&self.program);
-                command
-            }
-        };
-        command
-            .arg("--config")
-            .arg(&config)
-            .args(["--workers", &workers.to_string()]);
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        for name in [
-            "NOTIFY_SOCKET",
-            "LISTEN_FDS",
-            "LISTEN_PID",
-            "JOURNAL_STREAM",
-        ] {
-            command.env_remove(name);
-        }
+        let mut command = self.command(&config);
         let mut kept = Vec::new();
         let mut addr = None;
         if self.systemd {
-            let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-            addr = Some(tcp.local_addr().unwrap());
-            kept = vec![tcp.into(), UnixListener::bind(&unix).unwrap().into()];
-            let mappings = (3..)
-                .zip(&kept)
-                .map(|(child_fd, fd): (i32, &OwnedFd)| FdMapping {
-                    parent_fd: fd.as_fd().try_clone_to_owned().unwrap(),
-                    child_fd,
-                });
-            command.fd_mappings(mappings.collect()).unwrap();
-            // LISTEN_PID cannot be known before the process exists; a shell knows its own.
-            let inner: Vec<_> = std::iter::once(command.get_program())
-                .chain(command.get_args())
-                .map(ToOwned::to_owned)
-                .collect();
-            let mut shell = Command::new("sh");
-            shell
-                .args(["-c", "LISTEN_PID=$$ LISTEN_FDS=2 exec \"$@\"", "sh"])
-                .args(inner);
-            let mappings = (3..)
-                .zip(&kept)
-                .map(|(child_fd, fd): (i32, &OwnedFd)| FdMapping {
-                    parent_fd: fd.as_fd().try_clone_to_owned().unwrap(),
-                    child_fd,
-                });
-            shell.fd_mappings(mappings.collect()).unwrap();
-            shell
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped());
-            shell.env_remove("JOURNAL_STREAM");
-            command = shell;
+            if let Some(inherited) = inherits {
+                addr = Some(inherited.addr);
+                unix = inherited.unix;
+                kept = inherited.kept;
+            } else {
+                let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+                addr = Some(tcp.local_addr().unwrap());
+                kept = vec![tcp.into(), UnixListener::bind(&unix).unwrap().into()];
+            }
+            command = as_systemd(&command, &kept);
         } else {
             let port = free_port();
             addr = addr.or(Some(SocketAddr::from(([127, 0, 0, 1], port))));
@@ -199,7 +208,7 @@ impl Setup {
                     .arg(format!("unix:{}", unix.display()));
             }
         }
-        let notify = self.notify.then(|| {
+        let notify = self.systemd.then(|| {
             let path = dir.path().join("notify");
             let socket = UnixDatagram::bind(&path).unwrap();
             socket.set_read_timeout(Some(SOON)).unwrap();
@@ -208,6 +217,9 @@ impl Setup {
                 .env("WATCHDOG_USEC", "2000000");
             socket
         });
+        if self.own_group {
+            command.process_group(0);
+        }
         let mut child = command.spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
         collect(child.stdout.take().unwrap(), &lines);
@@ -231,6 +243,58 @@ impl Setup {
         }
         server
     }
+
+    /// The program and its arguments, listeners excepted.
+    fn command(&self, config: &Path) -> Command {
+        let mut command = match self.prefix.as_slice() {
+            [] => Command::new(&self.program),
+            [first, rest @ ..] => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(&self.program);
+                command
+            }
+        };
+        command
+            .arg("--config")
+            .arg(config)
+            .args(&self.more)
+            .args(["--workers", &self.workers.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for name in [
+            "NOTIFY_SOCKET",
+            "LISTEN_FDS",
+            "LISTEN_PID",
+            "JOURNAL_STREAM",
+        ] {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
+/// The same program with these listeners, as systemd passes them.
+fn as_systemd(command: &Command, listeners: &[OwnedFd]) -> Command {
+    // LISTEN_PID cannot be known before the process exists; a shell knows its own.
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "LISTEN_PID=$$ LISTEN_FDS=2 exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
+    let mappings = (3..)
+        .zip(listeners)
+        .map(|(child_fd, fd): (i32, &OwnedFd)| FdMapping {
+            parent_fd: fd.as_fd().try_clone_to_owned().unwrap(),
+            child_fd,
+        });
+    shell.fd_mappings(mappings.collect()).unwrap();
+    shell
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    shell.env_remove("JOURNAL_STREAM");
+    shell
 }
 
 impl Server {
@@ -327,12 +391,14 @@ impl Server {
     /// Waits for a message to systemd that contains `text`.
     #[track_caller]
     pub fn wait_for_notification(&self, text: &str) -> String {
-        loop {
+        let deadline = Instant::now() + SOON;
+        while Instant::now() < deadline {
             let message = self.notified();
             if message.contains(text) {
                 return message;
             }
         }
+        panic!("not within {SOON:?}: a message with {text:?}");
     }
 
     /// Sends the master a signal, by its name for kill(1).
@@ -387,7 +453,8 @@ pub fn signal_process(pid: u32, signal: &str) {
     assert!(sent.unwrap().success(), "kill -{signal} {pid}");
 }
 
-fn free_port() -> u16 {
+/// A TCP port of 127.0.0.1 that nobody listened on a moment ago.
+pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
