@@ -4,4 +4,9 @@
 //! capability, and each test a sentence.
 
 mod harness;
+mod hostile;
+mod hostile_engine;
+mod hostile_http;
+mod hostile_packets;
+mod hostile_websocket;
 mod session_ids;
