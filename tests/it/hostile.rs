@@ -53,6 +53,8 @@ impl Victim {
             victim.serves(&large);
             victim.serves("small");
         }
+        // A crowd leaves the heap with room for the next one.
+        drop((0..300).map(|_| victim.websocket()).collect::<Vec<_>>());
         victim.server.wait_for_sessions(0, SESSION + SOON);
         Self {
             memory: victim.memory_now(),
@@ -74,8 +76,7 @@ impl Victim {
         WebSocket::open(self.tcp())
     }
 
-    /// From here on, memory counts from what it is now. A crowd leaves the heap with room for the
-    /// next one, so that only what a second crowd adds was lost.
+    /// From here on, memory counts from what it is now: only what more of the same adds was lost.
     pub(crate) fn grew(&mut self) {
         self.unharmed_but_for_memory();
         self.memory = self.memory_now();
