@@ -144,14 +144,14 @@ fn refusal(code: u8, message: &str) -> Refusal {
 mod tests {
     use super::*;
 
-    fn ask(method: Method, target: &str, headers: &[(&str, &str)]) -> Result<Wanted, u8> {
+    fn ask(method: &Method, target: &str, headers: &[(&str, &str)]) -> Result<Wanted, u8> {
         let headers = headers
             .iter()
             .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()));
         let query = Target::parse(target).engine_query();
         read(
             &Engine::default(),
-            &method,
+            method,
             Version::HTTP_11,
             &headers.collect(),
             &query,
@@ -173,11 +173,11 @@ mod tests {
             revision: Revision::Four,
         };
         assert_eq!(
-            ask(Method::GET, "/?EIO=4&transport=polling", &[]),
+            ask(&Method::GET, "/?EIO=4&transport=polling", &[]),
             Ok(polling)
         );
         assert_eq!(
-            ask(Method::POST, "/?EIO=4&transport=polling&sid=x", &[]),
+            ask(&Method::POST, "/?EIO=4&transport=polling&sid=x", &[]),
             Ok(polling)
         );
         let websocket = Wanted {
@@ -185,7 +185,7 @@ mod tests {
             ..polling
         };
         assert_eq!(
-            ask(Method::GET, "/?EIO=4&transport=websocket", &HANDSHAKE),
+            ask(&Method::GET, "/?EIO=4&transport=websocket", &HANDSHAKE),
             Ok(websocket)
         );
     }
@@ -205,11 +205,11 @@ mod tests {
             ("/?EIO=5&transport=polling", 5),
             ("/?EIO=4&transport=polling&sid=a&sid=a", 3),
         ] {
-            assert_eq!(ask(Method::GET, target, &HANDSHAKE), Err(code), "{target}");
+            assert_eq!(ask(&Method::GET, target, &HANDSHAKE), Err(code), "{target}");
         }
-        assert_eq!(ask(Method::POST, "/?EIO=4&transport=polling", &[]), Err(2));
+        assert_eq!(ask(&Method::POST, "/?EIO=4&transport=polling", &[]), Err(2));
         assert_eq!(
-            ask(Method::PUT, "/?EIO=4&transport=polling&sid=x", &[]),
+            ask(&Method::PUT, "/?EIO=4&transport=polling&sid=x", &[]),
             Err(3)
         );
     }
@@ -220,7 +220,7 @@ mod tests {
         for missing in 0..HANDSHAKE.len() {
             let mut headers = HANDSHAKE.to_vec();
             headers.remove(missing);
-            assert_eq!(ask(Method::GET, target, &headers), Err(3));
+            assert_eq!(ask(&Method::GET, target, &headers), Err(3));
         }
         for wrong in [
             ("upgrade", "foo"),
@@ -231,10 +231,10 @@ mod tests {
             let mut headers = HANDSHAKE.to_vec();
             headers.retain(|(name, _)| *name != wrong.0);
             headers.push(wrong);
-            assert_eq!(ask(Method::GET, target, &headers), Err(3), "{wrong:?}");
+            assert_eq!(ask(&Method::GET, target, &headers), Err(3), "{wrong:?}");
         }
         let with_body = [HANDSHAKE.as_slice(), &[("content-length", "3")]].concat();
-        assert_eq!(ask(Method::GET, target, &with_body), Err(3));
+        assert_eq!(ask(&Method::GET, target, &with_body), Err(3));
         assert_eq!(
             ask(
                 Method::POST,

@@ -10,6 +10,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::similar_names,
+    clippy::format_push_string,
+    clippy::format_collect,
     reason = "a test fails by panicking, and nothing here is anybody's interface"
 )]
 
@@ -21,6 +23,11 @@ mod faults;
     reason = "a vocabulary: each word is there for whoever needs it"
 )]
 mod harness;
+mod hostile;
+mod hostile_engine;
+mod hostile_http;
+mod hostile_packets;
+mod hostile_websocket;
 mod processes;
 mod routing;
 mod session_ids;

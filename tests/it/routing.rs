@@ -85,9 +85,9 @@ fn pipelined_requests_of_different_sessions_are_answered_in_their_order() {
     let sessions = sessions_everywhere(&server);
     let mut raw = Raw::tcp(server.addr);
     // The engine's first pings are out of the way.
-    sessions
-        .iter()
-        .for_each(|session| session.echo(&mut raw, "ready"));
+    for session in &sessions {
+        session.echo(&mut raw, "ready");
+    }
     let mut all = String::new();
     for (nth, session) in sessions.iter().enumerate() {
         let body = format!("42[\"e\",{nth}]");

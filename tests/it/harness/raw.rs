@@ -2,8 +2,10 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use super::SOON;
 
@@ -13,7 +15,7 @@ pub struct Raw {
     unread: Vec<u8>,
 }
 
-trait Stream: Read + Write + Send {
+trait Stream: Read + Write + AsFd + Send {
     fn half_close(&self) -> io::Result<()>;
     fn twin(&self) -> io::Result<Box<dyn Stream>>;
 }
@@ -110,6 +112,11 @@ impl Raw {
     pub fn half_close(&mut self) -> &mut Self {
         self.stream.half_close().unwrap();
         self
+    }
+
+    /// Resets the connection (TCP), as a client does whose machine crashed and came back.
+    pub fn reset(self) {
+        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO)).unwrap();
     }
 
     /// A GET without a body, on a connection that stays open.

@@ -356,10 +356,10 @@ impl Server {
     pub fn sessions(&self) -> Vec<u64> {
         let counted = |pid| format!("Worker {pid}: ");
         let seen = |pid| self.count_lines(&counted(pid));
-        self.workers()
+        let before: Vec<_> = self.workers().into_iter().map(|p| (p, seen(p))).collect();
+        before
             .into_iter()
-            .map(|pid| {
-                let before = seen(pid);
+            .map(|(pid, before)| {
                 eventually("two fresh counts", SOON, || seen(pid) >= before + 2);
                 let lines = self.log();
                 let last = lines
