@@ -16,14 +16,14 @@ use tracing::debug;
 
 use super::balance::{Balancer, Candidate};
 use crate::config::Balance;
-use crate::wire::link::{Handoff, Link, Report, ToWorker};
+use crate::wire::link::{Handoff, Link, Origin, Report, ToWorker};
 use crate::wire::session_id::{BARE_LEN, Home, Keyring};
 
 /// Handoffs to one worker that it has not acknowledged yet.
 const WINDOW: usize = 256;
 
 /// How long a handoff may wait for a worker that has its window full.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// A connection that was handed off and may still be lost with its worker.
 #[derive(Debug)]
@@ -71,8 +71,12 @@ impl Member {
     pub(crate) async fn take(&self, conn: OwnedFd, handoff: Handoff) -> Result<(), OwnedFd> {
         let opens = handoff.opens;
         let taken = self.send(conn, handoff).await;
-        if taken.is_err() && opens {
-            self.dispatched.set(self.dispatched.get().saturating_sub(1));
+        if taken.is_err() {
+            // Until it answers again, or is replaced.
+            self.stalled.set(true);
+            if opens {
+                self.dispatched.set(self.dispatched.get().saturating_sub(1));
+            }
         }
         taken
     }
@@ -128,6 +132,7 @@ pub(crate) struct Pool {
     balancer: RefCell<Balancer>,
     members: RefCell<BTreeMap<u16, Rc<Member>>>,
     eio3: RefCell<HashMap<[u8; BARE_LEN], Home>>,
+    was_ready: Cell<bool>,
     changed: Notify,
 }
 
@@ -138,6 +143,7 @@ impl Pool {
             balancer: RefCell::new(Balancer::new(method)),
             members: RefCell::default(),
             eio3: RefCell::default(),
+            was_ready: Cell::new(false),
             changed: Notify::new(),
         }
     }
@@ -146,14 +152,22 @@ impl Pool {
         &self.keyring
     }
 
+    /// Has any worker taken connections since the start?
+    pub(crate) fn was_ready(&self) -> bool {
+        self.was_ready.get()
+    }
+
     /// A worker takes connections from now on.
     pub(crate) fn add(&self, member: Rc<Member>) {
+        self.was_ready.set(true);
         self.members.borrow_mut().insert(member.home.slot, member);
         self.changed.notify_waiters();
     }
 
     /// A worker is gone, and its sessions with it.
     pub(crate) fn remove(&self, member: &Member) {
+        // Whoever waits for it goes to another.
+        member.window.close();
         self.members
             .borrow_mut()
             .retain(|_, other| other.pid != member.pid);
@@ -207,18 +221,17 @@ impl Pool {
         }
     }
 
-    /// All workers.
-    pub(crate) fn members(&self) -> Vec<Rc<Member>> {
-        self.members.borrow().values().cloned().collect()
-    }
-
     /// Open connections of clients, as far as the workers have told.
     pub(crate) fn connections(&self) -> u64 {
         let members = self.members.borrow();
         members
             .values()
             .map(|member| {
-                member.report.get().connections + member.unacknowledged.borrow().len() as u64
+                let unacknowledged = member.unacknowledged.borrow();
+                let clients = unacknowledged
+                    .iter()
+                    .filter(|u| u.handoff.origin != Origin::Worker);
+                member.report.get().connections + clients.count() as u64
             })
             .sum()
     }

@@ -113,11 +113,11 @@ impl Router {
     }
 
     async fn route(self: Rc<Self>, conn: Conn, origin: Origin, accepted: Instant) {
-        let _counted = Counted::new(&self.routing);
         let limit = u64::from(self.config.limits.max_connections);
-        if limit > 0 && self.pool.connections() + self.routing.get() > limit {
+        if limit > 0 && self.pool.connections() + self.routing.get() >= limit {
             return refuse(conn, "503 Service Unavailable").await;
         }
+        let _counted = Counted::new(&self.routing);
         let deadline = accepted + self.config.limits.head_timeout;
         match timeout_at(deadline, self.look(&conn)).await {
             Ok(Seen::Request(destination)) => {

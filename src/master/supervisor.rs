@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use std::time::Duration;
 use rustix::fs::MemfdFlags;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::MasterError;
 use super::pool::{Member, Pool};
@@ -131,7 +131,7 @@ impl Slot {
             }
             let was_ready = ended.as_ref().is_ok_and(|ended| ended.was_ready);
             attempts = if was_ready { 0 } else { attempts + 1 };
-            if attempts == START_ATTEMPTS && self.pool.members().is_empty() {
+            if attempts >= START_ATTEMPTS && !self.pool.was_ready() {
                 let why = ended.map_or_else(|error| error.to_string(), |ended| ended.why);
                 // Somebody else may have said so already.
                 let _ = self.failed.try_send(MasterError::Worker {
@@ -203,9 +203,7 @@ impl Slot {
                                 unanswered = 0;
                                 member.set_stalled(false);
                             }
-                            message => if let Err(error) = self.obey(member, message, passed).await {
-                                return Some(error.to_string());
-                            },
+                            message => self.obey(member, message, passed),
                         }
                     }
                     // Its exit status tells more.
@@ -265,26 +263,18 @@ impl Slot {
             .await
     }
 
-    async fn obey(
-        &self,
-        member: &Rc<Member>,
-        message: ToMaster,
-        passed: Option<std::os::fd::OwnedFd>,
-    ) -> Result<(), LinkError> {
+    /// Never waits: what a worker may send here is bounded by what it has asked and not heard yet,
+    /// and it must be heard while it is told.
+    fn obey(&self, member: &Rc<Member>, message: ToMaster, passed: Option<OwnedFd>) {
         let answer = match message {
-            ToMaster::Report(report) => {
-                member.reported(report);
-                return Ok(());
-            }
-            ToMaster::Eio3Close { sid } => {
-                self.pool.eio3_closed(&sid);
-                return Ok(());
-            }
+            ToMaster::Report(report) => return member.reported(report),
+            ToMaster::Eio3Close { sid } => return self.pool.eio3_closed(&sid),
             ToMaster::Pass { to, handoff } => {
+                // Without its descriptor, for want of places in this process, it is closed.
                 if let Some(conn) = passed {
                     self.router.pass(to, conn, handoff);
                 }
-                return Ok(());
+                return;
             }
             ToMaster::Eio3Open { ticket, sid } => {
                 self.pool.eio3_opened(sid, self.home);
@@ -297,9 +287,14 @@ impl Slot {
                 ticket,
                 home: self.pool.eio3_home(&sid),
             },
-            ToMaster::Ready | ToMaster::Pong => return Ok(()),
+            ToMaster::Ready | ToMaster::Pong => return,
         };
-        tell(member, &answer).await
+        let member = Rc::clone(member);
+        spawn_local(async move {
+            if let Err(error) = tell(&member, &answer).await {
+                debug!(%error, pid = member.pid, "an answer was not heard");
+            }
+        });
     }
 }
 
@@ -311,7 +306,7 @@ async fn tell(member: &Member, message: &ToWorker) -> Result<(), LinkError> {
 }
 
 /// Starts a worker. Together its arguments read "my-app: worker 0", in `ps` and `systemctl status`.
-fn spawn(slot: u16, link: std::os::fd::OwnedFd) -> io::Result<Child> {
+fn spawn(slot: u16, link: OwnedFd) -> io::Result<Child> {
     Command::new("/proc/self/exe")
         .arg0("my-app:")
         .args(["worker", &slot.to_string()])

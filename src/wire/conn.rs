@@ -10,6 +10,12 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::link::Origin;
 
+/// A socket becomes writable again when a third of this is free, and left to itself it grows to
+/// megabytes: a slow but honest reader would seem to make no progress for longer than
+/// `write_stall_timeout`. The kernel doubles the number (socket(7), `SO_SNDBUF`); a client 100 ms
+/// away still gets 2 MB a second.
+const SEND_BUFFER: usize = 128 * 1024;
+
 /// A client's, a proxy's or another worker's connection.
 #[derive(Debug)]
 pub enum Conn {
@@ -42,8 +48,8 @@ impl Conn {
         }
     }
 
-    /// Sends small packets at once (each of Engine.IO's is awaited by somebody), and notices a
-    /// peer that vanished without a word.
+    /// Sends small packets at once (each of Engine.IO's is awaited by somebody), notices a peer
+    /// that vanished without a word, and bounds what the kernel keeps for one that reads slowly.
     ///
     /// # Errors
     /// When the connection is over.
@@ -51,6 +57,7 @@ impl Conn {
         if let Self::Tcp(stream) = self {
             stream.set_nodelay(true)?;
             rustix::net::sockopt::set_socket_keepalive(stream, true)?;
+            rustix::net::sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER)?;
         }
         Ok(())
     }

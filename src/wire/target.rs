@@ -54,7 +54,16 @@ impl<'a> Target<'a> {
             target
         } else {
             match target.split_once("://") {
-                Some((_, rest)) => rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"),
+                Some((_, rest)) => match rest.find(['/', '?']).and_then(|at| rest.get(at..)) {
+                    Some(query) if query.starts_with('?') => {
+                        return Self {
+                            path: "/",
+                            query: query.get(1..),
+                        };
+                    }
+                    Some(path) => path,
+                    None => "/",
+                },
                 None => "",
             }
         };
@@ -179,6 +188,11 @@ mod tests {
         assert_eq!(origin.path, "/socket.io/");
         assert!(origin.is_engine("/socket.io/"));
         assert_eq!(Target::parse("http://host").path, "/");
+        let hidden = Target::parse("http://host?a=/socket.io/?EIO=4");
+        assert_eq!(
+            (hidden.path, hidden.query),
+            ("/", Some("a=/socket.io/?EIO=4"))
+        );
         assert_eq!(Target::parse("*").path, "");
         assert_eq!(Target::parse("host:443").path, "");
     }

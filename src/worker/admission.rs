@@ -4,6 +4,7 @@
 //! that nothing guards one road and not the other. It also tells who a client is.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use http::HeaderMap;
@@ -11,6 +12,7 @@ use http::header::{HOST, HeaderName, ORIGIN};
 use http::request::Parts;
 use ipnet::IpNet;
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::api::{App, ClientAddr, Refusal};
 use crate::config::Config;
@@ -36,6 +38,8 @@ pub(crate) struct Admission {
     origins: Vec<String>,
     trusted: Vec<IpNet>,
     rate: Option<Mutex<TokenBucket>>,
+    /// Was an Origin refused already?
+    complained: AtomicBool,
 }
 
 impl Admission {
@@ -46,6 +50,7 @@ impl Admission {
             origins: config.engine.cors_origins.clone(),
             trusted: config.limits.trusted_proxies.clone(),
             rate: (rate > 0.0).then(|| Mutex::new(TokenBucket::new(rate, Instant::now()))),
+            complained: AtomicBool::new(false),
         }
     }
 
@@ -115,24 +120,54 @@ impl Admission {
         let Ok(origin) = origin.to_str() else {
             return false;
         };
-        let same = || {
-            let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-            let origin_host = origin.split_once("://").map(|(_, host)| host);
-            host.is_some_and(|host| {
-                origin_host.is_some_and(|origin| origin.eq_ignore_ascii_case(host))
-            })
-        };
-        self.origins
+        let host = headers
+            .get(HOST)
+            .and_then(|host| host.to_str().ok())
+            .unwrap_or_default();
+        let allowed = self
+            .origins
             .iter()
             .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
-            || same()
+            || is_same(origin, host);
+        if !allowed && !self.complained.swap(true, Relaxed) {
+            warn!(
+                origin,
+                host,
+                "a WebSocket of another origin was refused (told once); if that page may connect,                  add it to cors_origins, or let the proxy pass Host on unchanged"
+            );
+        }
+        allowed
     }
+}
+
+/// Is a page of this origin served by this host? The default port may stand or not: some clients
+/// (Starscream) always write it into `Host`.
+fn is_same(origin: &str, host: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else {
+        return false;
+    };
+    let default = match scheme {
+        "http" | "ws" => ":80",
+        "https" | "wss" => ":443",
+        _ => "",
+    };
+    let bare = |authority: &str| {
+        authority
+            .strip_suffix(default)
+            .unwrap_or(authority)
+            .to_ascii_lowercase()
+    };
+    !host.is_empty() && bare(authority) == bare(host)
 }
 
 /// An entry of `X-Forwarded-For`: an address, by some proxies with a port.
 fn parse_hop(text: &str) -> Option<IpAddr> {
     let text = text.trim();
-    let ip = text.parse().ok().or_else(|| {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'))
+        .unwrap_or(text);
+    let ip = bare.parse().ok().or_else(|| {
         let socket: std::net::SocketAddr = text.parse().ok()?;
         Some(socket.ip())
     });
@@ -258,6 +293,9 @@ mod tests {
             "http://Example.test:3000",
             "example.test:3000"
         ));
+        assert!(websocket(&[], "https://example.test", "example.test:443"));
+        assert!(!websocket(&[], "https://example.test", "example.test:80"));
+        assert!(!websocket(&[], "https://example.test:8443", "example.test"));
         assert!(!websocket(&[], "https://evil.test", "example.test"));
         assert!(!websocket(&[], "null", "example.test"));
         assert!(websocket(

@@ -11,6 +11,8 @@ use ::http::Request;
 use axum::body::Body;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use tracing::debug;
+
 use super::Worker;
 use super::sessions::{BareSid, Revision};
 use super::stream::Control;
@@ -18,7 +20,8 @@ use super::stream::Control;
 /// How long the last answers and close frames may take to get away.
 const GRACE: Duration = Duration::from_millis(500);
 
-enum Session {
+/// A session, as a drain ends it.
+pub(crate) enum Session {
     WebSocket(Arc<Control>),
     Polling(BareSid, Revision),
 }
@@ -46,19 +49,33 @@ pub(crate) async fn run(worker: &Worker, within: Duration) {
     }
 }
 
+/// Ends polling sessions that nobody polls any more. A client that posts its pongs is alive to the
+/// engine, although everything that is sent to it piles up.
+pub(crate) async fn end_silent(worker: &Worker) {
+    let lifetime = worker.session_lifetime();
+    loop {
+        sleep(lifetime / 8).await;
+        for (sid, revision) in worker.sessions.polling(lifetime) {
+            debug!("a session that is not polled was ended");
+            end(worker, Session::Polling(sid, revision)).await;
+        }
+    }
+}
+
 fn all(worker: &Worker) -> Vec<Session> {
     let websockets = worker
         .sessions
         .websockets()
         .into_iter()
         .map(Session::WebSocket);
-    let polling = worker.sessions.polling().into_iter();
+    let polling = worker.sessions.polling(Duration::ZERO).into_iter();
     websockets
         .chain(polling.map(|(sid, revision)| Session::Polling(sid, revision)))
         .collect()
 }
 
-async fn end(worker: &Worker, session: Session) {
+/// Ends one session.
+pub(crate) async fn end(worker: &Worker, session: Session) {
     let (sid, revision) = match session {
         Session::WebSocket(control) => return control.close(),
         Session::Polling(sid, revision) => (sid, revision),

@@ -11,20 +11,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
-use http::header::{CONNECTION, ORIGIN, TRANSFER_ENCODING};
+use http::header::{
+    CONNECTION, EXPECT, HeaderName, ORIGIN, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderValue, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::Worker;
 use super::http::CLIENT;
 use super::master::AskError;
-use crate::api::ClientAddr;
+use super::{Worker, request};
+use crate::api::{ClientAddr, Refusal};
 use crate::wire::link::{Handoff, Origin};
 use crate::wire::session_id::Home;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+
+/// How long an internal connection is kept idle. The other end keeps it for ever, so that a request
+/// never meets a connection that is being closed.
+const MAX_IDLE_TIME: Duration = Duration::from_secs(30);
 
 /// Idle internal connections kept for each other worker.
 const MAX_IDLE: usize = 32;
@@ -45,10 +53,33 @@ pub(crate) enum ForwardError {
     Late,
 }
 
+impl From<ForwardError> for Refusal {
+    /// A connection that ends without an answer ended with its worker, and the session with that.
+    /// Anything else passes.
+    fn from(error: ForwardError) -> Self {
+        match error {
+            ForwardError::Http(_) => request::unknown_session(),
+            _ => Self::busy("the session's worker cannot be reached"),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Idle {
+    sender: SendRequest<Body>,
+    since: Instant,
+}
+
+impl Idle {
+    fn is_usable(&self) -> bool {
+        !self.sender.is_closed() && self.since.elapsed() < MAX_IDLE_TIME
+    }
+}
+
 /// The internal connections to the other workers.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    idle: Mutex<HashMap<Home, Vec<SendRequest<Body>>>>,
+    idle: Mutex<HashMap<Home, Vec<Idle>>>,
 }
 
 impl Peers {
@@ -68,7 +99,9 @@ impl Peers {
         if let Some(origin) = request.headers().get(ORIGIN) {
             rest.headers_mut().insert(ORIGIN, origin.clone());
         }
-        request.headers_mut().remove(CONNECTION);
+        for hop_by_hop in [CONNECTION, EXPECT, TE, TRAILER, UPGRADE, KEEP_ALIVE] {
+            request.headers_mut().remove(hop_by_hop);
+        }
         if let Ok(client) = HeaderValue::from_str(&client.to_string()) {
             request.headers_mut().insert(CLIENT, client);
         }
@@ -116,23 +149,26 @@ impl Peers {
     fn take_idle(&self, home: Home) -> Option<SendRequest<Body>> {
         let mut idle = self.idle();
         let senders = idle.get_mut(&home)?;
-        let found = std::iter::from_fn(|| senders.pop()).find(|sender| !sender.is_closed());
+        let found = std::iter::from_fn(|| senders.pop()).find(Idle::is_usable);
         if senders.is_empty() {
             idle.remove(&home);
         }
-        found
+        found.map(|idle| idle.sender)
     }
 
     fn put_idle(&self, home: Home, sender: SendRequest<Body>) {
         let mut idle = self.idle();
         let senders = idle.entry(home).or_default();
-        senders.retain(|sender| !sender.is_closed());
+        senders.retain(Idle::is_usable);
         if senders.len() < MAX_IDLE {
-            senders.push(sender);
+            senders.push(Idle {
+                sender,
+                since: Instant::now(),
+            });
         }
     }
 
-    fn idle(&self) -> MutexGuard<'_, HashMap<Home, Vec<SendRequest<Body>>>> {
+    fn idle(&self) -> MutexGuard<'_, HashMap<Home, Vec<Idle>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

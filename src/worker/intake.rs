@@ -14,14 +14,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::{Bytes, BytesMut};
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
-    TRANSFER_ENCODING, UPGRADE,
-};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http::header::{HeaderName, SEC_WEBSOCKET_KEY};
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error};
@@ -30,11 +25,11 @@ use tungstenite::handshake::derive_accept_key;
 use super::admission::Wish;
 use super::http::{self as road, Opening, Visitor};
 use super::stream::Stream;
-use super::{Worker, engine_accepts};
+use super::{Worker, request};
 use crate::api::Refusal;
 use crate::wire::conn::Conn;
 use crate::wire::link::{Handoff, MAX_HEAD, Origin};
-use crate::wire::target::{SidParam, Target};
+use crate::wire::target::SidParam;
 
 /// As many as hyper reads.
 const MAX_HEADERS: usize = 100;
@@ -87,15 +82,19 @@ pub(crate) async fn take(worker: Arc<Worker>, fd: OwnedFd, handoff: Handoff) {
     } else {
         worker.admission.check(Wish::WebSocket, &parts, client)
     };
-    if let Err(refusal) = admitted {
-        let stream = Stream::new(conn, read, stall_timeout, guard);
-        let visitor = Visitor::new(origin, begun, opening, Some(refusal));
-        return road::serve(worker, stream, visitor).await;
-    }
+    let admitted = admitted.and_then(|()| request::canonical(&parts.uri, None));
+    let uri = match admitted {
+        Ok(uri) => uri,
+        Err(refusal) => {
+            let stream = Stream::new(conn, read, stall_timeout, guard);
+            let visitor = Visitor::new(origin, begun, opening, Some(refusal));
+            return road::serve(worker, stream, visitor).await;
+        }
+    };
     request = Request::from_parts(parts, ());
+    *request.uri_mut() = uri;
     request.extensions_mut().insert(client);
     let greeting = switching_protocols(request.headers());
-    road::canonicalise(request.uri_mut(), None);
     let mut stream = Stream::new(conn, read.slice(head_len..), stall_timeout, guard);
     stream.control().becomes_websocket();
     stream.greet(greeting);
@@ -127,8 +126,7 @@ async fn read_head(conn: &mut Conn, read: &mut BytesMut) -> bool {
     }
 }
 
-/// The request and the length of its head, if these bytes open a WebSocket session as the raw road
-/// wants it (RFC 6455 section 4.2.1).
+/// The request and the length of its head, if these bytes open a WebSocket session.
 fn websocket_handshake(worker: &Worker, bytes: &[u8]) -> Option<(usize, Request<()>)> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
@@ -138,12 +136,12 @@ fn websocket_handshake(worker: &Worker, bytes: &[u8]) -> Option<(usize, Request<
     if parsed.method != Some("GET") || parsed.version != Some(1) {
         return None;
     }
-    let target = Target::parse(parsed.path?);
-    let query = target.engine_query();
-    if !target.is_engine(&worker.config.engine.path)
+    // Most requests are none, and need no more than a look at their target.
+    let uri: Uri = parsed.path?.parse().ok()?;
+    let query = request::target(&uri).engine_query();
+    if !request::target(&uri).is_engine(&worker.config.engine.path)
         || query.sid != SidParam::Absent
         || query.transport.as_deref() != Some("websocket")
-        || !engine_accepts(&worker.config.engine, &query)
     {
         return None;
     }
@@ -152,32 +150,12 @@ fn websocket_handshake(worker: &Worker, bytes: &[u8]) -> Option<(usize, Request<
         let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
         map.append(name, HeaderValue::from_bytes(header.value).ok()?);
     }
-    let key = BASE64.decode(map.get(SEC_WEBSOCKET_KEY)?).ok()?;
-    let good = has_token(&map, &UPGRADE, "websocket")
-        && has_token(&map, &CONNECTION, "upgrade")
-        && map.get(SEC_WEBSOCKET_VERSION)? == "13"
-        && key.len() == 16
-        && !map.contains_key(TRANSFER_ENCODING)
-        && map.get(CONTENT_LENGTH).is_none_or(|length| length == "0");
-    if !good {
-        return None;
-    }
+    let engine = &worker.config.engine;
+    request::read(engine, &Method::GET, Version::HTTP_11, &map, &query).ok()?;
     let mut request = Request::new(());
-    *request.method_mut() = Method::GET;
-    *request.uri_mut() = parsed.path?.parse::<Uri>().ok()?;
+    *request.uri_mut() = uri;
     *request.headers_mut() = map;
     Some((head_len, request))
-}
-
-/// Is `token` in the comma-separated list that is this header's value?
-pub(crate) fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    let values = headers
-        .get_all(name)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
-    values
-        .flat_map(|value| value.split(','))
-        .any(|item| item.trim().eq_ignore_ascii_case(token))
 }
 
 fn switching_protocols(headers: &HeaderMap) -> Bytes {

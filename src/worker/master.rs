@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::sessions::BareSid;
@@ -15,6 +15,9 @@ use crate::wire::session_id::Home;
 
 /// How long the master may take to answer. It answers within microseconds, or is stopped.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Questions at a time: the answers to so many always fit into the link.
+const MAX_QUESTIONS: usize = 64;
 
 /// The master gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +35,7 @@ pub(crate) enum AskError {
 pub(crate) struct Master {
     link: Link,
     next: AtomicU64,
+    turns: Semaphore,
     waiting: Mutex<HashMap<u64, oneshot::Sender<Option<Home>>>>,
 }
 
@@ -40,6 +44,7 @@ impl Master {
         Self {
             link,
             next: AtomicU64::new(0),
+            turns: Semaphore::new(MAX_QUESTIONS),
             waiting: Mutex::default(),
         }
     }
@@ -91,19 +96,37 @@ impl Master {
     }
 
     async fn ask(&self, question: impl FnOnce(u64) -> ToMaster) -> Result<Option<Home>, AskError> {
-        let ticket = self.next.fetch_add(1, Relaxed);
-        let (sender, answer) = oneshot::channel();
-        self.waiting().insert(ticket, sender);
         let asked = async {
+            // It is never closed.
+            let _turn = self.turns.acquire().await;
+            let ticket = self.next.fetch_add(1, Relaxed);
+            let (sender, answer) = oneshot::channel();
+            self.waiting().insert(ticket, sender);
+            let _waiting = Waiting {
+                master: self,
+                ticket,
+            };
             self.tell(&question(ticket)).await?;
             answer.await.map_err(|_| AskError::Late)
         };
-        let answer = timeout(PATIENCE, asked).await;
-        self.waiting().remove(&ticket);
-        answer.unwrap_or(Err(AskError::Late))
+        timeout(PATIENCE, asked)
+            .await
+            .unwrap_or(Err(AskError::Late))
     }
 
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Option<Home>>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An open question; forgotten with its asker.
+struct Waiting<'a> {
+    master: &'a Master,
+    ticket: u64,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.master.waiting().remove(&self.ticket);
     }
 }

@@ -10,6 +10,7 @@ mod frames;
 mod http;
 mod intake;
 mod master;
+mod request;
 mod sessions;
 mod stream;
 
@@ -42,7 +43,6 @@ use crate::config::{Config, Engine, Parser, Transport};
 use crate::logging::{self, LogError, LogGuard, LogRole};
 use crate::wire::link::{Inbox, Link, LinkError, ToMaster, ToWorker, Welcome};
 use crate::wire::session_id::{Home, Keyring};
-use crate::wire::target::EngineQuery;
 
 /// Reports of counts to the master are at least this far apart.
 const REPORT_PAUSE: Duration = Duration::from_millis(5);
@@ -135,6 +135,7 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(WorkerError::Start)?;
     // Ctrl-C in a terminal reaches every process of it; the master decides what happens.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(WorkerError::Start)?;
+    let mut reopen = signal(SignalKind::user_defined1()).map_err(WorkerError::Start)?;
     let leave = async {
         let within = tokio::select! {
             _ = terminate.recv() => worker.config.stop_drain,
@@ -146,7 +147,9 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         ended = listen(&worker, inbox, stop) => Err(ended.into()),
         ended = report(&worker) => Err(ended.into()),
         () = count_aloud(&worker, &log) => Ok(()),
+        () = drain::end_silent(&worker) => Ok(()),
         () = async { while interrupt.recv().await.is_some() {} } => Ok(()),
+        () = async { while reopen.recv().await.is_some() { log.reopen() } } => Ok(()),
         () = leave => Ok(()),
     }
 }
@@ -169,14 +172,20 @@ async fn listen(
                 worker.master.answered(ticket, home);
                 Ok(())
             }
-            Ok((ToWorker::Ping, _)) => worker.master.tell(&ToMaster::Pong).await,
+            Ok((ToWorker::Ping, _)) => {
+                worker.sessions.pinged();
+                Ok(())
+            }
             Ok((ToWorker::Stop { within_ms }, _)) => {
                 stop.send_replace(Some(Duration::from_millis(within_ms.into())));
                 Ok(())
             }
             // The kernel drops a passed descriptor when this process has too many already.
-            Ok((ToWorker::Take(_), None)) => {
+            Ok((ToWorker::Take(handoff), None)) => {
                 worker.sessions.taken();
+                if handoff.opens {
+                    worker.sessions.resolved();
+                }
                 if complained.is_none_or(|at: Instant| at.elapsed() > COMPLAINT_PAUSE) {
                     complained = Some(Instant::now());
                     warn!("connections are lost for want of descriptors; raise LimitNOFILE");
@@ -199,6 +208,9 @@ async fn report(worker: &Worker) -> LinkError {
         worker.sessions.changed().await;
         let report = worker.sessions.report();
         let told = async {
+            if worker.sessions.take_pinged() {
+                worker.master.tell(&ToMaster::Pong).await?;
+            }
             for sid in worker.sessions.take_ended_eio3() {
                 worker.master.tell(&ToMaster::Eio3Close { sid }).await?;
             }
@@ -273,6 +285,11 @@ impl Worker {
         self.config.engine.ping_interval + self.config.engine.ping_timeout
     }
 
+    /// How many bytes a polling client may post before it polls.
+    fn backlog(&self) -> u64 {
+        4 * self.config.engine.max_payload as u64
+    }
+
     /// Lets the engine, or the application's routes, answer.
     async fn call_engine(&self, request: Request<Body>) -> Response<Body> {
         let Ok(response) = self.engine.clone().oneshot(request).await;
@@ -285,21 +302,6 @@ impl Worker {
         let opened = Service::<(Stream, Request<()>)>::call(&mut engine, (stream, request));
         opened.into_inner().map_err(|error| error.to_string())
     }
-}
-
-/// Does the engine open sessions of this revision over this transport?
-fn engine_accepts(engine: &Engine, query: &EngineQuery<'_>) -> bool {
-    let revision = match query.eio.as_deref() {
-        Some("4") => true,
-        Some("3") => engine.allow_eio3,
-        _ => false,
-    };
-    let transport = match query.transport.as_deref() {
-        Some("polling") => Transport::Polling,
-        Some("websocket") => Transport::Websocket,
-        _ => return false,
-    };
-    revision && engine.transports.contains(&transport)
 }
 
 /// socketioxide with this configuration around the application's routes.
@@ -319,7 +321,8 @@ fn engine(
         .ws_max_message_size(limit)
         .ws_max_frame_size(limit)
         // A full queue would lose packets without a word. Bytes are bounded instead: by the
-        // write-stall rule, and by the ping timeout for who does not poll.
+        // write-stall rule, and, for polling, by what a client may post and how long it may wait
+        // before it polls.
         .max_buffer_size(Semaphore::MAX_PERMITS);
     let both = engine.transports.len() > 1;
     let builder = match engine.transports.first() {

@@ -5,11 +5,12 @@
 //! extensions of the handshake request that engineioxide keeps for a session's life.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tracing::warn;
 
 use super::stream::{Activity, Control};
@@ -26,6 +27,7 @@ pub(crate) struct Sessions {
     taken: AtomicU64,
     resolved: AtomicU64,
     stalled: AtomicU64,
+    pinged: AtomicBool,
     lists: Mutex<Lists>,
     changed: Notify,
 }
@@ -36,10 +38,22 @@ struct Lists {
     connections: HashMap<u64, Arc<Control>>,
     /// Those of [`Lists::connections`] that other workers opened.
     internal: u64,
-    /// Sessions that began by polling; the value tells revision 3 from 4.
-    polling: HashMap<BareSid, Revision>,
+    /// Sessions that began by polling, upgraded ones included.
+    polling: HashMap<BareSid, PollingSession>,
     /// Ids of revision 3 whose end the master has not been told yet.
     ended_eio3: Vec<BareSid>,
+}
+
+/// How a session that began by polling behaves.
+#[derive(Debug)]
+struct PollingSession {
+    revision: Revision,
+    upgraded: bool,
+    /// Polls that are waiting at this moment.
+    polls: u32,
+    /// When the last one ended, and how many bytes were posted since.
+    polled: Instant,
+    posted: u64,
 }
 
 /// The revision of the Engine.IO protocol that a session speaks.
@@ -117,7 +131,11 @@ impl Sessions {
 
     /// Has this worker a polling session of revision 3 with this id?
     pub(crate) fn has_eio3(&self, sid: &BareSid) -> bool {
-        self.lists().polling.get(sid) == Some(&Revision::Three)
+        let lists = self.lists();
+        lists
+            .polling
+            .get(sid)
+            .is_some_and(|session| session.revision == Revision::Three)
     }
 
     /// Ids of revision 3 that ended since the last call.
@@ -136,20 +154,72 @@ impl Sessions {
             .collect()
     }
 
-    /// The sessions of this moment that began by polling, upgraded ones included.
-    pub(crate) fn polling(&self) -> Vec<(BareSid, Revision)> {
-        self.lists()
+    /// The sessions of this moment that poll, and of these only those without a poll for `silence`.
+    pub(crate) fn polling(&self, silence: Duration) -> Vec<(BareSid, Revision)> {
+        let lists = self.lists();
+        let silent = |session: &PollingSession| {
+            silence.is_zero() || session.polls == 0 && session.polled.elapsed() >= silence
+        };
+        let polling = lists
             .polling
             .iter()
-            .map(|(&sid, &revision)| (sid, revision))
+            .filter(|(_, session)| !session.upgraded);
+        let silent = polling.filter(|(_, session)| silent(session));
+        silent
+            .map(|(&sid, session)| (sid, session.revision))
             .collect()
+    }
+
+    /// A session is being polled, until the guard is dropped.
+    pub(crate) fn polls(self: &Arc<Self>, sid: BareSid) -> PollGuard {
+        if let Some(session) = self.lists().polling.get_mut(&sid) {
+            session.polls += 1;
+        }
+        PollGuard {
+            sessions: Arc::clone(self),
+            sid,
+        }
+    }
+
+    /// May a session post so many bytes more? Answers to what it posts are kept until it polls, so
+    /// that who never does could fill the memory.
+    pub(crate) fn may_post(&self, sid: &BareSid, bytes: u64, limit: u64) -> bool {
+        let mut lists = self.lists();
+        let Some(session) = lists
+            .polling
+            .get_mut(sid)
+            .filter(|session| session.polls == 0)
+        else {
+            return true;
+        };
+        session.posted = session.posted.saturating_add(bytes);
+        session.posted <= limit
+    }
+
+    /// A session has a WebSocket now.
+    pub(crate) fn upgraded(&self, sid: &BareSid) {
+        if let Some(session) = self.lists().polling.get_mut(sid) {
+            session.upgraded = true;
+        }
+    }
+
+    /// The master asked whether this worker lives.
+    pub(crate) fn pinged(&self) {
+        self.pinged.store(true, Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// Is that question still open?
+    pub(crate) fn take_pinged(&self) -> bool {
+        self.pinged.swap(false, Relaxed)
     }
 
     /// Ends all connections on which nothing is going on; how many are left?
     pub(crate) fn abort_idle(&self) -> usize {
         let all: Vec<_> = self.lists().connections.values().cloned().collect();
         for control in &all {
-            if !control.is_websocket() && !matches!(control.activity(), Activity::Busy) {
+            let busy = control.is_stalled() || matches!(control.activity(), Activity::Busy);
+            if !control.is_websocket() && !busy {
                 control.abort();
             }
         }
@@ -196,6 +266,23 @@ impl Drop for ConnectionGuard {
     }
 }
 
+/// Marks one poll; held while it waits.
+#[derive(Debug)]
+pub(crate) struct PollGuard {
+    sessions: Arc<Sessions>,
+    sid: BareSid,
+}
+
+impl Drop for PollGuard {
+    fn drop(&mut self) {
+        if let Some(session) = self.sessions.lists().polling.get_mut(&self.sid) {
+            session.polls = session.polls.saturating_sub(1);
+            session.polled = Instant::now();
+            session.posted = 0;
+        }
+    }
+}
+
 /// Counts one session; held by its WebSocket's stream or its handshake request.
 #[derive(Debug)]
 pub(crate) struct SessionGuard {
@@ -205,9 +292,16 @@ pub(crate) struct SessionGuard {
 
 impl SessionGuard {
     /// The session began by polling, and the engine gave it this id.
-    pub(crate) fn polls(&self, sid: BareSid, revision: Revision) {
+    pub(crate) fn began_polling(&self, sid: BareSid, revision: Revision) {
         *self.polling.lock().unwrap_or_else(PoisonError::into_inner) = Some(sid);
-        self.sessions.lists().polling.insert(sid, revision);
+        let session = PollingSession {
+            revision,
+            upgraded: false,
+            polls: 0,
+            polled: Instant::now(),
+            posted: 0,
+        };
+        self.sessions.lists().polling.insert(sid, session);
     }
 }
 
@@ -216,7 +310,8 @@ impl Drop for SessionGuard {
         let polling = *self.polling.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sid) = polling {
             let mut lists = self.sessions.lists();
-            if lists.polling.remove(&sid) == Some(Revision::Three) {
+            let ended = lists.polling.remove(&sid);
+            if ended.is_some_and(|session| session.revision == Revision::Three) {
                 lists.ended_eio3.push(sid);
             }
         }

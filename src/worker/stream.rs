@@ -4,8 +4,9 @@
 //!
 //! - **Bytes read ahead** by the intake come first, and a **greeting** (the `101` answer) goes out
 //!   in one write with the engine's first packet.
-//! - **The write-stall rule.** While a write makes no progress nothing more is read from that
-//!   client; after `write_stall_timeout` without progress the connection is dead.
+//! - **The write-stall rule.** While a write waits for its client, a WebSocket's client is read no
+//!   faster than it reads; after `write_stall_timeout` without progress the connection is dead.
+//!   It is dead, too, that long after the engine gave the session up and only its backlog is left.
 //! - **A dead peer is reported on the read side.** A WebSocket's writes never fail: engineioxide
 //!   leaks a session whose open packet cannot be written.
 //! - **A transport-level close**: asked to end, it lets the engine read a close frame (1001) as if
@@ -35,6 +36,11 @@ use crate::wire::conn::Conn;
 const CLOSE_FRAME: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 
 /// How long, and for how many bytes, a connection that we end may still send.
+/// How much a client that is behind may send for each step that it catches up: its pongs, above
+/// all. A step is a third of the socket's buffer, so that what this lets in costs less than what
+/// went out.
+const CREDIT: usize = 8 * 1024;
+
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 4 << 20;
 
@@ -44,6 +50,7 @@ pub(crate) struct Control {
     websocket: AtomicBool,
     close: AtomicBool,
     abort: AtomicBool,
+    stalled: AtomicBool,
     reader: AtomicWaker,
     activity: Mutex<Activity>,
 }
@@ -65,6 +72,7 @@ impl Default for Control {
             websocket: AtomicBool::new(false),
             close: AtomicBool::new(false),
             abort: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             reader: AtomicWaker::new(),
             activity: Mutex::new(Activity::Busy),
         }
@@ -87,6 +95,11 @@ impl Control {
 
     pub(crate) fn is_websocket(&self) -> bool {
         self.websocket.load(Relaxed)
+    }
+
+    /// Is a write waiting for the client?
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.load(Relaxed)
     }
 
     /// Ends a WebSocket at its next frame boundary.
@@ -115,6 +128,10 @@ pub(crate) struct Stream {
     peer_closed: bool,
     stall: Option<Pin<Box<Sleep>>>,
     stall_timeout: Duration,
+    /// How much may be read while a write waits.
+    credit: usize,
+    /// Since when the reader was called and did not come: the engine has given the session up.
+    deserted: Option<Instant>,
     /// Counts the connection, and lets a drain find it.
     guard: Option<ConnectionGuard>,
     /// Counts the session of a WebSocket that began as one.
@@ -140,6 +157,8 @@ impl Stream {
             peer_closed: false,
             stall: None,
             stall_timeout,
+            credit: 0,
+            deserted: None,
             guard: Some(guard),
             session: None,
         }
@@ -157,11 +176,6 @@ impl Stream {
     /// Sends `greeting` before, and together with, whatever is written first.
     pub(crate) fn greet(&mut self, greeting: Bytes) {
         self.greeting = greeting;
-    }
-
-    /// Is a write waiting for the client?
-    pub(crate) fn is_stalled(&self) -> bool {
-        self.stall.is_some()
     }
 
     /// Takes the connection out, to be passed on: nothing of it is closed or shut here.
@@ -189,18 +203,22 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         let error = match outcome {
             Poll::Ready(Ok(written)) => {
-                if self.stall.take().is_some() {
-                    self.control.reader.wake();
-                }
+                self.progressed();
                 return Poll::Ready(Ok(written));
             }
             Poll::Ready(Err(error)) => error,
             Poll::Pending => {
                 let timeout = self.stall_timeout;
                 let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(timeout)));
-                ready!(stall.as_mut().poll(cx));
-                if let Some(guard) = &self.guard {
-                    guard.stalled(timeout);
+                self.control.stalled.store(true, Relaxed);
+                let deserted = self
+                    .deserted
+                    .is_some_and(|since| since.elapsed() >= timeout);
+                if !deserted {
+                    ready!(stall.as_mut().poll(cx));
+                    if let Some(guard) = &self.guard {
+                        guard.stalled(timeout);
+                    }
                 }
                 io::ErrorKind::TimedOut.into()
             }
@@ -211,6 +229,19 @@ impl Stream {
         } else {
             Err(error)
         })
+    }
+
+    fn progressed(&mut self) {
+        if self.stall.take().is_some() {
+            self.control.stalled.store(false, Relaxed);
+            self.credit = CREDIT;
+            self.deserted.get_or_insert_with(Instant::now);
+            self.control.reader.wake();
+        }
+        if let Activity::Idle(_) = self.control.activity() {
+            // The answer is still on its way.
+            self.control.set_activity(Activity::Idle(Instant::now()));
+        }
     }
 
     /// Writes the greeting out; true when nothing of it is left.
@@ -241,8 +272,10 @@ impl AsyncRead for Stream {
         if let Some(dead) = this.dead {
             return Poll::Ready(Err(dead.into()));
         }
+        this.deserted = None;
         let websocket = this.control.is_websocket();
-        if websocket && this.stall.is_some() {
+        let behind = websocket && this.stall.is_some();
+        if behind && this.credit == 0 {
             this.control.reader.register(cx.waker());
             return Poll::Pending;
         }
@@ -264,7 +297,18 @@ impl AsyncRead for Stream {
             return Poll::Ready(Ok(()));
         };
         let before = buf.filled().len();
-        match Pin::new(conn).poll_read(cx, buf) {
+        let read = if behind {
+            let room = this.credit.min(buf.remaining());
+            let mut some = ReadBuf::new(buf.initialize_unfilled_to(room));
+            let read = Pin::new(conn).poll_read(cx, &mut some);
+            let count = some.filled().len();
+            this.credit = this.credit.saturating_sub(count);
+            buf.advance(count);
+            read
+        } else {
+            Pin::new(conn).poll_read(cx, buf)
+        };
+        match read {
             Poll::Pending => {
                 this.control.reader.register(cx.waker());
                 Poll::Pending

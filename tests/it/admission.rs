@@ -167,3 +167,27 @@ fn a_websocket_of_a_foreign_page_is_refused() {
     assert_eq!(with("null"), 403);
     assert_eq!(with("http://localhost"), 101);
 }
+
+#[test]
+fn a_spelling_that_only_the_engine_understands_opens_nothing() {
+    let server = Server::start();
+    for query in [
+        "EIO=4=&transport=websocket",
+        "EIO&EIO=4&transport=websocket",
+        "EIO=4&transport=websocket=",
+        "EIO=3=&transport=websocket",
+        "EIO=4=&transport=polling",
+        "EIO&EIO=4&transport=polling",
+    ] {
+        let target = format!("/socket.io/?{query}");
+        let foreign = "Host: localhost\r\nOrigin: https://evil.test\r\n";
+        let request = WebSocket::request(&target).replace("Host: localhost\r\n", foreign);
+        let mut kept = Raw::tcp(server.addr);
+        assert_eq!(kept.get("/").status, 200);
+        for mut raw in [Raw::tcp(server.addr), kept] {
+            assert_eq!(raw.send(&request).response().status, 400, "{query}");
+            assert_eq!(raw.get(&target).status, 400, "{query}");
+        }
+    }
+    assert_eq!(server.sessions(), [0, 0]);
+}

@@ -165,3 +165,35 @@ fn nobody_outside_can_speak_as_a_worker() {
         "{packets:?}"
     );
 }
+
+#[test]
+fn who_posts_and_never_polls_is_ended_before_the_answers_fill_the_memory() {
+    let server = Setup::new().workers(1).start();
+    let mut raw = Raw::tcp(server.addr);
+    let session = Polling::open(&mut raw);
+    let event = format!("42[\"e\",\"{}\"]", "x".repeat(900_000));
+    let posted = (0..20)
+        .take_while(|_| session.post(&mut raw, &event).status == 200)
+        .count();
+    assert_eq!(posted, 4, "four times max_payload");
+    server.wait_for_sessions(0, SOON);
+    // Who polls may post as much as it likes. (The last body was not read, so that its connection
+    // ended with the refusal.)
+    let mut raw = Raw::tcp(server.addr);
+    let session = Polling::open(&mut raw);
+    for _ in 0..20 {
+        session.post(&mut raw, &event);
+        assert_eq!(session.packets(&mut raw), [event.as_str()]);
+    }
+}
+
+#[test]
+fn who_answers_pings_and_never_polls_is_ended() {
+    let short = "[engine]\nping_interval = \"300ms\"\nping_timeout = \"500ms\"";
+    let server = Setup::new().config(short).start();
+    let mut raw = Raw::tcp(server.addr);
+    let session = Polling::open(&mut raw);
+    eventually("the session ends", SOON, || {
+        session.post(&mut raw, "3").status == 400
+    });
+}

@@ -8,19 +8,21 @@ use std::sync::{Arc, Weak};
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::BodyExt;
-use tracing::{debug, error};
+use tracing::{debug, error, warn};
 
-use super::{canonicalise, eio3, is_upgrade, unpinned};
+use super::{eio3, unpin};
 use crate::api::{ClientAddr, Refusal};
+use crate::config::Transport;
 use crate::wire::session_id::BARE_LEN;
-use crate::wire::target::Target;
+use crate::worker::Worker;
 use crate::worker::admission::Wish;
+use crate::worker::drain::{self, Session};
+use crate::worker::request::{self, Wanted};
 use crate::worker::sessions::{BareSid, Revision, SessionGuard};
 use crate::worker::stream::Control;
-use crate::worker::{Worker, engine_accepts};
 
 /// What was decided of a request before it came here.
 #[derive(Debug, Clone)]
@@ -28,9 +30,9 @@ pub(crate) enum Verdict {
     /// Not the engine's: the application's routes answer.
     Route,
     /// The engine's, for no session: a handshake.
-    Handshake,
+    Handshake(Wanted),
     /// For the session that the engine calls this.
-    Session(String),
+    Session(String, Wanted),
     /// Nothing but this.
     Refuse(Refusal),
 }
@@ -43,23 +45,6 @@ pub(super) struct Visit {
     pub(super) control: Arc<Control>,
 }
 
-/// Engine.IO's error codes (`Server.errors` in engine.io).
-pub(super) fn unknown_session() -> Refusal {
-    refusal(1, "Session ID unknown")
-}
-
-pub(super) fn bad_request() -> Refusal {
-    refusal(3, "Bad request")
-}
-
-fn refusal(code: u8, message: &str) -> Refusal {
-    Refusal {
-        status: StatusCode::BAD_REQUEST,
-        code,
-        message: message.to_owned(),
-    }
-}
-
 pub(super) async fn answer(
     worker: Weak<Worker>,
     mut request: Request<Body>,
@@ -68,23 +53,25 @@ pub(super) async fn answer(
     let (Some(worker), Some(visit)) = (worker.upgrade(), visit) else {
         return Ok(refused(&Refusal::busy("the server is leaving")));
     };
-    let client = visit.client;
-    Ok(match visit.verdict {
-        Verdict::Refuse(refusal) => refused(&refusal),
+    let Visit {
+        verdict,
+        client,
+        control,
+    } = visit;
+    let answered = match verdict {
+        Verdict::Refuse(refusal) => Err(refusal),
         Verdict::Route => {
             request.extensions_mut().insert(client);
-            worker.call_engine(request).await
+            return Ok(worker.call_engine(request).await);
         }
-        Verdict::Handshake => match handshake(&worker, request, client, &visit.control).await {
-            Ok(response) => mended(response).await,
-            Err(refusal) => refused(&refusal),
-        },
-        Verdict::Session(sid) => {
-            match session(&worker, request, &sid, client, &visit.control).await {
-                Ok(response) => mended(response).await,
-                Err(refusal) => refused(&refusal),
-            }
+        Verdict::Handshake(wanted) => handshake(&worker, request, wanted, client, &control).await,
+        Verdict::Session(sid, wanted) => {
+            session(&worker, request, &sid, wanted, client, &control).await
         }
+    };
+    Ok(match answered {
+        Ok(response) => mended(response).await,
+        Err(refusal) => refused(&refusal),
     })
 }
 
@@ -92,28 +79,51 @@ async fn session(
     worker: &Worker,
     request: Request<Body>,
     sid: &str,
+    wanted: Wanted,
     client: ClientAddr,
     control: &Control,
 ) -> Result<Response<Body>, Refusal> {
-    let upgrade = is_upgrade(&request);
     let (mut parts, body) = request.into_parts();
-    if upgrade {
+    let bare: BareSid = sid
+        .as_bytes()
+        .try_into()
+        .map_err(|_| request::unknown_session())?;
+    let poll = wanted.transport == Transport::Polling && parts.method == Method::GET;
+    let mut polling = None;
+    if wanted.transport == Transport::Websocket {
         worker.admission.check(Wish::Upgrade, &parts, client)?;
+        unpin(&mut parts.headers);
+    } else if poll {
+        polling = Some(worker.sessions.polls(bare));
+    } else if !worker
+        .sessions
+        .may_post(&bare, length_of(&body, worker), worker.backlog())
+    {
+        warn!(%client, "a client posts and does not poll; its session was ended");
+        drain::end(worker, Session::Polling(bare, wanted.revision)).await;
+        return Err(request::bad_request());
     }
-    canonicalise(&mut parts.uri, Some(sid));
-    let poll = parts.method == Method::GET && !upgrade && is_revision_3(&parts.uri);
+    parts.uri = request::canonical(&parts.uri, Some(sid))?;
     let response = worker.call_engine(Request::from_parts(parts, body)).await;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        control.becomes_websocket();
-    } else if poll && response.status() == StatusCode::OK {
-        return Ok(mended_poll(response).await);
+    drop(polling);
+    match response.status() {
+        StatusCode::SWITCHING_PROTOCOLS => {
+            control.becomes_websocket();
+            worker.sessions.upgraded(&bare);
+            Ok(response)
+        }
+        StatusCode::OK if poll && wanted.revision == Revision::Three => {
+            Ok(mended_poll(response).await)
+        }
+        _ => Ok(response),
     }
-    Ok(response)
 }
 
-/// Asked of a URI in the canonical spelling.
-fn is_revision_3(uri: &Uri) -> bool {
-    uri.query().is_some_and(|query| query.starts_with("EIO=3&"))
+/// How much a body may bring.
+fn length_of(body: &Body, worker: &Worker) -> u64 {
+    body.size_hint()
+        .exact()
+        .unwrap_or(worker.config.engine.max_payload as u64)
 }
 
 async fn mended_poll(response: Response<Body>) -> Response<Body> {
@@ -136,52 +146,30 @@ async fn mended_poll(response: Response<Body>) -> Response<Body> {
 async fn handshake(
     worker: &Worker,
     request: Request<Body>,
+    wanted: Wanted,
     client: ClientAddr,
     control: &Control,
 ) -> Result<Response<Body>, Refusal> {
-    let query = request
-        .uri()
-        .path_and_query()
-        .map_or("", |target| target.as_str());
-    let query = Target::parse(query).engine_query();
-    if query.eio.as_deref() == Some("3") && !worker.config.engine.allow_eio3 {
-        return Err(refusal(
-            5,
-            "Unsupported protocol version: clients of Socket.IO v2 need allow_eio3 = true in the \
-             server's configuration",
-        ));
-    }
-    if request.method() != Method::GET || !engine_accepts(&worker.config.engine, &query) {
-        // The engine has words for it.
-        return Ok(worker.call_engine(request).await);
-    }
-    let revision = match query.eio.as_deref() {
-        Some("3") => Revision::Three,
-        _ => Revision::Four,
-    };
-    let polling = query.transport.as_deref() == Some("polling");
     let (mut parts, body) = request.into_parts();
     if worker.is_stopping() {
         return Err(Refusal::busy("the server is restarting"));
     }
-    let wish = if polling {
-        Wish::Polling
-    } else {
-        Wish::WebSocket
+    let wish = match wanted.transport {
+        Transport::Polling => Wish::Polling,
+        Transport::Websocket => Wish::WebSocket,
     };
     worker.admission.check(wish, &parts, client)?;
 
     let guard = Arc::new(worker.sessions.session());
-    canonicalise(&mut parts.uri, None);
-    parts
-        .headers
-        .values_mut()
-        .for_each(|value| *value = unpinned(value));
+    parts.uri = request::canonical(&parts.uri, None)?;
+    unpin(&mut parts.headers);
     parts.extensions.insert(client);
     parts.extensions.insert(Arc::clone(&guard));
     let response = worker.call_engine(Request::from_parts(parts, body)).await;
     match response.status() {
-        StatusCode::OK if polling => opened(worker, response, revision, &guard).await,
+        StatusCode::OK if wish == Wish::Polling => {
+            opened(worker, response, wanted.revision, &guard).await
+        }
         StatusCode::SWITCHING_PROTOCOLS => {
             control.becomes_websocket();
             Ok(response)
@@ -203,7 +191,7 @@ async fn opened(
         error!("the engine's open packet has no sid; was engineioxide changed?");
         return Err(Refusal::busy("the server cannot open sessions"));
     };
-    guard.polls(sid, revision);
+    guard.began_polling(sid, revision);
     if revision == Revision::Three {
         // Revision 3 clients show the id to applications, so theirs stays as it is, and is known
         // to the master before the client is.
@@ -254,7 +242,7 @@ async fn mended(mut response: Response<Body>) -> Response<Body> {
             code,
             message: message.to_owned(),
         }),
-        _ => refused(&bad_request()),
+        _ => refused(&request::bad_request()),
     }
 }
 

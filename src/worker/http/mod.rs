@@ -18,8 +18,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::header::{HeaderName, UPGRADE};
-use http::{HeaderValue, Request, Response, Uri};
+use http::header::HeaderName;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -34,13 +35,14 @@ pub(crate) use answer::Verdict;
 pub(crate) use cors::{Answers, answers};
 
 use super::Worker;
-use super::intake::has_token;
+use super::request::{self, Wanted};
 use super::sessions::Sessions;
 use super::stream::{Activity, SharedStream, Stream};
 use crate::api::{ClientAddr, Refusal};
+use crate::config::Transport;
 use crate::wire::link::{Handoff, MAX_HEAD, Origin};
 use crate::wire::session_id::{self, Home};
-use crate::wire::target::{SidParam, Target};
+use crate::wire::target::SidParam;
 
 /// How long a kept-alive connection may be idle: longer than what proxies keep theirs (nginx and
 /// AWS's load balancers: 60 s), so that it is they who close, and never while a request is coming.
@@ -129,18 +131,23 @@ pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, visitor: Visitor)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut http = pin!(http);
+    let internal = connection.origin == Origin::Worker;
     loop {
         let now = Instant::now();
-        let (deadline, expired) = match control.activity() {
-            Activity::Busy => (now + head_timeout, false),
-            Activity::Head(since) => (since + head_timeout, since + head_timeout <= now),
-            // Looked at again in time for a head that begins meanwhile.
-            Activity::Idle(since) => ((since + IDLE).min(now + head_timeout), since + IDLE <= now),
+        let expires = match control.activity() {
+            Activity::Busy => None,
+            // It is the other worker that closes idle ones.
+            Activity::Idle(_) if internal => None,
+            Activity::Idle(since) => Some(since + IDLE),
+            Activity::Head(since) => Some(since + head_timeout),
         };
-        if expired {
-            return;
-        }
+        // Looked at again in time for a head that begins meanwhile.
+        let deadline = expires
+            .unwrap_or(now + head_timeout)
+            .min(now + head_timeout);
         tokio::select! {
+            // What has arrived is answered before anybody looks at the clock.
+            biased;
             ended = http.as_mut() => {
                 if let Err(error) = ended {
                     debug!(%error, "a connection ended early");
@@ -148,12 +155,16 @@ pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, visitor: Visitor)
                 return;
             }
             () = connection.left.notified() => break,
-            () = sleep_until(deadline) => {}
+            () = sleep_until(deadline) => match control.activity() {
+                Activity::Idle(since) if !internal && since + IDLE <= deadline => return,
+                Activity::Head(since) if since + head_timeout <= deadline => return,
+                _ => {}
+            }
         }
     }
     // Earlier answers go out before the connection does.
     let flushed = std::future::poll_fn(|cx| match http.as_mut().poll(cx) {
-        Poll::Pending if connection.stream.with(|stream| stream.is_stalled()) => Poll::Pending,
+        Poll::Pending if control.is_stalled() => Poll::Pending,
         Poll::Pending => Poll::Ready(true),
         Poll::Ready(_) => Poll::Ready(false),
     });
@@ -189,24 +200,35 @@ impl Connection {
             Origin::Worker => from_worker(&mut request),
             origin => worker.admission.client(origin, request.headers()),
         };
-        let verdict = match take(&self.refused) {
-            Some(refusal) => Verdict::Refuse(refusal),
-            None => match self.judge(request.uri()).await {
-                Whose::Ours(verdict) => verdict,
-                Whose::Theirs(home) if is_upgrade(&request) => {
-                    return self.leave(home, head_of(&request)).await;
-                }
-                Whose::Theirs(home) => {
-                    match worker.peers.forward(worker, home, request, client).await {
-                        Ok(response) => return response,
-                        Err((error, lost)) => {
-                            debug!(%error, "a request for another worker's session failed");
-                            request = lost;
-                            Verdict::Refuse(answer::unknown_session())
-                        }
+        let judgement = if let Some(refusal) = take(&self.refused) {
+            Judgement::refuse(refusal)
+        } else {
+            let (parts, body) = request.into_parts();
+            let judgement = self.judge(&parts).await;
+            request = Request::from_parts(parts, body);
+            judgement
+        };
+        let verdict = match judgement {
+            Judgement::Answer(verdict) => verdict,
+            Judgement::Forward(
+                home,
+                Wanted {
+                    transport: Transport::Websocket,
+                    ..
+                },
+            ) => {
+                return self.leave(home, head_of(&request)).await;
+            }
+            Judgement::Forward(home, _) => {
+                match worker.peers.forward(worker, home, request, client).await {
+                    Ok(response) => return response,
+                    Err((error, rest)) => {
+                        debug!(%error, "a request for another worker's session failed");
+                        request = rest;
+                        Verdict::Refuse(error.into())
                     }
                 }
-            },
+            }
         };
         let control = self.stream.with(|stream| Arc::clone(stream.control()));
         request.extensions_mut().insert(answer::Visit {
@@ -220,47 +242,57 @@ impl Connection {
         }
     }
 
-    /// Whose is a request?
-    async fn judge(&self, uri: &Uri) -> Whose {
+    /// What is to be done with a request?
+    async fn judge(&self, request: &Parts) -> Judgement {
         let worker = &self.worker;
-        let text = uri.path_and_query().map_or("", |target| target.as_str());
-        let target = Target::parse(text);
+        let target = request::target(&request.uri);
         if !target.is_engine(&worker.config.engine.path) {
-            return Whose::Ours(Verdict::Route);
+            return Judgement::Answer(Verdict::Route);
         }
-        let sid = match target.engine_query().sid {
-            SidParam::Absent => return Whose::Ours(Verdict::Handshake),
-            SidParam::Repeated => return Whose::Ours(Verdict::Refuse(answer::bad_request())),
-            SidParam::One(sid) => sid,
-        };
-        if let Some((bare, home)) = worker.keyring.open(&sid) {
-            return match home == worker.home {
-                true => Whose::Ours(Verdict::Session(bare.to_owned())),
-                // Requests from another worker go no further.
-                false if self.origin == Origin::Worker => Whose::unknown(),
-                false => Whose::Theirs(home),
-            };
+        let query = target.engine_query();
+        let Parts {
+            method,
+            version,
+            headers,
+            ..
+        } = request;
+        // A preflight names no method of the engine's; its answer is all in its headers.
+        if *method == Method::OPTIONS {
+            return Judgement::refuse(request::bad_request());
         }
-        let bare = sid.as_bytes().try_into();
-        let (true, Ok(bare)) = (
-            worker.config.engine.allow_eio3 && session_id::is_bare(&sid),
-            bare,
-        ) else {
-            return Whose::unknown();
+        let wanted = match request::read(&worker.config.engine, method, *version, headers, &query) {
+            Ok(wanted) => wanted,
+            Err(refusal) => return Judgement::refuse(refusal),
         };
+        let SidParam::One(sid) = query.sid else {
+            return Judgement::Answer(Verdict::Handshake(wanted));
+        };
+        let (bare, home) = match worker.keyring.open(&sid) {
+            Some((bare, home)) => (bare.to_owned(), Some(home)),
+            None => (sid.to_string(), self.eio3_home(&sid).await),
+        };
+        match home {
+            Some(home) if home == worker.home => Judgement::Answer(Verdict::Session(bare, wanted)),
+            // Requests from another worker go no further.
+            Some(home) if self.origin != Origin::Worker => Judgement::Forward(home, wanted),
+            _ => Judgement::refuse(request::unknown_session()),
+        }
+    }
+
+    /// The worker that has the revision 3 session of this name.
+    async fn eio3_home(&self, sid: &str) -> Option<Home> {
+        let worker = &self.worker;
+        if !worker.config.engine.allow_eio3 || !session_id::is_bare(sid) {
+            return None;
+        }
+        let bare = sid.as_bytes().try_into().ok()?;
         if worker.sessions.has_eio3(&bare) {
-            return Whose::Ours(Verdict::Session(sid.into_owned()));
+            return Some(worker.home);
         }
-        match worker.master.find_eio3(bare).await {
-            Ok(Some(home)) if home != worker.home && self.origin != Origin::Worker => {
-                Whose::Theirs(home)
-            }
-            Ok(_) => Whose::unknown(),
-            Err(error) => {
-                debug!(%error, "a revision 3 session was not found");
-                Whose::unknown()
-            }
-        }
+        worker.master.find_eio3(bare).await.unwrap_or_else(|error| {
+            debug!(%error, "a revision 3 session was not found");
+            None
+        })
     }
 
     /// An upgrade takes its connection to the worker that has the session: from here on it is a
@@ -292,24 +324,22 @@ impl Connection {
     }
 }
 
-/// Who answers a request.
-enum Whose {
-    Ours(Verdict),
-    Theirs(Home),
+/// What is to be done with a request.
+enum Judgement {
+    /// Answer it here.
+    Answer(Verdict),
+    /// Another worker has its session.
+    Forward(Home, Wanted),
 }
 
-impl Whose {
-    fn unknown() -> Self {
-        Self::Ours(Verdict::Refuse(answer::unknown_session()))
+impl Judgement {
+    fn refuse(refusal: Refusal) -> Self {
+        Self::Answer(Verdict::Refuse(refusal))
     }
 }
 
 fn take<T>(place: &Mutex<Option<T>>) -> Option<T> {
     place.lock().unwrap_or_else(PoisonError::into_inner).take()
-}
-
-fn is_upgrade<B>(request: &Request<B>) -> bool {
-    has_token(request.headers(), &UPGRADE, "websocket")
 }
 
 /// What the other worker says of the client. The header is removed: it is not the application's.
@@ -337,20 +367,12 @@ fn head_of<B>(request: &Request<B>) -> Vec<u8> {
     head
 }
 
-/// Puts the engine's parameters of a URI into the spelling that engineioxide reads, and `sid` in
-/// place of the session's outer name.
-pub(crate) fn canonicalise(uri: &mut Uri, sid: Option<&str>) {
-    let text = uri.path_and_query().map_or("", |target| target.as_str());
-    let target = Target::parse(text);
-    let canonical = format!("{}?{}", target.path, target.engine_query().canonical(sid));
-    // Made of pieces of a URI, it is one.
-    if let Ok(rewritten) = canonical.parse() {
-        *uri = rewritten;
+/// Copies headers out of the buffer that they were read into. engineioxide keeps them for a
+/// session's life, and each would pin hyper's whole read buffer.
+fn unpin(headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = copy;
+        }
     }
-}
-
-/// Copies a header's value out of the buffer that it was read into. engineioxide keeps a
-/// handshake's headers for a session's life, and each would pin hyper's whole read buffer.
-pub(crate) fn unpinned(value: &HeaderValue) -> HeaderValue {
-    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

@@ -1,0 +1,247 @@
+//! What a request to the engine wants, and whether it is right in every respect.
+//!
+//! Both roads ask here, and the engine sees only what passed, in the one spelling that
+//! `EngineQuery::canonical` gives: engineioxide reads queries more loosely than we do, and whatever
+//! only it understood would get past the admission.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
+
+use super::sessions::Revision;
+use crate::api::Refusal;
+use crate::config::{Engine, Transport};
+use crate::wire::target::{EngineQuery, SidParam, Target};
+
+/// What a request wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) transport: Transport,
+    pub(crate) revision: Revision,
+}
+
+/// Reads a request whose path is the engine's.
+///
+/// # Errors
+/// Engine.IO's refusals, with the codes of engine.io's `Server.errors`.
+pub(crate) fn read(
+    engine: &Engine,
+    method: &Method,
+    version: Version,
+    headers: &HeaderMap,
+    query: &EngineQuery<'_>,
+) -> Result<Wanted, Refusal> {
+    let transport = match query.transport.as_deref() {
+        Some("polling") => Transport::Polling,
+        Some("websocket") => Transport::Websocket,
+        _ => return Err(unknown_transport()),
+    };
+    if !engine.transports.contains(&transport) {
+        return Err(unknown_transport());
+    }
+    let revision = match query.eio.as_deref() {
+        Some("4") => Revision::Four,
+        Some("3") if engine.allow_eio3 => Revision::Three,
+        Some("3") => return Err(eio3_not_allowed()),
+        _ => return Err(refusal(5, "Unsupported protocol version")),
+    };
+    let method_is_good = match (&query.sid, transport) {
+        (SidParam::Repeated, _) => return Err(bad_request()),
+        (SidParam::Absent, _) if method != Method::GET => {
+            return Err(refusal(2, "Bad handshake method"));
+        }
+        (_, Transport::Polling) => matches!(*method, Method::GET | Method::POST),
+        (_, Transport::Websocket) => {
+            method == Method::GET && version == Version::HTTP_11 && opens_websocket(headers)
+        }
+    };
+    if !method_is_good {
+        return Err(bad_request());
+    }
+    Ok(Wanted {
+        transport,
+        revision,
+    })
+}
+
+/// Is this a client's opening handshake (RFC 6455 section 4.2.1), with nothing behind it?
+fn opens_websocket(headers: &HeaderMap) -> bool {
+    let key = headers
+        .get(SEC_WEBSOCKET_KEY)
+        .and_then(|key| BASE64.decode(key).ok());
+    has_token(headers, &UPGRADE, "websocket")
+        && has_token(headers, &CONNECTION, "upgrade")
+        && headers
+            .get(SEC_WEBSOCKET_VERSION)
+            .is_some_and(|version| version == "13")
+        && key.is_some_and(|key| key.len() == 16)
+        && !headers.contains_key(TRANSFER_ENCODING)
+        && headers
+            .get(CONTENT_LENGTH)
+            .is_none_or(|length| length == "0")
+}
+
+/// Is `token` in the comma-separated list that is this header's value?
+fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    let values = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
+    values
+        .flat_map(|value| value.split(','))
+        .any(|item| item.trim().eq_ignore_ascii_case(token))
+}
+
+/// The request's target, as the router read it.
+pub(crate) fn target(uri: &Uri) -> Target<'_> {
+    Target::parse(uri.path_and_query().map_or("", |target| target.as_str()))
+}
+
+/// A URI in the one spelling that the engine gets, with `sid` in the place of the session's outer
+/// name.
+///
+/// # Errors
+/// When that is no URI, for a reason that nobody has thought of: then the engine gets nothing.
+pub(crate) fn canonical(uri: &Uri, sid: Option<&str>) -> Result<Uri, Refusal> {
+    let target = target(uri);
+    let canonical = format!("{}?{}", target.path, target.engine_query().canonical(sid));
+    canonical.parse().map_err(|_| bad_request())
+}
+
+pub(crate) fn unknown_session() -> Refusal {
+    refusal(1, "Session ID unknown")
+}
+
+pub(crate) fn bad_request() -> Refusal {
+    refusal(3, "Bad request")
+}
+
+fn unknown_transport() -> Refusal {
+    refusal(0, "Transport unknown")
+}
+
+fn eio3_not_allowed() -> Refusal {
+    refusal(
+        5,
+        "Unsupported protocol version: clients of Socket.IO v2 need allow_eio3 = true in the \
+         server's configuration",
+    )
+}
+
+fn refusal(code: u8, message: &str) -> Refusal {
+    Refusal {
+        status: StatusCode::BAD_REQUEST,
+        code,
+        message: message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(method: Method, target: &str, headers: &[(&str, &str)]) -> Result<Wanted, u8> {
+        let headers = headers
+            .iter()
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()));
+        let query = Target::parse(target).engine_query();
+        read(
+            &Engine::default(),
+            &method,
+            Version::HTTP_11,
+            &headers.collect(),
+            &query,
+        )
+        .map_err(|refusal| refusal.code)
+    }
+
+    const HANDSHAKE: [(&str, &str); 4] = [
+        ("upgrade", "WebSocket"),
+        ("connection", "keep-alive, Upgrade"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ];
+
+    #[test]
+    fn a_request_that_is_right_is_read() {
+        let polling = Wanted {
+            transport: Transport::Polling,
+            revision: Revision::Four,
+        };
+        assert_eq!(
+            ask(Method::GET, "/?EIO=4&transport=polling", &[]),
+            Ok(polling)
+        );
+        assert_eq!(
+            ask(Method::POST, "/?EIO=4&transport=polling&sid=x", &[]),
+            Ok(polling)
+        );
+        let websocket = Wanted {
+            transport: Transport::Websocket,
+            ..polling
+        };
+        assert_eq!(
+            ask(Method::GET, "/?EIO=4&transport=websocket", &HANDSHAKE),
+            Ok(websocket)
+        );
+    }
+
+    #[test]
+    fn every_other_spelling_is_refused_in_the_engines_words() {
+        for (target, code) in [
+            ("/", 0),
+            ("/?EIO=4", 0),
+            ("/?EIO=4&transport=websocket=", 0),
+            ("/?EIO=4&transport=flashsocket", 0),
+            ("/?transport=polling", 5),
+            ("/?EIO=4=&transport=polling", 5),
+            ("/?EIO&EIO=4&transport=polling", 5),
+            ("/?EIO=3&transport=polling", 5),
+            ("/?EIO=3=&transport=polling", 5),
+            ("/?EIO=5&transport=polling", 5),
+            ("/?EIO=4&transport=polling&sid=a&sid=a", 3),
+        ] {
+            assert_eq!(ask(Method::GET, target, &HANDSHAKE), Err(code), "{target}");
+        }
+        assert_eq!(ask(Method::POST, "/?EIO=4&transport=polling", &[]), Err(2));
+        assert_eq!(
+            ask(Method::PUT, "/?EIO=4&transport=polling&sid=x", &[]),
+            Err(3)
+        );
+    }
+
+    #[test]
+    fn a_websocket_handshake_that_lacks_anything_is_refused() {
+        let target = "/?EIO=4&transport=websocket";
+        for missing in 0..HANDSHAKE.len() {
+            let mut headers = HANDSHAKE.to_vec();
+            headers.remove(missing);
+            assert_eq!(ask(Method::GET, target, &headers), Err(3));
+        }
+        for wrong in [
+            ("upgrade", "foo"),
+            ("connection", "close"),
+            ("sec-websocket-version", "8"),
+            ("sec-websocket-key", "short"),
+        ] {
+            let mut headers = HANDSHAKE.to_vec();
+            headers.retain(|(name, _)| *name != wrong.0);
+            headers.push(wrong);
+            assert_eq!(ask(Method::GET, target, &headers), Err(3), "{wrong:?}");
+        }
+        let with_body = [HANDSHAKE.as_slice(), &[("content-length", "3")]].concat();
+        assert_eq!(ask(Method::GET, target, &with_body), Err(3));
+        assert_eq!(
+            ask(
+                Method::POST,
+                "/?EIO=4&transport=websocket&sid=x",
+                &HANDSHAKE
+            ),
+            Err(3)
+        );
+    }
+}
