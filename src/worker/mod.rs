@@ -230,7 +230,11 @@ async fn report(worker: &Worker) -> LinkError {
 
 /// The line that log watchers know from the Node server.
 async fn count_aloud(worker: &Worker, log: &LogGuard) {
-    let mut tick = interval(worker.config.log.stats_interval);
+    let every = worker.config.log.stats_interval;
+    if every.is_zero() {
+        return std::future::pending().await;
+    }
+    let mut tick = interval(every);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tick.tick().await;
     loop {

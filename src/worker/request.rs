@@ -237,7 +237,7 @@ mod tests {
         assert_eq!(ask(&Method::GET, target, &with_body), Err(3));
         assert_eq!(
             ask(
-                Method::POST,
+                &Method::POST,
                 "/?EIO=4&transport=websocket&sid=x",
                 &HANDSHAKE
             ),

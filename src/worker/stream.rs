@@ -36,6 +36,9 @@ use crate::wire::conn::Conn;
 const CLOSE_FRAME: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 
 /// How long, and for how many bytes, a connection that we end may still send.
+/// How often it is looked whether a client that is behind reads at all.
+const STALL_TICK: Duration = Duration::from_millis(500);
+
 /// How much a client that is behind may send for each step that it catches up: its pongs, above
 /// all. A step is a third of the socket's buffer, so that what this lets in costs less than what
 /// went out.
@@ -115,6 +118,12 @@ impl Control {
     }
 }
 
+/// A write that waits for its client.
+struct Stall {
+    since: Instant,
+    tick: Pin<Box<Sleep>>,
+}
+
 /// See the module's text.
 pub(crate) struct Stream {
     /// Gone only while the stream is dropped, or when the connection was passed on.
@@ -126,7 +135,7 @@ pub(crate) struct Stream {
     close_was_fed: bool,
     dead: Option<io::ErrorKind>,
     peer_closed: bool,
-    stall: Option<Pin<Box<Sleep>>>,
+    stall: Option<Stall>,
     stall_timeout: Duration,
     /// How much may be read while a write waits.
     credit: usize,
@@ -209,27 +218,10 @@ impl Stream {
                 return Poll::Ready(Ok(written));
             }
             Poll::Ready(Err(error)) => error,
-            Poll::Pending => {
-                let timeout = self.stall_timeout;
-                let stall = self.stall.get_or_insert_with(|| Box::pin(sleep(timeout)));
-                self.control.stalled.store(true, Relaxed);
-                let deserted = self
-                    .deserted
-                    .is_some_and(|since| since.elapsed() >= timeout);
-                if !deserted {
-                    ready!(stall.as_mut().poll(cx));
-                    // Has a slow reader made a little room, not enough to be told?
-                    if let Some(Ok(written @ 1..)) = self.conn.as_ref().map(|conn| conn.push(first))
-                    {
-                        self.progressed();
-                        return Poll::Ready(Ok(written));
-                    }
-                    if let Some(guard) = &self.guard {
-                        guard.stalled(timeout);
-                    }
-                }
-                io::ErrorKind::TimedOut.into()
-            }
+            Poll::Pending => match ready!(self.poll_stall(cx, first)) {
+                Ok(written) => return Poll::Ready(Ok(written)),
+                Err(error) => error,
+            },
         };
         self.die(error.kind());
         Poll::Ready(if self.control.is_websocket() {
@@ -237,6 +229,41 @@ impl Stream {
         } else {
             Err(error)
         })
+    }
+
+    /// Waits with a write that the socket is not ready for. A slow reader may have made a little
+    /// room, not enough to be told of: that is progress, too.
+    fn poll_stall(&mut self, cx: &mut Context<'_>, first: &[u8]) -> Poll<io::Result<usize>> {
+        let timeout = self.stall_timeout;
+        self.control.stalled.store(true, Relaxed);
+        let stall = self.stall.get_or_insert_with(|| Stall {
+            since: Instant::now(),
+            tick: Box::pin(sleep(STALL_TICK.min(timeout))),
+        });
+        loop {
+            if self
+                .deserted
+                .is_some_and(|since| since.elapsed() >= timeout)
+            {
+                break;
+            }
+            ready!(stall.tick.as_mut().poll(cx));
+            if let Some(Ok(written @ 1..)) = self.conn.as_ref().map(|conn| conn.push(first)) {
+                self.progressed();
+                return Poll::Ready(Ok(written));
+            }
+            if stall.since.elapsed() >= timeout {
+                if let Some(guard) = &self.guard {
+                    guard.stalled(timeout);
+                }
+                break;
+            }
+            stall
+                .tick
+                .as_mut()
+                .reset(Instant::now() + STALL_TICK.min(timeout));
+        }
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     fn progressed(&mut self) {

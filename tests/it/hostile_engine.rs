@@ -172,10 +172,11 @@ fn a_session_that_leaves_before_it_joins_is_gone_at_once() {
     victim.unharmed();
 }
 
-/// The same for `WebSockets`, whose sessions are not counted any more, but kept.
+/// socketioxide keeps what it has of a session that joined no namespace for `connect_timeout`, about
+/// 9 KB of it. It is not kept for longer: further rounds cost nothing.
 #[test]
-fn the_memory_of_sessions_that_left_before_they_joined_is_free() {
-    let mut victim = Victim::of(Setup::new().config("[engine]\nconnect_timeout = \"60s\""));
+fn the_memory_of_sessions_that_left_before_they_joined_levels_off() {
+    let mut victim = Victim::of(Setup::new().config("[engine]\nconnect_timeout = \"1s\""));
     let request = WebSocket::request("/socket.io/?EIO=4&transport=websocket");
     let come_and_go = |victim: &Victim, count| {
         for _ in 0..count {
@@ -184,9 +185,13 @@ fn the_memory_of_sessions_that_left_before_they_joined_is_free() {
             raw.reset();
         }
     };
-    come_and_go(&victim, 500);
+    for _ in 0..2 {
+        come_and_go(&victim, 5_000);
+    }
     victim.grew();
-    come_and_go(&victim, 5_000);
+    for _ in 0..2 {
+        come_and_go(&victim, 5_000);
+    }
     victim.unharmed();
 }
 

@@ -3,19 +3,18 @@
 //! One binary, so that it is linked once. What a test needs is in [`harness`]; each file is one
 //! capability, and each test a sentence.
 
+// Nothing is outside of this binary, a test fails by panicking, and pedantry is for the program.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::similar_names,
-    clippy::format_push_string,
-    clippy::format_collect,
-    reason = "a test fails by panicking, and nothing here is anybody's interface"
+    clippy::pedantic
 )]
 
 mod admission;
+mod clients;
 mod faults;
 #[allow(
     dead_code,
@@ -29,6 +28,7 @@ mod hostile_http;
 mod hostile_packets;
 mod hostile_websocket;
 mod processes;
+mod proxies;
 mod routing;
 mod session_ids;
 mod streams;

@@ -1,10 +1,11 @@
-// Requests by hand, each on a new TCP connection, and Engine.IO 4 polling spoken by hand.
+// Requests by hand, each on a new TCP connection unless an agent keeps them, and Engine.IO 4
+// polling spoken by hand.
 
 import http from "node:http";
 import { fail, waiting } from "./script.mjs";
 
 /** Gives {status, headers, body}; rejects on a connection error. */
-export function request(method, url, { body, headers = {} } = {}) {
+export function request(method, url, { body, headers = {}, agent = false } = {}) {
   return waiting(
     `the answer to ${method} ${url}`,
     new Promise((resolve, reject) => {
@@ -12,7 +13,7 @@ export function request(method, url, { body, headers = {} } = {}) {
         url,
         {
           method,
-          agent: false,
+          agent,
           headers: body === undefined ? headers : { "content-type": "text/plain;charset=UTF-8", "content-length": Buffer.byteLength(body), ...headers },
         },
         (incoming) => {

@@ -20,7 +20,21 @@ pub fn node(name: &str, url: &str, arguments: &[&str]) -> Value {
     run(script("node", name).args(["--url", url]).args(arguments))
 }
 
-/// The same for Python, with Debian's interpreter, which has Debian's packages.
+/// Runs a script that must find a fault, and gives all that it printed.
+#[track_caller]
+pub fn node_fails(name: &str, url: &str, arguments: &[&str]) -> String {
+    let mut command = script("node", name);
+    let output = command.args(["--url", url]).args(arguments).output();
+    let output = output.expect("the interpreter is installed (make test installs it)");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        !output.status.success(),
+        "{command:?} found no fault:\n{said}"
+    );
+    said
+}
+
+/// What [`node`] does, for Python, with Debian's interpreter, which has Debian's packages.
 #[track_caller]
 pub fn python(name: &str, url: &str, arguments: &[&str]) -> Value {
     run(script("/usr/bin/python3", name)

@@ -1,11 +1,13 @@
 //! The tests' vocabulary.
 
 mod client;
+mod nginx;
 mod process;
 mod raw;
 mod server;
 
-pub use client::{Held, node, python};
+pub use client::{Held, node, node_fails, python};
+pub use nginx::Nginx;
 pub use process::{Memory, alive, cpu_time, descriptors, memory, names};
 pub use raw::{Polling, Raw, Response, WebSocket};
 pub use server::{Server, Setup, free_port, signal_process};

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
 
-use super::{SOON, eventually};
+use super::{Raw, SOON, eventually};
 
 /// How a server is started.
 #[allow(
@@ -28,6 +28,7 @@ pub struct Setup {
     tables: String,
     workers: u16,
     systemd: bool,
+    socket_activate: bool,
     unix: bool,
     wait: bool,
     prefix: Vec<String>,
@@ -70,6 +71,7 @@ impl Setup {
             tables: String::new(),
             workers: 2,
             systemd: false,
+            socket_activate: false,
             unix: false,
             wait: true,
             prefix: Vec::new(),
@@ -105,6 +107,12 @@ impl Setup {
     /// Started as systemd would: a TCP and a Unix listener passed, READY=1 awaited.
     pub fn systemd(mut self) -> Self {
         self.systemd = true;
+        self
+    }
+
+    /// Started by systemd's own tool at the first connection, with a TCP and a Unix listener.
+    pub fn socket_activate(mut self) -> Self {
+        self.socket_activate = true;
         self
     }
 
@@ -198,6 +206,17 @@ impl Setup {
                 kept = vec![tcp.into(), UnixListener::bind(&unix).unwrap().into()];
             }
             command = as_systemd(&command, &kept);
+        } else if self.socket_activate {
+            let listener = SocketAddr::from(([127, 0, 0, 1], free_port()));
+            addr = Some(listener);
+            let mut tool = Command::new("systemd-socket-activate");
+            tool.arg("-l").arg(listener.to_string());
+            tool.arg("-l").arg(&unix).arg("--");
+            tool.arg(command.get_program()).args(command.get_args());
+            tool.stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            command = tool;
         } else {
             let port = free_port();
             addr = addr.or(Some(SocketAddr::from(([127, 0, 0, 1], port))));
@@ -235,6 +254,14 @@ impl Setup {
             notify,
             kept,
         };
+        if self.socket_activate {
+            eventually("the tool listens", SOON, || {
+                TcpStream::connect(server.addr).is_ok()
+            });
+            // Whoever wakes the server is served, too.
+            let first = Raw::tcp(server.addr).get("/socket.io/?EIO=4&transport=polling");
+            assert_eq!(first.status, 200, "{first:?}");
+        }
         if self.wait {
             let count = usize::from(self.workers);
             eventually("all workers started", SOON, || {

@@ -1,0 +1,57 @@
+# Everything that is done with this project by hand or by CI. `make` alone lists it.
+
+CARGO ?= cargo
+# Cargo.lock is what was tested; a build that would change it fails.
+CARGO_FLAGS ?= --locked
+# Where `make run` listens, and with how many workers (0: one for each core).
+LISTEN ?= 127.0.0.1:3000
+WORKERS ?= 0
+# Black-box tests at one time. Each starts a server and clients; with more of them on few cores,
+# what they wait for is each other.
+TEST_THREADS ?= 2
+
+# `&&` and pipes in recipes shall fail as a whole.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+# The steps of `test` stand in order of what fails fastest, even under `make -j`.
+.NOTPARALLEL:
+.PHONY: help run fmt check test-deps unit-tests black-box-tests test
+
+# Prints what begins, and the seconds since `make` did.
+BEGAN := $(shell date +%s)
+say = @printf '[%4d s] %s\n' "$$(( $$(date +%s) - $(BEGAN) ))" '$(1)'
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build the server and run it on LISTEN=127.0.0.1:3000; needs Rust and a C linker only
+	$(CARGO) run $(CARGO_FLAGS) --release --bin my-app -- --listen $(LISTEN) --workers $(WORKERS)
+
+fmt: ## Format the Rust sources
+	$(CARGO) fmt
+
+check: ## Formatting, lints and documentation, every warning an error
+	$(call say,Formatting)
+	$(CARGO) fmt --check
+	$(call say,Lints)
+	$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	$(call say,Documentation)
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --no-deps
+
+test-deps: ## Install what the tests need: Debian packages (as root or through sudo), npm packages
+	$(call say,What the tests need)
+	@scripts/test-deps
+
+# The examples are applications that the black-box tests start; cargo builds them for no one test.
+unit-tests:
+	$(call say,Release build)
+	$(CARGO) build $(CARGO_FLAGS) --release --bins --examples
+	$(call say,Unit tests)
+	$(CARGO) test $(CARGO_FLAGS) --release --lib --bins
+
+black-box-tests:
+	$(call say,Black-box tests)
+	$(CARGO) test $(CARGO_FLAGS) --release --test it -- --test-threads=$(TEST_THREADS)
+
+test: test-deps check unit-tests black-box-tests ## All that CI runs
