@@ -15,18 +15,22 @@
 //!   client loses what it had not read yet. So the write side is shut first, and what still
 //!   arrives is read for a moment.
 
+mod control;
+mod shared;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
+
+pub(crate) use control::{Activity, Control};
+pub(crate) use shared::SharedStream;
 
 use super::frames::FrameTracker;
 use super::sessions::{ConnectionGuard, SessionGuard};
@@ -35,7 +39,6 @@ use crate::wire::conn::Conn;
 /// A masked close frame with status 1001, "going away" (RFC 6455 section 7.4.1). The mask is zero.
 const CLOSE_FRAME: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 
-/// How long, and for how many bytes, a connection that we end may still send.
 /// How often it is looked whether a client that is behind reads at all.
 const STALL_TICK: Duration = Duration::from_millis(500);
 
@@ -44,79 +47,9 @@ const STALL_TICK: Duration = Duration::from_millis(500);
 /// went out.
 const CREDIT: usize = 8 * 1024;
 
+/// How long, and for how many bytes, a connection that we end may still send.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 4 << 20;
-
-/// What the rest of the worker may do to a stream that hyper or the engine owns.
-#[derive(Debug)]
-pub(crate) struct Control {
-    websocket: AtomicBool,
-    close: AtomicBool,
-    abort: AtomicBool,
-    stalled: AtomicBool,
-    reader: AtomicWaker,
-    activity: Mutex<Activity>,
-}
-
-/// What an HTTP connection is doing.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Activity {
-    /// Nothing, since then.
-    Idle(Instant),
-    /// A request's head is arriving, since then.
-    Head(Instant),
-    /// A request is being answered.
-    Busy,
-}
-
-impl Default for Control {
-    fn default() -> Self {
-        Self {
-            websocket: AtomicBool::new(false),
-            close: AtomicBool::new(false),
-            abort: AtomicBool::new(false),
-            stalled: AtomicBool::new(false),
-            reader: AtomicWaker::new(),
-            activity: Mutex::new(Activity::Busy),
-        }
-    }
-}
-
-impl Control {
-    pub(crate) fn activity(&self) -> Activity {
-        *self.activity.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn set_activity(&self, activity: Activity) {
-        *self.activity.lock().unwrap_or_else(PoisonError::into_inner) = activity;
-    }
-
-    /// From here on the client's bytes are WebSocket frames.
-    pub(crate) fn becomes_websocket(&self) {
-        self.websocket.store(true, Relaxed);
-    }
-
-    pub(crate) fn is_websocket(&self) -> bool {
-        self.websocket.load(Relaxed)
-    }
-
-    /// Is a write waiting for the client?
-    pub(crate) fn is_stalled(&self) -> bool {
-        self.stalled.load(Relaxed)
-    }
-
-    /// Ends a WebSocket at its next frame boundary.
-    pub(crate) fn close(&self) {
-        self.close.store(true, Relaxed);
-        self.reader.wake();
-    }
-
-    /// Ends the connection wherever it is.
-    pub(crate) fn abort(&self) {
-        self.abort.store(true, Relaxed);
-        self.reader.wake();
-    }
-}
 
 /// A write that waits for its client.
 struct Stall {
@@ -196,11 +129,12 @@ impl Stream {
     fn die(&mut self, why: io::ErrorKind) {
         self.dead = Some(why);
         self.stall = None;
+        self.control.set_stalled(false);
         self.greeting = Bytes::new();
         if let Some(conn) = &self.conn {
             conn.abort();
         }
-        self.control.reader.wake();
+        self.control.wake_reader();
     }
 
     /// Applies the write-stall rule to the outcome of a write that begins with `first` and has
@@ -235,7 +169,7 @@ impl Stream {
     /// room, not enough to be told of: that is progress, too.
     fn poll_stall(&mut self, cx: &mut Context<'_>, first: &[u8]) -> Poll<io::Result<usize>> {
         let timeout = self.stall_timeout;
-        self.control.stalled.store(true, Relaxed);
+        self.control.set_stalled(true);
         let stall = self.stall.get_or_insert_with(|| Stall {
             since: Instant::now(),
             tick: Box::pin(sleep(STALL_TICK.min(timeout))),
@@ -268,10 +202,10 @@ impl Stream {
 
     fn progressed(&mut self) {
         if self.stall.take().is_some() {
-            self.control.stalled.store(false, Relaxed);
+            self.control.set_stalled(false);
             self.credit = CREDIT;
             self.deserted.get_or_insert_with(Instant::now);
-            self.control.reader.wake();
+            self.control.wake_reader();
         }
         if let Activity::Idle(_) = self.control.activity() {
             // The answer is still on its way.
@@ -301,7 +235,7 @@ impl AsyncRead for Stream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.control.abort.load(Relaxed) && this.dead.is_none() {
+        if this.control.is_aborted() && this.dead.is_none() {
             this.die(io::ErrorKind::ConnectionAborted);
         }
         if let Some(dead) = this.dead {
@@ -311,10 +245,10 @@ impl AsyncRead for Stream {
         let websocket = this.control.is_websocket();
         let behind = websocket && this.stall.is_some();
         if behind && this.credit == 0 {
-            this.control.reader.register(cx.waker());
+            this.control.reads(cx);
             return Poll::Pending;
         }
-        let close = this.control.close.load(Relaxed) && websocket && !this.close_was_fed;
+        let close = this.control.is_closing() && websocket && !this.close_was_fed;
         if close && this.unread.is_empty() && this.frames.at_boundary() {
             this.close_was_fed = true;
             this.unread = Bytes::from_static(CLOSE_FRAME);
@@ -345,7 +279,7 @@ impl AsyncRead for Stream {
         };
         match read {
             Poll::Pending => {
-                this.control.reader.register(cx.waker());
+                this.control.reads(cx);
                 Poll::Pending
             }
             Poll::Ready(Err(error)) => {
@@ -466,56 +400,5 @@ async fn linger(mut conn: Conn, _counted: Option<ConnectionGuard>) {
     let _ = timeout_at(deadline, read_on).await;
 }
 
-/// A [`Stream`] that hyper owns and the worker can still reach into.
-#[derive(Clone)]
-pub(crate) struct SharedStream(Arc<Mutex<Stream>>);
-
-impl SharedStream {
-    pub(crate) fn new(stream: Stream) -> Self {
-        Self(Arc::new(Mutex::new(stream)))
-    }
-
-    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Stream) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl AsyncRead for SharedStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.with(|stream| Pin::new(stream).poll_read(cx, buf))
-    }
-}
-
-impl AsyncWrite for SharedStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.with(|stream| Pin::new(stream).poll_write(cx, buf))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.with(|stream| Pin::new(stream).poll_write_vectored(cx, bufs))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.with(|stream| Pin::new(stream).poll_flush(cx))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.with(|stream| Pin::new(stream).poll_shutdown(cx))
-    }
-}
+#[cfg(test)]
+mod tests;

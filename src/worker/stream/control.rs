@@ -1,0 +1,100 @@
+//! The handle by which the rest of the worker reaches a stream that hyper or the engine owns.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::task::Context;
+
+use futures_util::task::AtomicWaker;
+use tokio::time::Instant;
+
+/// What the rest of the worker may do to a stream that hyper or the engine owns.
+#[derive(Debug)]
+pub(crate) struct Control {
+    websocket: AtomicBool,
+    close: AtomicBool,
+    abort: AtomicBool,
+    stalled: AtomicBool,
+    reader: AtomicWaker,
+    activity: Mutex<Activity>,
+}
+
+/// What an HTTP connection is doing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Activity {
+    /// Nothing, since then.
+    Idle(Instant),
+    /// A request's head is arriving, since then.
+    Head(Instant),
+    /// A request is being answered.
+    Busy,
+}
+
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            websocket: AtomicBool::new(false),
+            close: AtomicBool::new(false),
+            abort: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+            activity: Mutex::new(Activity::Busy),
+        }
+    }
+}
+
+impl Control {
+    pub(crate) fn activity(&self) -> Activity {
+        *self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_activity(&self, activity: Activity) {
+        *self.activity.lock().unwrap_or_else(PoisonError::into_inner) = activity;
+    }
+
+    /// From here on the client's bytes are WebSocket frames.
+    pub(crate) fn becomes_websocket(&self) {
+        self.websocket.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_websocket(&self) -> bool {
+        self.websocket.load(Relaxed)
+    }
+
+    /// Is a write waiting for the client?
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.load(Relaxed)
+    }
+
+    pub(super) fn set_stalled(&self, stalled: bool) {
+        self.stalled.store(stalled, Relaxed);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.close.load(Relaxed)
+    }
+
+    pub(super) fn is_aborted(&self) -> bool {
+        self.abort.load(Relaxed)
+    }
+
+    /// Whoever reads the stream waits.
+    pub(super) fn reads(&self, cx: &Context<'_>) {
+        self.reader.register(cx.waker());
+    }
+
+    pub(super) fn wake_reader(&self) {
+        self.reader.wake();
+    }
+
+    /// Ends a WebSocket at its next frame boundary.
+    pub(crate) fn close(&self) {
+        self.close.store(true, Relaxed);
+        self.reader.wake();
+    }
+
+    /// Ends the connection wherever it is.
+    pub(crate) fn abort(&self) {
+        self.abort.store(true, Relaxed);
+        self.reader.wake();
+    }
+}
