@@ -1,7 +1,8 @@
 //! A production Socket.IO server: one master process, one worker process per core, sessions that
 //! always reach their own worker.
 //!
-//! The modules, in the order in which a connection meets them; each uses only those below it:
+//! The modules, in the order in which a connection meets them. `master` and `worker` do not know
+//! each other; [`wire`] and [`api`] know neither:
 //!
 //! - [`cli`], [`config`], [`logging`]: what the program was asked to do, and how it tells
 //! - [`master`]: listeners, router, supervisor

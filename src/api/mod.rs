@@ -15,7 +15,8 @@ use socketioxide::extract::{AckSender, SocketRef};
 pub use args::{Ack, Args};
 pub use client_addr::ClientAddr;
 
-/// The adapter that joins the workers; an application only ever meets it through the types below.
+/// The adapter. It knows the sockets of one worker; one that joins all of them will take its place,
+/// which is why an application meets it only through the types below.
 pub type Adapter = LocalAdapter;
 /// The server, as handlers see it.
 pub type Io = SocketIo<Adapter>;
@@ -32,7 +33,8 @@ pub struct App {
     /// May this client in? Called for the handshake of every session, over long-polling or
     /// WebSocket, and again when a session is upgraded.
     pub admit: fn(&Parts, ClientAddr) -> Result<(), Refusal>,
-    /// Answers plain HTTP requests outside the engine's path; called once.
+    /// Answers plain HTTP requests outside the engine's path; called once. A request's extensions
+    /// have its [`ClientAddr`]. Bodies have no deadline there but the one that a layer gives them.
     pub routes: fn() -> axum::Router,
 }
 

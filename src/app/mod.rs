@@ -1,6 +1,7 @@
 //! The application: replace it with yours.
 //!
-//! It is called in every worker, and never needs to know that there are several.
+//! It is called in every worker. What a handler sends to a room, or keeps in a static, is its own
+//! worker's so far; a broadcast does not reach the clients of the other workers yet.
 
 mod echo;
 

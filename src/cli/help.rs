@@ -7,10 +7,9 @@ pub(super) const LONG_ABOUT: &str = "\
 A Socket.IO server with one worker process for each core.
 
 Socket.IO clients of any language connect over HTTP long-polling or WebSocket, directly or
-through a proxy. One master process accepts the connections; every session stays with its own
-worker, and events reach the clients of all workers.
+through a proxy. One master process accepts the connections, and every session stays with its own
+worker.
 
-Installed from its package, the server is a service: use systemctl start, stop, reload and status.
 Called by hand, it runs in the foreground and logs to the terminal until it gets Ctrl-C.";
 
 pub(super) const AFTER: &str = "Use --help for examples, files and exit codes.";

@@ -165,12 +165,12 @@ impl Pool {
     }
 
     /// A worker is gone, and its sessions with it.
-    pub(crate) fn remove(&self, member: &Member) {
+    pub(crate) fn remove(&self, member: &Rc<Member>) {
         // Whoever waits for it goes to another.
         member.window.close();
         self.members
             .borrow_mut()
-            .retain(|_, other| other.pid != member.pid);
+            .retain(|_, other| !Rc::ptr_eq(other, member));
         self.eio3
             .borrow_mut()
             .retain(|_, home| *home != member.home);

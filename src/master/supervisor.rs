@@ -26,8 +26,6 @@ use crate::wire::session_id::Home;
 
 /// How often a worker is asked whether it lives.
 const PING: Duration = Duration::from_millis(250);
-/// How long after a worker that left by itself the master may hear that it should, too.
-const STOP_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a worker may take to receive a message.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// After so many unanswered rounds it gets nothing new: one second.
@@ -61,8 +59,6 @@ struct Slot {
 struct Ended {
     pid: u32,
     was_ready: bool,
-    /// By itself, and without an error.
-    left: bool,
     why: String,
 }
 
@@ -123,10 +119,7 @@ impl Slot {
         loop {
             let began = Instant::now();
             let ended = self.run_worker().await;
-            // A signal to the whole group reaches a worker first, and an idle one is gone at once.
-            let left = ended.as_ref().is_ok_and(|ended| ended.left);
-            let patience = if left { STOP_PATIENCE } else { Duration::ZERO };
-            if let Ok(Ok(_)) = timeout(patience, self.stop.wait_for(Option::is_some)).await {
+            if self.stop.borrow().is_some() {
                 return;
             }
             match &ended {
@@ -168,17 +161,17 @@ impl Slot {
         let mut was_ready = false;
         let why = self.look_after(&member, &mut child, &mut was_ready).await;
         self.pool.remove(&member);
-        self.router.rescue(member.take_unacknowledged());
         // It may be alive still, and only its link broken.
         if let Err(error) = child.start_kill() {
             error!(%error, pid, "a worker could not be killed");
         }
-        let status = child.wait().await?;
-        let left = why.is_none() && status.success();
+        let status = child.wait().await;
+        // Now nobody reads from them any more.
+        self.router.rescue(member.take_unacknowledged());
+        let status = status?;
         Ok(Ended {
             pid,
             was_ready,
-            left,
             why: why.unwrap_or_else(|| describe(status)),
         })
     }

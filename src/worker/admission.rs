@@ -133,7 +133,8 @@ impl Admission {
             warn!(
                 origin,
                 host,
-                "a WebSocket of another origin was refused (told once); if that page may connect,                  add it to cors_origins, or let the proxy pass Host on unchanged"
+                "a WebSocket of another origin was refused (told once); if that page may connect, \
+                 add it to cors_origins, or let the proxy pass Host on unchanged"
             );
         }
         allowed

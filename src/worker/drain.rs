@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use ::http::Request;
+use ::http::{Request, StatusCode};
 use axum::body::Body;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -87,9 +87,13 @@ pub(crate) async fn end(worker: &Worker, session: Session) {
         Revision::Four => (4, "1"),
     };
     let path = &worker.config.engine.path;
-    let sid = String::from_utf8_lossy(&sid);
+    let bare = sid;
+    let sid = String::from_utf8_lossy(&bare);
     let uri = format!("{path}?EIO={eio}&transport=polling&sid={sid}");
     if let Ok(request) = Request::post(uri).body(Body::from(packet)) {
-        worker.call_engine(request).await;
+        let closed = worker.call_engine(request).await.status() == StatusCode::OK;
+        if closed {
+            worker.sessions.ended(&bare);
+        }
     }
 }

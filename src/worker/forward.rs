@@ -58,6 +58,8 @@ impl From<ForwardError> for Refusal {
     /// Anything else passes.
     fn from(error: ForwardError) -> Self {
         match error {
+            // The client's own body failed.
+            ForwardError::Http(error) if error.is_user() => request::bad_request(),
             ForwardError::Http(_) => request::unknown_session(),
             _ => Self::busy("the session's worker cannot be reached"),
         }

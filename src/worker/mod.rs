@@ -132,16 +132,17 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
     worker.master.tell(&ToMaster::Ready).await?;
     info!("Worker {} started", std::process::id());
     let (stop, mut stopped) = watch::channel(None);
+    // A stop in a terminal, or of a whole service, reaches every process of it. What happens is the
+    // master's to decide: a worker that left by itself would still be sent clients.
     let mut terminate = signal(SignalKind::terminate()).map_err(WorkerError::Start)?;
-    // Ctrl-C in a terminal reaches every process of it; the master decides what happens.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(WorkerError::Start)?;
     let mut reopen = signal(SignalKind::user_defined1()).map_err(WorkerError::Start)?;
     let leave = async {
-        let within = tokio::select! {
-            _ = terminate.recv() => worker.config.stop_drain,
-            Ok(within) = stopped.wait_for(Option::is_some) => within.unwrap_or_default(),
-        };
-        drain::run(&worker, within).await;
+        let within = stopped
+            .wait_for(Option::is_some)
+            .await
+            .map(|within| *within);
+        drain::run(&worker, within.ok().flatten().unwrap_or_default()).await;
     };
     tokio::select! {
         ended = listen(&worker, inbox, stop) => Err(ended.into()),
@@ -149,6 +150,7 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         () = count_aloud(&worker, &log) => Ok(()),
         () = drain::end_silent(&worker) => Ok(()),
         () = async { while interrupt.recv().await.is_some() {} } => Ok(()),
+        () = async { while terminate.recv().await.is_some() {} } => Ok(()),
         () = async { while reopen.recv().await.is_some() { log.reopen() } } => Ok(()),
         () = leave => Ok(()),
     }
@@ -291,11 +293,6 @@ impl Worker {
         self.config.engine.ping_interval + self.config.engine.ping_timeout
     }
 
-    /// How many bytes a polling client may post before it polls.
-    fn backlog(&self) -> u64 {
-        4 * self.config.engine.max_payload as u64
-    }
-
     /// Lets the engine, or the application's routes, answer.
     async fn call_engine(&self, request: Request<Body>) -> Response<Body> {
         let Ok(response) = self.engine.clone().oneshot(request).await;
@@ -327,7 +324,7 @@ fn engine(
         .ws_max_message_size(limit)
         .ws_max_frame_size(limit)
         // A full queue would lose packets without a word. Bytes are bounded instead: by the
-        // write-stall rule, and, for polling, by what a client may post and how long it may wait
+        // write-stall rule, and, for polling, by how much a client may post, and how long it may wait,
         // before it polls.
         .max_buffer_size(Semaphore::MAX_PERMITS);
     let both = engine.transports.len() > 1;

@@ -5,7 +5,8 @@
 //! only it understood would get past the admission.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::alphabet::STANDARD;
+use base64::engine::general_purpose::{GeneralPurpose, PAD};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
     TRANSFER_ENCODING, UPGRADE,
@@ -16,6 +17,10 @@ use super::sessions::Revision;
 use crate::api::Refusal;
 use crate::config::{Engine, Transport};
 use crate::wire::target::{EngineQuery, SidParam, Target};
+
+/// Some clients draw the characters of their key, not its bits, so that the last has some too many.
+const KEY: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD, PAD.with_decode_allow_trailing_bits(true));
 
 /// What a request wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +77,7 @@ pub(crate) fn read(
 fn opens_websocket(headers: &HeaderMap) -> bool {
     let key = headers
         .get(SEC_WEBSOCKET_KEY)
-        .and_then(|key| BASE64.decode(key).ok());
+        .and_then(|key| KEY.decode(key).ok());
     has_token(headers, &UPGRADE, "websocket")
         && has_token(headers, &CONNECTION, "upgrade")
         && headers

@@ -28,6 +28,8 @@ pub(crate) struct Sessions {
     resolved: AtomicU64,
     stalled: AtomicU64,
     pinged: AtomicBool,
+    /// A poll began to wait, or took something.
+    took: Notify,
     lists: Mutex<Lists>,
     changed: Notify,
 }
@@ -51,8 +53,9 @@ struct PollingSession {
     upgraded: bool,
     /// Polls that are waiting at this moment.
     polls: u32,
-    /// When the last one ended, and how many bytes were posted since.
+    /// When the last one ended.
     polled: Instant,
+    /// How many bytes were posted, less what was polled, since there was last nothing to take.
     posted: u64,
 }
 
@@ -181,19 +184,32 @@ impl Sessions {
         }
     }
 
-    /// May a session post so many bytes more? Answers to what it posts are kept until it polls, so
-    /// that who never does could fill the memory.
-    pub(crate) fn may_post(&self, sid: &BareSid, bytes: u64, limit: u64) -> bool {
-        let mut lists = self.lists();
-        let Some(session) = lists
+    /// Waits until a session may post so many bytes more. Answers to what it posts are kept until it
+    /// polls, so that who posts faster than it polls would fill the memory.
+    pub(crate) async fn may_post(&self, sid: &BareSid, bytes: u64, limit: u64) {
+        loop {
+            let took = self.took.notified();
+            match self.lists().polling.get_mut(sid) {
+                // While a poll waits there is nothing to take.
+                Some(session) if session.polls == 0 && session.posted >= limit => {}
+                Some(session) => {
+                    if session.polls == 0 {
+                        session.posted = session.posted.saturating_add(bytes);
+                    }
+                    return;
+                }
+                None => return,
+            }
+            took.await;
+        }
+    }
+
+    /// Has a session that began by polling a WebSocket? `None` if there is no such session.
+    pub(crate) fn is_upgraded(&self, sid: &BareSid) -> Option<bool> {
+        self.lists()
             .polling
-            .get_mut(sid)
-            .filter(|session| session.polls == 0)
-        else {
-            return true;
-        };
-        session.posted = session.posted.saturating_add(bytes);
-        session.posted <= limit
+            .get(sid)
+            .map(|session| session.upgraded)
     }
 
     /// A session has a WebSocket now.
@@ -291,13 +307,31 @@ pub(crate) struct PollGuard {
     sid: BareSid,
 }
 
+impl PollGuard {
+    /// There is nothing to take yet.
+    pub(crate) fn waits(&self) {
+        self.change(|session| session.posted = 0);
+    }
+
+    /// It took so many bytes.
+    pub(crate) fn took(&self, bytes: u64) {
+        self.change(|session| session.posted = session.posted.saturating_sub(bytes));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut PollingSession)) {
+        if let Some(session) = self.sessions.lists().polling.get_mut(&self.sid) {
+            change(session);
+        }
+        self.sessions.took.notify_waiters();
+    }
+}
+
 impl Drop for PollGuard {
     fn drop(&mut self) {
-        if let Some(session) = self.sessions.lists().polling.get_mut(&self.sid) {
+        self.change(|session| {
             session.polls = session.polls.saturating_sub(1);
             session.polled = Instant::now();
-            session.posted = 0;
-        }
+        });
     }
 }
 

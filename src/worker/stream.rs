@@ -4,8 +4,8 @@
 //!
 //! - **Bytes read ahead** by the intake come first, and a **greeting** (the `101` answer) goes out
 //!   in one write with the engine's first packet.
-//! - **The write-stall rule.** While a write waits for its client, a WebSocket's client is read no
-//!   faster than it reads; after `write_stall_timeout` without progress the connection is dead.
+//! - **The write-stall rule.** While a write waits for its client, little is read from a
+//!   WebSocket's client; after `write_stall_timeout` without progress the connection is dead.
 //!   It is dead, too, that long after the engine gave the session up and only its backlog is left.
 //! - **A dead peer is reported on the read side.** A WebSocket's writes never fail: engineioxide
 //!   leaks a session whose open packet cannot be written.
@@ -19,7 +19,7 @@ mod control;
 mod shared;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -28,6 +28,7 @@ use std::time::Duration;
 use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout_at};
+use tracing::debug;
 
 pub(crate) use control::{Activity, Control};
 pub(crate) use shared::SharedStream;
@@ -42,9 +43,7 @@ const CLOSE_FRAME: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 /// How often it is looked whether a client that is behind reads at all.
 const STALL_TICK: Duration = Duration::from_millis(500);
 
-/// How much a client that is behind may send for each step that it catches up: its pongs, above
-/// all. A step is a third of the socket's buffer, so that what this lets in costs less than what
-/// went out.
+/// A client that is behind may send as much as it takes, up to this: its pongs, above all.
 const CREDIT: usize = 8 * 1024;
 
 /// How long, and for how many bytes, a connection that we end may still send.
@@ -122,8 +121,10 @@ impl Stream {
 
     /// Takes the connection out, to be passed on: nothing of it is closed or shut here.
     pub(crate) fn take(&mut self) -> io::Result<OwnedFd> {
-        let conn = self.conn.take().ok_or(io::ErrorKind::NotConnected)?;
-        conn.as_fd().try_clone_to_owned()
+        self.conn
+            .take()
+            .ok_or(io::ErrorKind::NotConnected)?
+            .into_fd()
     }
 
     fn die(&mut self, why: io::ErrorKind) {
@@ -148,7 +149,7 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         let error = match outcome {
             Poll::Ready(Ok(written)) => {
-                self.progressed();
+                self.progressed(written);
                 return Poll::Ready(Ok(written));
             }
             Poll::Ready(Err(error)) => error,
@@ -179,11 +180,12 @@ impl Stream {
                 .deserted
                 .is_some_and(|since| since.elapsed() >= timeout)
             {
+                debug!("what was left of a session that has ended was not read in time");
                 break;
             }
             ready!(stall.tick.as_mut().poll(cx));
             if let Some(Ok(written @ 1..)) = self.conn.as_ref().map(|conn| conn.push(first)) {
-                self.progressed();
+                self.progressed(written);
                 return Poll::Ready(Ok(written));
             }
             if stall.since.elapsed() >= timeout {
@@ -200,11 +202,14 @@ impl Stream {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
-    fn progressed(&mut self) {
+    /// The socket took `written` bytes.
+    fn progressed(&mut self, written: usize) {
         if self.stall.take().is_some() {
             self.control.set_stalled(false);
-            self.credit = CREDIT;
-            self.deserted.get_or_insert_with(Instant::now);
+            self.credit = self.credit.saturating_add(written).min(CREDIT);
+            if self.control.is_websocket() {
+                self.deserted.get_or_insert_with(Instant::now);
+            }
             self.control.wake_reader();
         }
         if let Activity::Idle(_) = self.control.activity() {

@@ -132,30 +132,36 @@ fn an_upgraded_session_takes_no_posts_or_polls() {
     victim.unharmed();
 }
 
+/// Asks for a second WebSocket, which is refused.
+#[track_caller]
+fn is_not_upgraded_again(victim: &Victim, session: &Polling) {
+    let target = session.target().replace("polling", "websocket");
+    let mut raw = victim.tcp();
+    assert_eq!(raw.send(WebSocket::request(&target)).response().status, 400);
+}
+
 #[test]
-fn a_second_upgrade_of_an_upgraded_session_is_closed_and_the_first_stays() {
+fn a_second_upgrade_of_an_upgraded_session_is_refused_and_the_first_stays() {
     let victim = Victim::new();
     let session = Polling::open(&mut victim.tcp());
     let mut socket = upgraded(&victim, &session);
-    let mut second = upgrade(&victim, &session);
-    let _ = second.raw.try_send(WebSocket::frame(0x81, b"2probe"));
-    assert_ended(&mut second, "a second upgrade");
+    is_not_upgraded_again(&victim, &session);
     socket.echo("not harmed");
     drop(socket);
     victim.unharmed();
 }
 
 #[test]
-fn two_upgrades_at_once_leave_nothing() {
+fn of_two_upgrades_at_once_the_first_succeeds() {
     let victim = Victim::new();
     for _ in 0..5 {
         let session = Polling::open(&mut victim.tcp());
-        let mut sockets = [upgrade(&victim, &session), upgrade(&victim, &session)];
-        for socket in &mut sockets {
-            let _ = socket.raw.try_send(WebSocket::frame(0x81, b"2probe"));
-            let _ = socket.raw.try_send(WebSocket::frame(0x81, b"5"));
-        }
-        drop(sockets);
+        let mut socket = upgrade(&victim, &session);
+        is_not_upgraded_again(&victim, &session);
+        socket.text("2probe");
+        assert_eq!(socket.read_text(), "3probe");
+        socket.text("5");
+        socket.echo("upgraded");
     }
     victim.unharmed();
 }

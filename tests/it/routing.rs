@@ -168,14 +168,18 @@ fn nobody_outside_can_speak_as_a_worker() {
 
 #[test]
 fn who_posts_and_never_polls_is_ended_before_the_answers_fill_the_memory() {
-    let server = Setup::new().workers(1).start();
+    let short = "[engine]\nping_interval = \"1s\"\nping_timeout = \"1s\"";
+    let server = Setup::new().workers(1).config(short).start();
     let mut raw = Raw::tcp(server.addr);
     let session = Polling::open(&mut raw);
     let event = format!("42[\"e\",\"{}\"]", "x".repeat(900_000));
     let posted = (0..20)
         .take_while(|_| session.post(&mut raw, &event).status == 200)
         .count();
-    assert_eq!(posted, 4, "four times max_payload");
+    assert_eq!(
+        posted, 5,
+        "four times max_payload, and the one that went over it"
+    );
     server.wait_for_sessions(0, SOON);
     // Who polls may post as much as it likes. (The last body was not read, so that its connection
     // ended with the refusal.)
@@ -185,6 +189,36 @@ fn who_posts_and_never_polls_is_ended_before_the_answers_fill_the_memory() {
         session.post(&mut raw, &event);
         assert_eq!(session.packets(&mut raw), [event.as_str()]);
     }
+}
+
+#[test]
+fn who_posts_faster_than_it_polls_is_slowed_down() {
+    let server = Setup::new().workers(1).start();
+    let session = Polling::open(&mut Raw::tcp(server.addr));
+    let before = memory(server.workers()[0]).dirty;
+    let event = format!("42[\"e\",\"{}\"]", "x".repeat(990_000));
+    let target = session.target();
+    let (addr, posts) = (server.addr, 60);
+    let poster = std::thread::spawn(move || {
+        let mut raw = Raw::tcp(addr);
+        (0..posts)
+            .filter(|_| raw.post(&target, &event).body == "ok")
+            .count()
+    });
+    let mut most = 0;
+    let mut received = 0;
+    let mut raw = Raw::tcp(server.addr);
+    while received < posts {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        received += session.packets(&mut raw).len();
+        most = most.max(memory(server.workers()[0]).dirty);
+    }
+    assert_eq!(poster.join().unwrap(), posts, "nothing is refused");
+    saw(
+        "memory at most, KiB more than before",
+        most.saturating_sub(before),
+    );
+    assert!(most < before + 32 * 1024, "{most} KiB, {before} KiB before");
 }
 
 #[test]

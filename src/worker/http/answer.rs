@@ -1,19 +1,17 @@
 //! Answers a request of this worker: through the engine, through the application's routes, or
 //! with a refusal in the engine's words.
 
-use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::{Arc, Weak};
 
 use axum::body::Body;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
-use http_body::Body as _;
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
-use tracing::{debug, error, warn};
+use tracing::{debug, error};
 
-use super::{eio3, unpin};
+use super::{session, unpin};
 use crate::api::{ClientAddr, Refusal};
 use crate::config::Transport;
 use crate::wire::session_id::BARE_LEN;
@@ -53,20 +51,15 @@ pub(super) async fn answer(
     let (Some(worker), Some(visit)) = (worker.upgrade(), visit) else {
         return Ok(refused(&Refusal::busy("the server is leaving")));
     };
-    let Visit {
-        verdict,
-        client,
-        control,
-    } = visit;
-    let answered = match verdict {
-        Verdict::Refuse(refusal) => Err(refusal),
+    let answered = match &visit.verdict {
+        Verdict::Refuse(refusal) => return Ok(refused(refusal)),
         Verdict::Route => {
-            request.extensions_mut().insert(client);
+            request.extensions_mut().insert(visit.client);
             return Ok(worker.call_engine(request).await);
         }
-        Verdict::Handshake(wanted) => handshake(&worker, request, wanted, client, &control).await,
+        Verdict::Handshake(wanted) => handshake(&worker, request, *wanted, &visit).await,
         Verdict::Session(sid, wanted) => {
-            session(&worker, request, &sid, wanted, client, &control).await
+            session::answer(&worker, request, sid, *wanted, &visit).await
         }
     };
     Ok(match answered {
@@ -75,98 +68,11 @@ pub(super) async fn answer(
     })
 }
 
-async fn session(
-    worker: &Worker,
-    request: Request<Body>,
-    sid: &str,
-    wanted: Wanted,
-    client: ClientAddr,
-    control: &Control,
-) -> Result<Response<Body>, Refusal> {
-    let (mut parts, body) = request.into_parts();
-    let bare: BareSid = sid
-        .as_bytes()
-        .try_into()
-        .map_err(|_| request::unknown_session())?;
-    let poll = wanted.transport == Transport::Polling && parts.method == Method::GET;
-    let mut polling = None;
-    if wanted.transport == Transport::Websocket {
-        worker.admission.check(Wish::Upgrade, &parts, client)?;
-        unpin(&mut parts.headers);
-    } else if poll {
-        polling = Some(worker.sessions.polls(bare));
-    } else if !worker
-        .sessions
-        .may_post(&bare, length_of(&body, worker), worker.backlog())
-    {
-        warn!(%client, "a client posts and does not poll; its session was ended");
-        drain::end(worker, Session::Polling(bare, wanted.revision)).await;
-        return Err(request::bad_request());
-    }
-    parts.uri = request::canonical(&parts.uri, Some(sid))?;
-    let may_close = parts.method == Method::POST && length_of(&body, worker) <= CLOSE_LENGTH;
-    let empty_post = parts.uri.clone();
-    let response = worker.call_engine(Request::from_parts(parts, body)).await;
-    drop(polling);
-    match response.status() {
-        StatusCode::SWITCHING_PROTOCOLS => {
-            control.becomes_websocket();
-            worker.sessions.upgraded(&bare);
-            Ok(response)
-        }
-        StatusCode::OK if may_close && !is_known(worker, empty_post).await => {
-            worker.sessions.ended(&bare);
-            Ok(response)
-        }
-        StatusCode::OK if poll && wanted.revision == Revision::Three => {
-            Ok(mended_poll(response).await)
-        }
-        _ => Ok(response),
-    }
-}
-
-/// The longest body that is a close packet: `1`, or, of revision 3, `1:1`.
-const CLOSE_LENGTH: u64 = 3;
-
-/// Has the engine still a session? There is no hook for its end, and what the engine keeps of one
-/// that joined no namespace outlives it by up to `connect_timeout`. A post of nothing asks.
-async fn is_known(worker: &Worker, uri: Uri) -> bool {
-    let mut post = Request::new(Body::empty());
-    *post.method_mut() = Method::POST;
-    *post.uri_mut() = uri;
-    worker.call_engine(post).await.status() == StatusCode::OK
-}
-
-/// How much a body may bring.
-fn length_of(body: &Body, worker: &Worker) -> u64 {
-    body.size_hint()
-        .exact()
-        .unwrap_or(worker.config.engine.max_payload as u64)
-}
-
-async fn mended_poll(response: Response<Body>) -> Response<Body> {
-    let (mut parts, body) = response.into_parts();
-    let binary = parts
-        .headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind == "application/octet-stream");
-    let payload = collect(body).await;
-    let body = match eio3::mended(&payload, binary) {
-        Cow::Owned(mended) => Body::from(mended),
-        Cow::Borrowed(_) => Body::from(payload.clone()),
-    };
-    if let Some(length) = body.size_hint().exact() {
-        parts.headers.insert(CONTENT_LENGTH, length.into());
-    }
-    Response::from_parts(parts, body)
-}
-
 async fn handshake(
     worker: &Worker,
     request: Request<Body>,
     wanted: Wanted,
-    client: ClientAddr,
-    control: &Control,
+    visit: &Visit,
 ) -> Result<Response<Body>, Refusal> {
     let (mut parts, body) = request.into_parts();
     if worker.is_stopping() {
@@ -176,12 +82,12 @@ async fn handshake(
         Transport::Polling => Wish::Polling,
         Transport::Websocket => Wish::WebSocket,
     };
-    worker.admission.check(wish, &parts, client)?;
+    worker.admission.check(wish, &parts, visit.client)?;
 
     let guard = Arc::new(worker.sessions.session());
     parts.uri = request::canonical(&parts.uri, None)?;
     unpin(&mut parts.headers);
-    parts.extensions.insert(client);
+    parts.extensions.insert(visit.client);
     parts.extensions.insert(Arc::clone(&guard));
     let response = worker.call_engine(Request::from_parts(parts, body)).await;
     match response.status() {
@@ -189,7 +95,7 @@ async fn handshake(
             opened(worker, response, wanted.revision, &guard).await
         }
         StatusCode::SWITCHING_PROTOCOLS => {
-            control.becomes_websocket();
+            visit.control.becomes_websocket();
             Ok(response)
         }
         _ => Ok(response),
@@ -215,6 +121,7 @@ async fn opened(
         // to the master before the client is.
         if let Err(error) = worker.master.open_eio3(sid).await {
             error!(%error, "a revision 3 session could not be registered");
+            drain::end(worker, Session::Polling(sid, revision)).await;
             return Err(Refusal::busy("the server cannot open sessions"));
         }
         return Ok(Response::from_parts(parts, open.into()));
@@ -278,7 +185,7 @@ fn refused(refusal: &Refusal) -> Response<Body> {
     response
 }
 
-async fn collect(body: Body) -> Bytes {
+pub(super) async fn collect(body: Body) -> Bytes {
     body.collect()
         .await
         .map(http_body_util::Collected::to_bytes)

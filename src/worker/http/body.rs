@@ -6,7 +6,6 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Why a body ended early.
@@ -15,7 +14,7 @@ enum BodyError {
     #[error("the body did not arrive in time")]
     Late,
     #[error(transparent)]
-    Hyper(#[from] hyper::Error),
+    Body(#[from] axum::Error),
 }
 
 /// Smaller pieces are joined up to this size, in bytes. The engine's decoder for revision 3 looks at
@@ -24,13 +23,13 @@ enum BodyError {
 const PIECE: usize = 8 * 1024;
 
 struct Timed {
-    incoming: Incoming,
+    incoming: Body,
     joined: BytesMut,
     deadline: Pin<Box<Sleep>>,
 }
 
 /// The body, with an error in it if it is not whole at `deadline`.
-pub(super) fn timed(incoming: Incoming, deadline: Instant) -> Body {
+pub(super) fn timed(incoming: Body, deadline: Instant) -> Body {
     if incoming.is_end_stream() {
         return Body::empty();
     }
@@ -51,6 +50,9 @@ impl HttpBody for Timed {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         loop {
+            if this.deadline.is_elapsed() {
+                return Poll::Ready(Some(Err(BodyError::Late)));
+            }
             let frame = match Pin::new(&mut this.incoming).poll_frame(cx) {
                 Poll::Ready(frame) => frame.transpose()?,
                 Poll::Pending => {
@@ -82,6 +84,12 @@ impl HttpBody for Timed {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        let (incoming, joined) = (self.incoming.size_hint(), self.joined.len() as u64);
+        let mut hint = SizeHint::new();
+        if let Some(upper) = incoming.upper() {
+            hint.set_upper(upper.saturating_add(joined));
+        }
+        hint.set_lower(incoming.lower().saturating_add(joined));
+        hint
     }
 }

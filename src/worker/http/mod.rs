@@ -9,6 +9,7 @@ mod answer;
 mod body;
 mod cors;
 mod eio3;
+mod session;
 
 use std::convert::Infallible;
 use std::os::fd::AsFd;
@@ -194,8 +195,7 @@ impl Connection {
 
     async fn route(&self, request: Request<Incoming>) -> Response<Body> {
         let worker = &self.worker;
-        let deadline = Instant::now() + worker.session_lifetime();
-        let mut request = request.map(|incoming| body::timed(incoming, deadline));
+        let mut request = request.map(Body::new);
         let client = match self.origin {
             Origin::Worker => from_worker(&mut request),
             origin => worker.admission.client(origin, request.headers()),
@@ -208,6 +208,11 @@ impl Connection {
             request = Request::from_parts(parts, body);
             judgement
         };
+        // What takes longer to arrive than a session may be silent is of no use to it.
+        let deadline = Instant::now() + worker.session_lifetime();
+        if !matches!(judgement, Judgement::Answer(Verdict::Route)) {
+            request = request.map(|body| body::timed(body, deadline));
+        }
         let verdict = match judgement {
             Judgement::Answer(verdict) => verdict,
             Judgement::Forward(
