@@ -118,6 +118,11 @@ fn take_stdin() -> io::Result<OwnedFd> {
 }
 
 async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
+    // A stop in a terminal, or of a whole service, reaches every process of it. What happens is the
+    // master's to decide: a worker that left by itself would still be sent clients.
+    let mut terminate = signal(SignalKind::terminate()).map_err(WorkerError::Start)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(WorkerError::Start)?;
+    let mut reopen = signal(SignalKind::user_defined1()).map_err(WorkerError::Start)?;
     let link = Link::new(link).map_err(|_| WorkerError::NoMaster)?;
     let mut inbox = Inbox::default();
     let Ok((ToWorker::Welcome(welcome), Some(config))) = link.recv(&mut inbox).await else {
@@ -132,11 +137,6 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
     worker.master.tell(&ToMaster::Ready).await?;
     info!("Worker {} started", std::process::id());
     let (stop, mut stopped) = watch::channel(None);
-    // A stop in a terminal, or of a whole service, reaches every process of it. What happens is the
-    // master's to decide: a worker that left by itself would still be sent clients.
-    let mut terminate = signal(SignalKind::terminate()).map_err(WorkerError::Start)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(WorkerError::Start)?;
-    let mut reopen = signal(SignalKind::user_defined1()).map_err(WorkerError::Start)?;
     let leave = async {
         let within = stopped
             .wait_for(Option::is_some)

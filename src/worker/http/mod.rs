@@ -38,7 +38,7 @@ pub(crate) use cors::{Answers, answers};
 use super::Worker;
 use super::request::{self, Wanted};
 use super::sessions::Sessions;
-use super::stream::{Activity, SharedStream, Stream};
+use super::stream::{Activity, Control, SharedStream, Stream};
 use crate::api::{ClientAddr, Refusal};
 use crate::config::Transport;
 use crate::wire::link::{Handoff, MAX_HEAD, Origin};
@@ -102,6 +102,7 @@ struct Connection {
     worker: Arc<Worker>,
     origin: Origin,
     stream: SharedStream,
+    control: Arc<Control>,
     opening: Mutex<Option<Opening>>,
     refused: Mutex<Option<Refusal>>,
     leaving: Mutex<Option<(Home, Vec<u8>)>>,
@@ -118,6 +119,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, visitor: Visitor)
         worker,
         origin: visitor.origin,
         stream: stream.clone(),
+        control: Arc::clone(&control),
         opening: Mutex::new(Some(visitor.opening)),
         refused: Mutex::new(visitor.refused),
         leaving: Mutex::new(None),
@@ -184,12 +186,11 @@ pub(crate) async fn refuse_timeout(stream: &mut Stream) {
 
 impl Connection {
     async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
-        let control = self.stream.with(|stream| Arc::clone(stream.control()));
-        control.set_activity(Activity::Busy);
+        self.control.set_activity(Activity::Busy);
         let opening = take(&self.opening);
         let response = self.route(request).await;
         drop(opening);
-        control.set_activity(Activity::Idle(Instant::now()));
+        self.control.set_activity(Activity::Idle(Instant::now()));
         response
     }
 
@@ -215,13 +216,7 @@ impl Connection {
         }
         let verdict = match judgement {
             Judgement::Answer(verdict) => verdict,
-            Judgement::Forward(
-                home,
-                Wanted {
-                    transport: Transport::Websocket,
-                    ..
-                },
-            ) => {
+            Judgement::Forward(home, wanted) if wanted.transport == Transport::Websocket => {
                 return self.leave(home, head_of(&request)).await;
             }
             Judgement::Forward(home, _) => {
@@ -235,11 +230,10 @@ impl Connection {
                 }
             }
         };
-        let control = self.stream.with(|stream| Arc::clone(stream.control()));
         request.extensions_mut().insert(answer::Visit {
             verdict,
             client,
-            control,
+            control: Arc::clone(&self.control),
         });
         match worker.answers().oneshot(request).await {
             Ok(response) => response,
