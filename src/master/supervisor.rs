@@ -259,10 +259,11 @@ impl Slot {
             workers: self.config.workers,
             keyring: self.pool.keyring().clone(),
         };
-        member
-            .link
-            .send(&ToWorker::Welcome(welcome), Some(config.as_fd()))
+        let message = ToWorker::Welcome(welcome);
+        let sent = member.link.send(&message, Some(config.as_fd()));
+        timeout(PATIENCE, sent)
             .await
+            .unwrap_or(Err(LinkError::Closed))
     }
 
     /// Never waits: what a worker may send here is bounded by what it has asked and not heard yet,
