@@ -13,9 +13,9 @@ use super::Worker;
 use super::drain::{self, Session};
 
 /// How often a worker looks at its memory.
-const LOOK: Duration = Duration::from_millis(250);
+const LOOK: Duration = Duration::from_millis(100);
 /// Who was behind for less may be reading all that it gets.
-const BEHIND: Duration = Duration::from_secs(1);
+const BEHIND: Duration = Duration::from_millis(250);
 /// Of those that are behind, one in so many is ended at a time, one at least.
 const PART: usize = 10;
 
@@ -49,7 +49,7 @@ pub(crate) async fn keep_below_ceiling(worker: &Worker, ceiling: u64) {
             warn!(
                 memory = now,
                 ceiling,
-                behind = %humantime::format_duration(Duration::from_secs(since.elapsed().as_secs())),
+                behind_ms = since.elapsed().as_millis(),
                 total = ended,
                 "the memory is full; the session of a client that reads too slowly was ended"
             );
