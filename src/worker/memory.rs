@@ -44,15 +44,19 @@ pub(crate) async fn keep_below_ceiling(worker: &Worker, ceiling: u64) {
         most = now;
         let behind = behind(worker);
         let part = behind.len().div_ceil(PART);
-        for (since, session) in behind.into_iter().take(part) {
-            ended += 1;
-            warn!(
-                memory = now,
-                ceiling,
-                behind_ms = since.elapsed().as_millis(),
-                total = ended,
-                "the memory is full; the session of a client that reads too slowly was ended"
-            );
+        let Some(&(first, _)) = behind.first() else {
+            continue;
+        };
+        ended += part;
+        warn!(
+            memory = now,
+            ceiling,
+            behind_ms = first.elapsed().as_millis(),
+            sessions = part,
+            total = ended,
+            "the memory is full; sessions of clients that read too slowly were ended"
+        );
+        for (_, session) in behind.into_iter().take(part) {
             match session {
                 Session::WebSocket(control) => control.abort(),
                 polling @ Session::Polling(..) => drain::end(worker, polling).await,
