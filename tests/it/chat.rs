@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -34,7 +34,6 @@ fn chat(server: &Server, script: &str, arguments: &[&str]) -> Value {
     let count = workers.len().to_string();
     let common = ["--workers", &count, DEADLINE[0], DEADLINE[1]];
     let told = node(script, &server.url(), &[&common, arguments].concat());
-    saw("members", &told["members"]);
     assert_eq!(server.workers(), workers, "no worker ended");
     told
 }
@@ -101,8 +100,8 @@ fn wrong_arguments_are_refused_with_what_was_expected_and_do_nothing() {
 
 #[test]
 fn python_clients_talk_with_members_on_other_workers() {
-    let server = Setup::new().workers(4).start();
     for transport in ["websocket", "polling", "upgrade"] {
+        let server = Setup::new().workers(4).start();
         let told = chat(&server, "chat-python.mjs", &["--transport", transport]);
         saw(transport, &told["heard"]);
     }
@@ -183,23 +182,37 @@ fn flood(event: &str, seconds: &str) {
     for time in ["before", "during", "after"] {
         saw(&format!("echoes {time}"), &told[time]);
     }
+    // Quiet, these are around 0.5 and 10 ms; on a machine that is busy with other tests, 5 and 250.
+    let during = |share: &str| told["during"][share].as_f64().unwrap();
+    assert!(during("p50") < 30.0 && during("p99") < 500.0, "{told}");
     saw("memory before, KiB", format!("{before:?}"));
     saw("memory at most, KiB", format!("{peaks:?}"));
-    let took = eventually("memory back", SOON, || {
-        memories(&server)
-            .iter()
-            .all(|(pid, &now)| before.get(pid).is_some_and(|was| now < was * 6 / 5 + 8192))
-    });
-    saw("memory back after", format!("{took:?}"));
-    saw("memory after, KiB", format!("{:?}", memories(&server)));
+    let began = Instant::now();
+    let back = |now: &BTreeMap<u32, u64>| {
+        let fits = |(pid, &now)| before.get(pid).is_some_and(|was| now < was * 6 / 5 + 8192);
+        now.iter().all(fits)
+    };
+    let mut after = memories(&server);
+    while !back(&after) && began.elapsed() < SOON {
+        thread::sleep(Duration::from_millis(100));
+        after = memories(&server);
+    }
+    let took = began.elapsed();
+    saw("memory after, KiB", format!("{after:?} within {took:?}"));
+    assert!(
+        back(&after),
+        "memory that did not come back, KiB: {before:?}, {peaks:?}, {after:?}"
+    );
 }
 
+// Apart in the alphabet, so that tests of these names do not run at the same time.
+
 #[test]
-fn a_flood_of_messages_is_heard_in_full_and_echoes_go_on() {
+fn a_flood_of_messages_is_heard_in_full_while_echoes_go_on() {
     flood("message", "10");
 }
 
 #[test]
-fn a_flood_of_announces_is_heard_in_full_and_echoes_go_on() {
+fn while_echoes_go_on_a_flood_of_announces_is_heard_in_full() {
     flood("announce", "3");
 }

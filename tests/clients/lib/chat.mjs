@@ -270,6 +270,8 @@ export class Crowd {
       member.assertHeard("at the end");
       member.session.close();
     }
+    // Until those that poll have said so.
+    await sleep(100);
   }
 }
 
