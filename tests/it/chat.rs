@@ -179,6 +179,7 @@ fn flood(event: &str, seconds: &str) {
     saw("sent a second", &told["perSecond"]);
     saw("heard", &told["heard"]);
     saw("heard by all, ms after its end", &told["heardAfterMs"]);
+    assert!(told["heardAfterMs"].as_u64().unwrap() < 60_000, "{told}");
     for time in ["before", "during", "after"] {
         saw(&format!("echoes {time}"), &told[time]);
     }
