@@ -788,5 +788,7 @@ impl Input {
     }
 }
 
+// The path is said for whoever takes this file alone, as the fuzzer does.
 #[cfg(test)]
+#[path = "frame/tests.rs"]
 mod tests;

@@ -28,6 +28,7 @@ mod hostile_engine;
 mod hostile_http;
 mod hostile_packets;
 mod hostile_websocket;
+mod memory;
 mod processes;
 mod proxies;
 mod routing;

@@ -188,3 +188,21 @@ fn lengths_are_capped() {
     bytes[HEAD..].copy_from_slice(&huge);
     assert_eq!(Frame::decode(&bytes.into()), Err(FrameError::Short));
 }
+
+/// What the fuzzer begins with, and the format as it is: whoever changes a byte of it changes
+/// [`VERSION`], and has the files written anew by `WRITE_CORPUS=1 cargo test corpus`.
+#[test]
+fn the_corpus_has_every_kind() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/frame");
+    let write = std::env::var_os("WRITE_CORPUS").is_some();
+    for (nth, frame) in frames().enumerate() {
+        let bytes = frame.encode().unwrap();
+        let file = folder.join(format!("{nth:02}-kind-{:02}", frame.body.kind()));
+        if write {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&file, &bytes).unwrap();
+        }
+        let kept = std::fs::read(&file).unwrap_or_default();
+        assert!(kept == bytes, "{} is not {frame:?}", file.display());
+    }
+}
