@@ -183,9 +183,9 @@ fn flood(event: &str, seconds: &str) {
     for time in ["before", "during", "after"] {
         saw(&format!("echoes {time}"), &told[time]);
     }
-    // Quiet, these are around 0.5 and 10 ms; on a machine that is busy with other tests, 5 and 250.
+    // Quiet, these are around 0.5 and 10 ms; on a machine that is busy with other tests, 5 and 350.
     let during = |share: &str| told["during"][share].as_f64().unwrap();
-    assert!(during("p50") < 30.0 && during("p99") < 500.0, "{told}");
+    assert!(during("p50") < 30.0 && during("p99") < 1000.0, "{told}");
     saw("memory before, KiB", format!("{before:?}"));
     saw("memory at most, KiB", format!("{peaks:?}"));
     let began = Instant::now();
