@@ -14,6 +14,7 @@
 )]
 
 mod admission;
+mod chat;
 mod clients;
 mod faults;
 #[allow(
