@@ -29,6 +29,11 @@ use crate::api::App;
 use crate::cli::{Exit, Role};
 use crate::master::MasterError;
 
+/// Queues grow to megabytes for a moment and shrink to nothing; this allocator gives back what they
+/// held. The system's keeps it for as long as anything lives above it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What every process of the server is called; its first argument tells the role.
 const NAME: &str = "my-app:";
 
@@ -65,13 +70,16 @@ pub fn main(app: App) -> ExitCode {
     .into()
 }
 
-/// Replaces this process by itself under a name that tells its role, so that `ps` and
+/// Replaces this process by itself under a name that tells its role, and without huge pages, so that `ps` and
 /// `systemctl status` read "my-app: master" above "my-app: worker 0". Without /proc the name stays.
 fn tell_role() {
     let mut args = std::env::args_os();
     if args.next().is_none_or(|name| name == NAME) {
         return;
     }
+    // The allocator would have huge pages for its first megabytes, four times what a process needs.
+    // Preserved across execve(2), and inherited by the workers (prctl(2), PR_SET_THP_DISABLE).
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
     let _ = Command::new("/proc/self/exe")
         .arg0(NAME)
         .arg("master")
