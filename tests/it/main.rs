@@ -14,6 +14,7 @@
 )]
 
 mod admission;
+mod bus_faults;
 mod clients;
 mod faults;
 #[allow(
@@ -27,6 +28,7 @@ mod hostile_engine;
 mod hostile_http;
 mod hostile_packets;
 mod hostile_websocket;
+mod operators;
 mod processes;
 mod proxies;
 mod routing;
