@@ -9,6 +9,9 @@ WORKERS ?= 0
 # Black-box tests at one time. Each starts a server and clients; with more of them on few cores,
 # what they wait for is each other.
 TEST_THREADS ?= 2
+# How long `make fuzz` looks for faults, and how long `make test` does.
+FUZZ_SECONDS ?= 60
+FUZZ_BRIEFLY ?= 15
 
 # `&&` and pipes in recipes shall fail as a whole.
 SHELL := /bin/bash
@@ -16,7 +19,7 @@ SHELL := /bin/bash
 
 # The steps of `test` stand in order of what fails fastest, even under `make -j`.
 .NOTPARALLEL:
-.PHONY: help run fmt check test-deps unit-tests black-box-tests test
+.PHONY: help run fmt check test-deps unit-tests black-box-tests fuzz fuzz-briefly test
 
 # Prints what begins, and the seconds since `make` did.
 BEGAN := $(shell date +%s)
@@ -30,10 +33,12 @@ run: ## Build the server and run it on LISTEN=127.0.0.1:3000; needs Rust and a C
 
 fmt: ## Format the Rust sources
 	$(CARGO) fmt
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
 
 check: ## Formatting, lints and documentation, every warning an error
 	$(call say,Formatting)
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	$(call say,Lints)
 	$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	$(call say,Documentation)
@@ -54,4 +59,11 @@ black-box-tests:
 	$(call say,Black-box tests)
 	$(CARGO) test $(CARGO_FLAGS) --release --test it -- --test-threads=$(TEST_THREADS)
 
-test: test-deps check unit-tests black-box-tests ## All that CI runs
+fuzz: ## Look for bytes that what reads the bus cannot stand, for FUZZ_SECONDS=60
+	scripts/fuzz $(FUZZ_SECONDS)
+
+fuzz-briefly:
+	$(call say,Fuzzing)
+	@scripts/fuzz $(FUZZ_BRIEFLY)
+
+test: test-deps check unit-tests fuzz-briefly black-box-tests ## All that CI runs

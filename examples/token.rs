@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 
 use http::request::Parts;
-use my_app::api::{App, ClientAddr, Io, Refusal, Socket};
+use my_app::api::{App, ClientAddr, Cluster, Io, Refusal, Socket};
 
 fn main() -> ExitCode {
     my_app::main(App {
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     })
 }
 
-fn namespaces(io: &Io) {
+fn namespaces(io: &Io, _cluster: &Cluster) {
     io.ns("/", connected);
 }
 

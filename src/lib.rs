@@ -7,12 +7,14 @@
 //! - [`cli`], [`config`], [`logging`]: what the program was asked to do, and how it tells
 //! - [`master`]: listeners, router, supervisor
 //! - [`worker`]: intake, HTTP, engine
+//! - [`bus`]: what the workers' sockets and applications say to each other
 //! - [`wire`]: what master and workers say to each other, and what both read of a request
 //! - [`app`]: the application; replace it with yours
 //! - [`api`]: what an application is written with
 
 pub mod api;
 pub mod app;
+pub mod bus;
 pub mod cli;
 pub mod config;
 pub mod logging;

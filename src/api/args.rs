@@ -38,8 +38,13 @@ pub enum ArgsError {
     Attachment,
 }
 
+/// One argument, of any type, binary included. Serialised, alone or as a part of something else, it
+/// is the argument again.
 #[derive(Debug, Clone)]
-enum Arg {
+pub struct Arg(Held);
+
+#[derive(Debug, Clone)]
+enum Held {
     /// JSON without attachments, to the letter: numbers keep their spelling, nesting has no limit.
     Text(Box<RawValue>),
     Tree(Tree),
@@ -68,13 +73,31 @@ impl Args {
         After(first, self)
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Are there none?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The arguments, if there are as many as this.
+    #[must_use]
+    pub fn exactly<const N: usize>(self) -> Option<[Arg; N]> {
+        self.0.try_into().ok()
+    }
+
     fn read(value: &Value) -> Result<Self, ArgsError> {
         match value {
             Value::Str(text, None) => Self::read_json(text, &VecDeque::new()),
             Value::Str(text, Some(attachments)) => Self::read_json(text, attachments),
             Value::Bytes(packed) => {
                 let all: Vec<Tree> = rmp_serde::from_slice(packed)?;
-                Ok(Self(all.into_iter().skip(1).map(Arg::Tree).collect()))
+                Ok(all.into_iter().skip(1).collect())
             }
         }
     }
@@ -85,12 +108,52 @@ impl Args {
         let mut left: Vec<_> = attachments.iter().cloned().map(Some).collect();
         let args = all.into_iter().skip(1).map(|raw| {
             if attachments.is_empty() || !raw.get().contains("_placeholder") {
-                return Ok(Arg::Text(raw));
+                return Ok(Arg(Held::Text(raw)));
             }
             let tree: Tree = serde_json::from_str(raw.get())?;
-            tree.with(&mut left).map(Arg::Tree)
+            tree.with(&mut left).map(Arg::from)
         });
         args.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl Arg {
+    /// The argument, if it is a text.
+    #[must_use]
+    pub fn into_text(self) -> Option<String> {
+        match self.0 {
+            Held::Text(raw) => serde_json::from_str(raw.get()).ok(),
+            Held::Tree(Tree::Text(text)) => Some(text),
+            Held::Tree(_) => None,
+        }
+    }
+}
+
+impl Default for Arg {
+    /// JavaScript's `null`.
+    fn default() -> Self {
+        Tree::Nil.into()
+    }
+}
+
+impl From<Tree> for Arg {
+    fn from(tree: Tree) -> Self {
+        Self(Held::Tree(tree))
+    }
+}
+
+impl FromIterator<Tree> for Args {
+    fn from_iter<I: IntoIterator<Item = Tree>>(trees: I) -> Self {
+        Self(trees.into_iter().map(Arg::from).collect())
+    }
+}
+
+impl IntoIterator for Args {
+    type Item = Arg;
+    type IntoIter = std::vec::IntoIter<Arg>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 
@@ -162,9 +225,9 @@ impl Serialize for After<'_> {
 
 impl Serialize for Arg {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Text(raw) => raw.serialize(serializer),
-            Self::Tree(tree) => tree.serialize(serializer),
+        match &self.0 {
+            Held::Text(raw) => raw.serialize(serializer),
+            Held::Tree(tree) => tree.serialize(serializer),
         }
     }
 }
@@ -274,6 +337,33 @@ impl<'de> Deserialize<'de> for Tree {
         }
 
         deserializer.deserialize_any(TreeVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Arg {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Tree::deserialize(deserializer).map(Self::from)
+    }
+}
+
+/// For acknowledgements: an `AckStream<Args>` has all that each client answered.
+impl<'de> Deserialize<'de> for Args {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ArgsVisitor;
+
+        impl<'de> Visitor<'de> for ArgsVisitor {
+            type Value = Args;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("arguments")
+            }
+            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Args, S::Error> {
+                std::iter::from_fn(|| seq.next_element::<Tree>().transpose()).collect()
+            }
+        }
+
+        // To socketioxide a tuple is a list of arguments; how long it says it is does not matter.
+        deserializer.deserialize_tuple(usize::MAX, ArgsVisitor)
     }
 }
 

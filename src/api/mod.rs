@@ -9,15 +9,16 @@ mod client_addr;
 use http::StatusCode;
 use http::request::Parts;
 use socketioxide::SocketIo;
-use socketioxide::adapter::LocalAdapter;
 use socketioxide::extract::{AckSender, SocketRef};
 
-pub use args::{Ack, Args};
+use crate::bus::BusAdapter;
+
+pub use crate::bus::{Answers, Cluster, ClusterError, Missing, Server, Why};
+pub use args::{Ack, Arg, Args, ArgsError};
 pub use client_addr::ClientAddr;
 
-/// The adapter. It knows the sockets of one worker; one that joins all of them will take its place,
-/// which is why an application meets it only through the types below.
-pub type Adapter = LocalAdapter;
+/// The adapter: what is done with sockets happens on all workers.
+pub type Adapter = BusAdapter;
 /// The server, as handlers see it.
 pub type Io = SocketIo<Adapter>;
 /// A client's socket in one namespace.
@@ -28,8 +29,9 @@ pub type Responder = AckSender<Adapter>;
 /// An application: three functions, called in each worker.
 #[derive(Debug, Clone, Copy)]
 pub struct App {
-    /// Declares the namespaces and their handlers; called once.
-    pub namespaces: fn(&Io),
+    /// Declares the namespaces and their handlers; called once. Handlers may have the [`Cluster`] as
+    /// `State<Cluster>`, too.
+    pub namespaces: fn(&Io, &Cluster),
     /// May this client in? Called for the handshake of every session, over long-polling or
     /// WebSocket, and again when a session is upgraded.
     pub admit: fn(&Parts, ClientAddr) -> Result<(), Refusal>,

@@ -1,15 +1,16 @@
 //! The application: replace it with yours.
 //!
-//! It is called in every worker. What a handler sends to a room, or keeps in a static, is its own
-//! worker's so far; a broadcast does not reach the clients of the other workers yet.
+//! It is called in every worker. What it does with sockets and rooms happens on all workers; what a
+//! handler keeps in a static is its own worker's.
 
+mod chat;
 mod echo;
 
 use axum::Router;
 use axum::routing::get;
 use http::request::Parts;
 
-use crate::api::{App, ClientAddr, Io, Refusal};
+use crate::api::{App, ClientAddr, Cluster, Io, Refusal};
 
 /// What the server runs.
 pub const APP: App = App {
@@ -18,8 +19,9 @@ pub const APP: App = App {
     routes,
 };
 
-fn namespaces(io: &Io) {
+fn namespaces(io: &Io, _cluster: &Cluster) {
     io.ns("/", echo::connected);
+    io.ns("/chat", chat::connected);
 }
 
 /// Everybody may come in. Yours might look at a cookie, a token in the query, or the address.

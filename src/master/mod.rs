@@ -6,11 +6,13 @@
 //!
 //! ```text
 //! listeners ─▶ router ─▶ pool ─link─▶ worker
-//!                         ▲
-//!            supervisor ──┘  (starts a worker, hears it, replaces it)
+//!                         ▲              ▲
+//!            supervisor ──┴── hub ─bus───┘
+//!   (starts a worker, hears it, replaces it)
 //! ```
 
 mod balance;
+mod hub;
 mod listeners;
 mod notify;
 mod pool;

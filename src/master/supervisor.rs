@@ -11,13 +11,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
+use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinSet, spawn_local};
+use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::MasterError;
+use super::hub::{Hub, Left};
 use super::pool::{Member, Pool};
 use super::router::Router;
 use crate::config::Config;
@@ -30,6 +32,8 @@ const PING: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// After so many unanswered rounds it gets nothing new: one second.
 const STALLED_AFTER: u32 = 4;
+/// How long what a dead worker had sent over the bus may take to be read.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A worker that lived for less died of something that will happen again.
 const SHORT_LIFE: Duration = Duration::from_secs(10);
 /// The pauses between attempts grow up to this.
@@ -51,6 +55,7 @@ struct Slot {
     config: Rc<Config>,
     pool: Rc<Pool>,
     router: Rc<Router>,
+    hub: Rc<Hub>,
     stop: watch::Receiver<Option<Duration>>,
     failed: mpsc::Sender<MasterError>,
 }
@@ -68,6 +73,7 @@ impl Supervisor {
         let (failed, failures) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(None);
         let mut slots = JoinSet::new();
+        let hub = Rc::<Hub>::default();
         for slot in 0..config.workers {
             let slot = Slot {
                 home: Home {
@@ -77,6 +83,7 @@ impl Supervisor {
                 config: Rc::clone(config),
                 pool: Rc::clone(pool),
                 router: Rc::clone(router),
+                hub: Rc::clone(&hub),
                 stop: stopped.clone(),
                 failed: failed.clone(),
             };
@@ -158,14 +165,26 @@ impl Slot {
         let mut child = spawn(self.home.slot, theirs)?;
         let pid = child.id().unwrap_or_default();
         let member = Rc::new(Member::new(self.home, pid, Link::new(ours)?));
+        let (ours, theirs) = UnixStream::pair()?;
+        let mut bus = self.serve_bus(pid, ours);
         let mut was_ready = false;
-        let why = self.look_after(&member, &mut child, &mut was_ready).await;
+        let why = match self.welcome(&member, theirs).await {
+            Ok(()) => {
+                self.look_after(&member, &mut child, &mut bus, &mut was_ready)
+                    .await
+            }
+            Err(error) => Some(format!("it did not take its configuration: {error}")),
+        };
         self.pool.remove(&member);
         // It may be alive still, and only its link broken.
         if let Err(error) = child.start_kill() {
             error!(%error, pid, "a worker could not be killed");
         }
         let status = child.wait().await;
+        // What it had sent to the others is still on its way.
+        if !bus.is_finished() && timeout(LAST_WORDS, &mut bus).await.is_err() {
+            bus.abort();
+        }
         // Now nobody reads from them any more.
         self.router.rescue(member.take_unacknowledged());
         let status = status?;
@@ -181,11 +200,9 @@ impl Slot {
         &mut self,
         member: &Rc<Member>,
         child: &mut Child,
+        bus: &mut JoinHandle<Left>,
         was_ready: &mut bool,
     ) -> Option<String> {
-        if let Err(error) = self.welcome(member).await {
-            return Some(format!("it did not take its configuration: {error}"));
-        }
         let mut inbox = Inbox::default();
         let mut ping = interval(PING);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -209,13 +226,13 @@ impl Slot {
                         }
                     }
                     // Its exit status tells more.
-                    Err(LinkError::Closed) => {
-                        return match timeout(Duration::from_secs(1), child.wait()).await {
-                            Ok(_) => None,
-                            Err(_) => Some("it closed its link".to_owned()),
-                        };
-                    }
+                    Err(LinkError::Closed) => return ended(child, "it closed its link").await,
                     Err(error) => return Some(error.to_string()),
+                },
+                left = &mut *bus => return match left {
+                    Ok(Left::Closed) => ended(child, "it closed its end of the bus").await,
+                    Ok(Left::GivenUp(why)) => Some(why),
+                    Err(error) => Some(format!("its task on the bus ended: {error}")),
                 },
                 _ = child.wait() => return None,
                 Ok(drain) = async { self.stop.wait_for(Option::is_some).await.map(|d| *d) }, if !told_to_stop => {
@@ -246,7 +263,14 @@ impl Slot {
         }
     }
 
-    async fn welcome(&self, member: &Member) -> Result<(), LinkError> {
+    fn serve_bus(&self, pid: u32, stream: UnixStream) -> JoinHandle<Left> {
+        let hub = Rc::clone(&self.hub);
+        let slot = self.home.slot;
+        let watchdog = self.config.watchdog;
+        spawn_local(async move { hub.serve(slot, pid, stream, watchdog).await })
+    }
+
+    async fn welcome(&self, member: &Member, bus: UnixStream) -> Result<(), LinkError> {
         // In a memfd, for it may be larger than a packet.
         let config = rustix::fs::memfd_create("my-app-config", MemfdFlags::CLOEXEC)
             .map_err(io::Error::from)?;
@@ -260,7 +284,10 @@ impl Slot {
             keyring: self.pool.keyring().clone(),
         };
         let message = ToWorker::Welcome(welcome);
-        let sent = member.link.send(&message, Some(config.as_fd()));
+        let sent = async {
+            member.link.send(&message, Some(config.as_fd())).await?;
+            member.link.send(&ToWorker::Bus, Some(bus.as_fd())).await
+        };
         timeout(PATIENCE, sent)
             .await
             .unwrap_or(Err(LinkError::Closed))
@@ -298,6 +325,14 @@ impl Slot {
                 debug!(%error, pid = member.pid, "an answer was not heard");
             }
         });
+    }
+}
+
+/// Why a worker had to be ended that has closed something. Its exit status tells more.
+async fn ended(child: &mut Child, closed: &str) -> Option<String> {
+    match timeout(Duration::from_secs(1), child.wait()).await {
+        Ok(_) => None,
+        Err(_) => Some(closed.to_owned()),
     }
 }
 

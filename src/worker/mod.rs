@@ -17,6 +17,7 @@ mod stream;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use socketioxide::service::SocketIoService;
 use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinError;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tower::{Service, ServiceExt};
 use tracing::{debug, info, warn};
@@ -38,9 +40,11 @@ use self::http::Answers;
 use self::master::Master;
 use self::sessions::Sessions;
 use self::stream::Stream;
-use crate::api::{Adapter, App};
+use crate::api::{Adapter, App, Cluster};
+use crate::bus::Bus;
 use crate::config::{Config, Engine, Parser, Transport};
 use crate::logging::{self, LogError, LogGuard, LogRole};
+use crate::wire::bus::BusError;
 use crate::wire::link::{Inbox, Link, LinkError, ToMaster, ToWorker, Welcome};
 use crate::wire::session_id::{Home, Keyring};
 
@@ -62,6 +66,9 @@ pub enum WorkerError {
     /// The link to the master broke.
     #[error("the link to the master: {0}")]
     Link(#[from] LinkError),
+    /// The bus broke, or its task did.
+    #[error("{0}")]
+    Bus(String),
     /// The configuration that the master sent could not be read.
     #[error("the master's configuration: {0}")]
     Config(#[source] io::Error),
@@ -78,6 +85,7 @@ pub(crate) struct Worker {
     sessions: Arc<Sessions>,
     admission: Admission,
     master: Master,
+    bus: Bus,
     peers: Peers,
     engine: SocketIoService<axum::Router, Adapter>,
     answers: Answers,
@@ -128,12 +136,23 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
     let Ok((ToWorker::Welcome(welcome), Some(config))) = link.recv(&mut inbox).await else {
         return Err(WorkerError::NoMaster);
     };
+    let Ok((ToWorker::Bus, Some(bus))) = link.recv(&mut inbox).await else {
+        return Err(WorkerError::NoMaster);
+    };
+    let bus = UnixStream::from(bus);
+    let bus = bus.set_nonblocking(true).and_then(|()| bus.try_into());
+    let bus: tokio::net::UnixStream = bus.map_err(WorkerError::Start)?;
     let config: Config = serde_json::from_reader(io::BufReader::new(File::from(config)))
         .map_err(|error| WorkerError::Config(error.into()))?;
     let log = logging::init(&config.log, LogRole::Worker { slot })?;
     prefer_me_to_the_master();
     let worker = Worker::new(app, link, welcome, config);
 
+    let mut bus = tokio::spawn(worker.bus.clone().run(bus));
+    tokio::select! {
+        () = worker.bus.joined() => {}
+        broken = &mut bus => return Err(bus_error(broken)),
+    }
     worker.master.tell(&ToMaster::Ready).await?;
     info!("Worker {} started", std::process::id());
     let (stop, mut stopped) = watch::channel(None);
@@ -147,6 +166,7 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
     tokio::select! {
         ended = listen(&worker, inbox, stop) => Err(ended.into()),
         ended = report(&worker) => Err(ended.into()),
+        broken = bus => Err(bus_error(broken)),
         () = count_aloud(&worker, &log) => Ok(()),
         () = drain::end_silent(&worker) => Ok(()),
         () = async { while interrupt.recv().await.is_some() {} } => Ok(()),
@@ -154,6 +174,10 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         () = async { while reopen.recv().await.is_some() { log.reopen() } } => Ok(()),
         () = leave => Ok(()),
     }
+}
+
+fn bus_error(broken: Result<BusError, JoinError>) -> WorkerError {
+    WorkerError::Bus(broken.map_or_else(|error| error.to_string(), |error| error.to_string()))
 }
 
 /// Hears the master until the link breaks.
@@ -196,7 +220,7 @@ async fn listen(
                 }
                 Ok(())
             }
-            Ok((ToWorker::Welcome(_), _)) => Ok(()),
+            Ok((ToWorker::Welcome(_) | ToWorker::Bus, _)) => Ok(()),
             Err(error) => Err(error),
         };
         if let Err(error) = heard {
@@ -264,14 +288,17 @@ fn prefer_me_to_the_master() {
 
 impl Worker {
     fn new(app: App, link: Link, welcome: Welcome, config: Config) -> Arc<Self> {
-        let (engine, io) = engine(&config.engine, (app.routes)());
-        (app.namespaces)(&io);
+        let bus = Bus::default();
+        let (engine, io) = engine(&config.engine, (app.routes)(), &bus);
+        bus.hello(*io.config().server_id);
+        (app.namespaces)(&io, &Cluster::new(&bus));
         Arc::new_cyclic(|worker| Self {
             home: welcome.home,
             keyring: welcome.keyring,
-            sessions: Arc::default(),
+            sessions: Sessions::new(Arc::clone(bus.gate())),
             admission: Admission::new(app, &config, welcome.workers),
             master: Master::new(link),
+            bus,
             peers: Peers::default(),
             engine,
             answers: http::answers(Weak::clone(worker), &config.engine),
@@ -311,9 +338,12 @@ impl Worker {
 fn engine(
     engine: &Engine,
     routes: axum::Router,
+    bus: &Bus,
 ) -> (SocketIoService<axum::Router, Adapter>, SocketIo<Adapter>) {
     let limit = engine.max_payload;
     let builder = SocketIo::builder()
+        .with_adapter::<Adapter>(bus.clone())
+        .with_state(Cluster::new(bus))
         .req_path(engine.path.clone())
         .ping_interval(engine.ping_interval)
         .ping_timeout(engine.ping_timeout)

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::stream::{Activity, Control};
+use crate::bus::Gate;
 use crate::wire::link::{Origin, Report};
 use crate::wire::session_id::BARE_LEN;
 
@@ -23,6 +24,7 @@ pub(crate) type BareSid = [u8; BARE_LEN];
 /// All sessions and connections of this worker.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
+    gate: Arc<Gate>,
     count: AtomicU64,
     taken: AtomicU64,
     resolved: AtomicU64,
@@ -69,6 +71,14 @@ pub(crate) enum Revision {
 }
 
 impl Sessions {
+    /// No sessions yet. `gate`: what holds their clients back while the bus is full.
+    pub(crate) fn new(gate: Arc<Gate>) -> Arc<Self> {
+        Arc::new(Self {
+            gate,
+            ..Self::default()
+        })
+    }
+
     /// Live sessions.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Relaxed)
@@ -277,6 +287,10 @@ pub(crate) struct ConnectionGuard {
 impl ConnectionGuard {
     pub(crate) fn control(&self) -> Arc<Control> {
         Arc::clone(&self.control)
+    }
+
+    pub(super) fn gate(&self) -> &Gate {
+        &self.sessions.gate
     }
 
     /// The client read nothing for this long, and its connection was ended for it.

@@ -7,6 +7,7 @@
 //! - **The write-stall rule.** While a write waits for its client, little is read from a
 //!   WebSocket's client; after `write_stall_timeout` without progress the connection is dead.
 //!   It is dead, too, that long after the engine gave the session up and only its backlog is left.
+//! - **The gate.** While the bus is full, a WebSocket's client that sends much is read no further.
 //! - **A dead peer is reported on the read side.** A WebSocket's writes never fail: engineioxide
 //!   leaks a session whose open packet cannot be written.
 //! - **A transport-level close**: asked to end, it lets the engine read a close frame (1001) as if
@@ -22,7 +23,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -35,6 +36,7 @@ pub(crate) use shared::SharedStream;
 
 use super::frames::FrameTracker;
 use super::sessions::{ConnectionGuard, SessionGuard};
+use crate::bus::Allowance;
 use crate::wire::conn::Conn;
 
 /// A masked close frame with status 1001, "going away" (RFC 6455 section 7.4.1). The mask is zero.
@@ -71,6 +73,8 @@ pub(crate) struct Stream {
     stall_timeout: Duration,
     /// How much may be read while a write waits.
     credit: usize,
+    /// What it has sent while others were held back.
+    allowance: Allowance,
     /// Since when the reader was called and did not come: the engine has given the session up.
     deserted: Option<Instant>,
     /// Counts the connection, and lets a drain find it.
@@ -99,6 +103,7 @@ impl Stream {
             stall: None,
             stall_timeout,
             credit: 0,
+            allowance: Allowance::default(),
             deserted: None,
             guard: Some(guard),
             session: None,
@@ -125,6 +130,20 @@ impl Stream {
             .take()
             .ok_or(io::ErrorKind::NotConnected)?
             .into_fd()
+    }
+
+    /// Must this client wait because the bus does not take what others send? Its reader is woken
+    /// when it needs no longer.
+    fn is_held_back(&self) -> bool {
+        let Some(guard) = &self.guard else {
+            return false;
+        };
+        let held_back = !self.control.is_closing() && guard.gate().holds_back(&self.allowance);
+        if held_back && self.control.hold_back() {
+            let waker = Waker::from(Arc::clone(&self.control));
+            guard.gate().wake_when_open(waker);
+        }
+        held_back
     }
 
     fn die(&mut self, why: io::ErrorKind) {
@@ -253,6 +272,10 @@ impl AsyncRead for Stream {
             this.control.reads(cx);
             return Poll::Pending;
         }
+        if websocket && this.is_held_back() {
+            this.control.reads(cx);
+            return Poll::Pending;
+        }
         let close = this.control.is_closing() && websocket && !this.close_was_fed;
         if close && this.unread.is_empty() && this.frames.at_boundary() {
             this.close_was_fed = true;
@@ -297,6 +320,9 @@ impl AsyncRead for Stream {
                     this.peer_closed = true;
                 } else if websocket {
                     this.frames.follow(piece);
+                    if let Some(guard) = &this.guard {
+                        guard.gate().read(&mut this.allowance, piece.len());
+                    }
                 } else if matches!(this.control.activity(), Activity::Idle(_)) {
                     this.control.set_activity(Activity::Head(Instant::now()));
                 }

@@ -121,7 +121,10 @@ async fn post(
     let length = body.size_hint().exact().unwrap_or(most);
     // A pong must not wait for the poll that may come after it.
     let event = length > LONGEST_SIGN;
-    let allowed = worker.sessions.may_post(&sid, length, 4 * most);
+    let allowed = async {
+        worker.sessions.may_post(&sid, length, 4 * most).await;
+        worker.bus.gate().opened().await;
+    };
     if event && timeout(worker.session_lifetime(), allowed).await.is_err() {
         warn!(client = %visit.client, "a client posts and does not poll; its session was ended");
         drain::end(worker, Session::Polling(sid, revision)).await;

@@ -1,8 +1,8 @@
 //! The handle by which the rest of the worker reaches a stream that hyper or the engine owns.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
-use std::task::Context;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Wake};
 
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
@@ -14,6 +14,7 @@ pub(crate) struct Control {
     close: AtomicBool,
     abort: AtomicBool,
     stalled: AtomicBool,
+    held_back: AtomicBool,
     reader: AtomicWaker,
     activity: Mutex<Activity>,
 }
@@ -36,6 +37,7 @@ impl Default for Control {
             close: AtomicBool::new(false),
             abort: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
+            held_back: AtomicBool::new(false),
             reader: AtomicWaker::new(),
             activity: Mutex::new(Activity::Busy),
         }
@@ -82,6 +84,11 @@ impl Control {
         self.reader.register(cx.waker());
     }
 
+    /// The reader is not let through the gate. Is that new? Waking this handle lets it go on.
+    pub(super) fn hold_back(&self) -> bool {
+        !self.held_back.swap(true, Relaxed)
+    }
+
     pub(super) fn wake_reader(&self) {
         self.reader.wake();
     }
@@ -95,6 +102,13 @@ impl Control {
     /// Ends the connection wherever it is.
     pub(crate) fn abort(&self) {
         self.abort.store(true, Relaxed);
+        self.reader.wake();
+    }
+}
+
+impl Wake for Control {
+    fn wake(self: Arc<Self>) {
+        self.held_back.store(false, Relaxed);
         self.reader.wake();
     }
 }

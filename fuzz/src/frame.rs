@@ -1,0 +1,25 @@
+//! Any bytes at all, read as a frame of the bus: an error or a frame, never a panic; and a frame,
+//! written and read again, is the same frame.
+
+#![no_main]
+
+#[path = "../../src/wire/frame.rs"]
+mod frame;
+
+use bytes::Bytes;
+use frame::{Frame, Head, length};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| {
+    let bytes = Bytes::copy_from_slice(data);
+    let _ = length(&bytes);
+    let _ = Head::ticket(&bytes);
+    let head = Head::read(&bytes);
+    let Ok(frame) = Frame::decode(&bytes) else {
+        return;
+    };
+    let head = head.expect("a whole frame has a head");
+    assert_eq!((head.len, head.to), (bytes.len(), frame.to));
+    let again = frame.encode().expect("what was read can be written");
+    assert_eq!(Frame::decode(&again).as_ref(), Ok(&frame));
+});

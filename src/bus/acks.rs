@@ -1,0 +1,218 @@
+//! Acknowledgements of the clients of all workers, as one stream.
+
+use std::collections::{HashSet, VecDeque};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_util::stream::FusedStream;
+use futures_util::{Stream, StreamExt};
+use socketioxide::{AckError, SocketError};
+use socketioxide_core::Sid;
+use socketioxide_core::adapter::AckStreamItem;
+use tokio::time::Sleep;
+
+use super::asks::{Asking, Heard};
+use super::{Bus, Reply};
+use crate::wire::frame::{AckFailure, Answer, Member, value_size};
+
+/// Acknowledgements that travel together, in bytes: more than one for a system call, fewer than
+/// what would hold up others.
+const BATCH: usize = 64 * 1024;
+
+type Item = AckStreamItem<AckError>;
+
+/// The acknowledgements of this worker's clients, and those of the others'. Every socket yields one
+/// item: its client's answer, or why there is none.
+#[must_use = "streams do nothing unless polled"]
+pub struct Acks<S> {
+    local: Option<Pin<Box<S>>>,
+    remote: Option<Remote>,
+}
+
+/// What is still to come from other workers.
+pub(super) struct Remote {
+    bus: Bus,
+    asking: Asking,
+    deadline: Pin<Box<Sleep>>,
+    /// Whom the question went to, once that is known: for each the sockets that have not answered,
+    /// once those are.
+    of: Option<Vec<(Member, Option<HashSet<Sid>>)>>,
+    ready: VecDeque<Item>,
+}
+
+impl<S: Stream<Item = Item>> Acks<S> {
+    pub(super) fn new(local: S, remote: Option<Remote>) -> Self {
+        Self {
+            local: Some(Box::pin(local)),
+            remote,
+        }
+    }
+}
+
+impl<S> std::fmt::Debug for Acks<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acks")
+            .field("local", &self.local.is_some())
+            .field("remote", &self.remote.is_some())
+            .finish()
+    }
+}
+
+impl<S: Stream<Item = Item>> Stream for Acks<S> {
+    type Item = Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        if let Some(local) = &mut self.local {
+            match local.as_mut().poll_next(cx) {
+                Poll::Ready(None) => self.local = None,
+                Poll::Ready(item) => return Poll::Ready(item),
+                Poll::Pending => {}
+            }
+        }
+        if let Some(remote) = &mut self.remote {
+            match remote.poll_next(cx) {
+                Poll::Ready(None) => self.remote = None,
+                Poll::Ready(item) => return Poll::Ready(item),
+                Poll::Pending => {}
+            }
+        }
+        if self.local.is_none() && self.remote.is_none() {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    }
+}
+
+impl<S: Stream<Item = Item>> FusedStream for Acks<S> {
+    fn is_terminated(&self) -> bool {
+        self.local.is_none() && self.remote.is_none()
+    }
+}
+
+impl Remote {
+    pub(super) fn new(bus: Bus, asking: Asking, deadline: Sleep) -> Self {
+        Self {
+            bus,
+            asking,
+            deadline: Box::pin(deadline),
+            of: None,
+            ready: VecDeque::new(),
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        loop {
+            if let Some(item) = self.ready.pop_front() {
+                return Poll::Ready(Some(item));
+            }
+            if self.of.as_ref().is_some_and(Vec::is_empty) {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(heard) = self.asking.heard.poll_recv(cx) {
+                match heard {
+                    Some(heard) => self.hear(heard),
+                    None => self.of = Some(Vec::new()),
+                }
+                continue;
+            }
+            ready!(self.deadline.as_mut().poll(cx));
+            self.give_up();
+        }
+    }
+
+    fn hear(&mut self, heard: Heard) {
+        if let Heard::Asked(all) = heard {
+            self.of = Some(all.into_iter().map(|member| (member, None)).collect());
+            return;
+        }
+        // The hub tells whom it asked before anybody can answer.
+        let mut of = self.of.iter_mut().flatten();
+        let mut left_of = |from| of.find(|(member, _)| *member == from).map(|(_, left)| left);
+        match heard {
+            Heard::Asked(_) => {}
+            Heard::Answer(from, Answer::AcksOf(sockets)) => {
+                if let Some(left) = left_of(from) {
+                    *left = Some(sockets.into_iter().collect());
+                }
+            }
+            Heard::Answer(from, Answer::Acks(acks)) => {
+                let Some(Some(left)) = left_of(from) else {
+                    return;
+                };
+                for (id, ack) in acks {
+                    if left.remove(&id) {
+                        self.ready.push_back((id, ack.map_err(Into::into)));
+                    }
+                }
+            }
+            Heard::Answer(from, _) => self.done(from, AckFailure::Closed),
+            Heard::Gone(member) => self.done(member, AckFailure::Closed),
+        }
+    }
+
+    /// Nothing more will come from this worker. Sockets that did not answer have their error.
+    fn done(&mut self, worker: Member, why: AckFailure) {
+        let of = self.of.get_or_insert_default();
+        if let Some(at) = of.iter().position(|(member, _)| *member == worker) {
+            let (_, left) = of.swap_remove(at);
+            self.fail(left, why);
+        }
+    }
+
+    fn fail(&mut self, left: Option<HashSet<Sid>>, why: AckFailure) {
+        let left = left.into_iter().flatten();
+        self.ready.extend(left.map(|id| (id, Err(why.into()))));
+    }
+
+    /// The clients' time is over, and some for the way.
+    fn give_up(&mut self) {
+        for (worker, left) in self.of.replace(Vec::new()).into_iter().flatten() {
+            self.bus.tell_late(worker);
+            self.fail(left, AckFailure::Timeout);
+        }
+    }
+}
+
+/// Collects what the clients of this worker answer, for another worker.
+pub(super) async fn collect(
+    reply: Reply,
+    sockets: Vec<Sid>,
+    acks: impl Stream<Item = Item> + Send,
+) {
+    reply.give(Answer::AcksOf(sockets));
+    let acks = acks.map(|(id, ack)| (id, ack.map_err(|error| AckFailure::from(&error))));
+    let mut acks = std::pin::pin!(acks.ready_chunks(256));
+    while let Some(chunk) = acks.next().await {
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        for ack in chunk {
+            let size = ack.1.as_ref().map_or(0, value_size);
+            if bytes + size > BATCH && !batch.is_empty() {
+                reply.give(Answer::Acks(std::mem::take(&mut batch)));
+                bytes = 0;
+            }
+            bytes += size;
+            batch.push(ack);
+        }
+        reply.give(Answer::Acks(batch));
+    }
+    reply.give(Answer::AcksEnd);
+}
+
+impl From<AckFailure> for AckError {
+    fn from(failure: AckFailure) -> Self {
+        match failure {
+            AckFailure::Timeout => Self::Timeout,
+            AckFailure::Closed => Self::Socket(SocketError::Closed),
+        }
+    }
+}
+
+impl From<&AckError> for AckFailure {
+    fn from(error: &AckError) -> Self {
+        match error {
+            AckError::Timeout => Self::Timeout,
+            _ => Self::Closed,
+        }
+    }
+}

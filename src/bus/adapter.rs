@@ -1,0 +1,399 @@
+//! socketioxide's adapter: what an application does with sockets happens on all workers.
+//!
+//! Two things are ours beside the bus. A socket's id is a room, as in Node's Socket.IO: it is
+//! joined for the moment in which somebody names it, so that it costs nothing and shows nowhere. And
+//! a socket that is just closing is no error of a broadcast.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use socketioxide::adapter::Emitter;
+use socketioxide::{AckError, BroadcastError, SocketError};
+use socketioxide_core::adapter::{
+    BroadcastFlags, BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter,
+    RemoteSocketData, Room, RoomParam, SocketEmitter,
+};
+use socketioxide_core::packet::{Packet, PacketData};
+use socketioxide_core::{Sid, Value};
+use tokio::time::sleep;
+
+use super::acks::{self, Acks, Remote};
+use super::{Bus, ClusterError, Namespace, PATIENCE, Reply};
+use crate::wire::frame::{Answer, Body, Member, Order, Question};
+
+/// How much longer than the clients the other workers may take to tell their acknowledgements.
+const ACK_GRACE: Duration = Duration::from_secs(1);
+
+/// See the module's text. One for each namespace of a worker.
+pub struct BusAdapter<E: SocketEmitter = Emitter> {
+    bus: Bus,
+    local: CoreLocalAdapter<E>,
+}
+
+impl<E: SocketEmitter> std::fmt::Debug for BusAdapter<E> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("BusAdapter").field(&self.bus).finish()
+    }
+}
+
+impl DefinedAdapter for BusAdapter {}
+
+impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
+    type Error = ClusterError;
+    type State = Bus;
+    type AckStream = Acks<E::AckStream>;
+    type InitRes = ();
+
+    fn new(bus: &Bus, local: CoreLocalAdapter<E>) -> Self {
+        Self {
+            bus: bus.clone(),
+            local,
+        }
+    }
+
+    fn init(self: Arc<Self>, on_success: impl FnOnce() + Send + 'static) {
+        let path = self.local.path().clone();
+        let bus = self.bus.clone();
+        bus.add_namespace(path, self);
+        on_success();
+    }
+
+    async fn close(&self) -> Result<(), ClusterError> {
+        self.bus.remove_namespace(self.local.path());
+        self.local.close();
+        Ok(())
+    }
+
+    async fn server_count(&self) -> Result<u16, ClusterError> {
+        Ok(u16::try_from(self.bus.members().len()).unwrap_or(u16::MAX))
+    }
+
+    async fn broadcast(
+        &self,
+        packet: Packet,
+        opts: BroadcastOptions,
+    ) -> Result<(), BroadcastError> {
+        let order = event(&packet.inner).map(Order::Emit);
+        let (delivered, local) = self.deliver(packet, &opts);
+        let published = match order {
+            Some(order) => self.publish(opts, order).await,
+            None => Ok(()),
+        };
+        self.bus.pace(delivered).await;
+        local?;
+        published.map_err(|error| BroadcastError::Adapter(error.into()))
+    }
+
+    async fn broadcast_with_ack(
+        &self,
+        packet: Packet,
+        opts: BroadcastOptions,
+        timeout: Option<Duration>,
+    ) -> Result<Self::AckStream, ClusterError> {
+        let timeout = timeout.unwrap_or(self.local.ack_timeout());
+        let value = event(&packet.inner);
+        let (local, delivered) = self.naming(&opts, |local| {
+            local.broadcast_with_ack(packet, opts.clone(), Some(timeout))
+        });
+        let remote = match (self.elsewhere(&opts), value) {
+            (Elsewhere::Nobody, _) | (_, None) => None,
+            (elsewhere, Some(value)) => {
+                let question = Question::Acks {
+                    ns: self.local.path().clone(),
+                    opts,
+                    timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+                    value,
+                };
+                let deadline = sleep(timeout.saturating_add(ACK_GRACE));
+                let asking = self.bus.ask(elsewhere.to(), question).await?;
+                Some(Remote::new(self.bus.clone(), asking, deadline))
+            }
+        };
+        self.bus.pace(delivered as usize).await;
+        Ok(Acks::new(local, remote))
+    }
+
+    async fn add_sockets(
+        &self,
+        opts: BroadcastOptions,
+        rooms: impl RoomParam,
+    ) -> Result<(), ClusterError> {
+        let rooms: Vec<Room> = rooms.into_room_iter().collect();
+        self.naming(&opts, |local| {
+            local.add_sockets(opts.clone(), rooms.clone());
+        });
+        self.publish(opts, Order::Join(rooms)).await
+    }
+
+    async fn del_sockets(
+        &self,
+        opts: BroadcastOptions,
+        rooms: impl RoomParam,
+    ) -> Result<(), ClusterError> {
+        let rooms: Vec<Room> = rooms.into_room_iter().collect();
+        self.naming(&opts, |local| {
+            local.del_sockets(opts.clone(), rooms.clone());
+        });
+        self.publish(opts, Order::Leave(rooms)).await
+    }
+
+    async fn disconnect_socket(&self, opts: BroadcastOptions) -> Result<(), BroadcastError> {
+        let local = self.naming(&opts, |local| local.disconnect_socket(opts.clone()));
+        let published = self.publish(opts, Order::Disconnect).await;
+        unless_closed(local)?;
+        published.map_err(|error| BroadcastError::Adapter(error.into()))
+    }
+
+    async fn rooms(&self, opts: BroadcastOptions) -> Result<Vec<Room>, ClusterError> {
+        let mut rooms = self.own_rooms(&opts);
+        let question = |opts| Question::Rooms {
+            ns: self.local.path().clone(),
+            opts,
+        };
+        for (_, answer) in self.ask(opts, question).await? {
+            if let Answer::Rooms(more) = answer {
+                rooms.extend(more);
+            }
+        }
+        rooms.sort_unstable();
+        rooms.dedup();
+        Ok(rooms)
+    }
+
+    async fn fetch_sockets(
+        &self,
+        opts: BroadcastOptions,
+    ) -> Result<Vec<RemoteSocketData>, ClusterError> {
+        let mut sockets = self.naming(&opts, |local| local.fetch_sockets(opts.clone()));
+        let ns = self.local.path().clone();
+        let question = |opts| Question::Sockets {
+            ns: ns.clone(),
+            opts,
+        };
+        for (worker, answer) in self.ask(opts, question).await? {
+            let (Answer::Sockets(ids), Ok(server_id)) = (answer, worker.id.as_str().parse()) else {
+                continue;
+            };
+            sockets.extend(ids.into_iter().map(|id| RemoteSocketData {
+                id,
+                server_id,
+                ns: ns.clone(),
+            }));
+        }
+        Ok(sockets)
+    }
+
+    fn get_local(&self) -> &CoreLocalAdapter<E> {
+        &self.local
+    }
+}
+
+/// Whom options concern beside this worker.
+#[derive(Clone, Copy)]
+enum Elsewhere {
+    Nobody,
+    One(Sid),
+    All,
+}
+
+impl Elsewhere {
+    fn to(self) -> Option<Sid> {
+        match self {
+            Self::One(id) => Some(id),
+            _ => None,
+        }
+    }
+}
+
+impl<E: SocketEmitter<AckError = AckError>> BusAdapter<E> {
+    fn elsewhere(&self, opts: &BroadcastOptions) -> Elsewhere {
+        if opts.has_flag(BroadcastFlags::Local) {
+            return Elsewhere::Nobody;
+        }
+        let one = !opts.has_flag(BroadcastFlags::Broadcast) && opts.rooms.is_empty();
+        match (opts.sid, opts.server_id) {
+            // One socket, whose worker is known, or which is here.
+            (Some(_), Some(server)) if one && server == self.local.server_id() => Elsewhere::Nobody,
+            (Some(_), Some(server)) if one => Elsewhere::One(*server),
+            (Some(id), None) if one && self.has(id) => Elsewhere::Nobody,
+            // Nobody at all.
+            (None, _) if one => Elsewhere::Nobody,
+            _ => Elsewhere::All,
+        }
+    }
+
+    async fn publish(&self, opts: BroadcastOptions, order: Order) -> Result<(), ClusterError> {
+        let to = match self.elsewhere(&opts) {
+            Elsewhere::Nobody => return Ok(()),
+            elsewhere => elsewhere.to(),
+        };
+        let body = Body::Order {
+            ns: self.local.path().clone(),
+            opts,
+            order,
+        };
+        self.bus.send(to, body).await
+    }
+
+    /// The answers of the others. Who did not answer is told in the log.
+    async fn ask(
+        &self,
+        opts: BroadcastOptions,
+        question: impl FnOnce(BroadcastOptions) -> Question,
+    ) -> Result<Vec<(Member, Answer)>, ClusterError> {
+        match self.elsewhere(&opts) {
+            Elsewhere::Nobody => Ok(Vec::new()),
+            elsewhere => {
+                let question = question(opts);
+                let gathered = self.bus.gather(elsewhere.to(), question, PATIENCE);
+                Ok(gathered.await?.answers)
+            }
+        }
+    }
+
+    /// Sends to this worker's sockets. To how many?
+    fn deliver(
+        &self,
+        packet: Packet,
+        opts: &BroadcastOptions,
+    ) -> (usize, Result<(), BroadcastError>) {
+        self.naming(opts, |local| {
+            let receivers = local.sockets(opts.clone()).len();
+            if receivers == 0 {
+                return (0, Ok(()));
+            }
+            let sent = local.broadcast(packet, opts.clone());
+            (receivers, unless_closed(sent))
+        })
+    }
+
+    fn own_rooms(&self, opts: &BroadcastOptions) -> Vec<Room> {
+        let ids = self.own_ids(opts);
+        let rooms = self.naming(opts, |local| local.rooms(opts.clone()));
+        let named = |room: &Room| ids.iter().any(|id| id.as_str() == room.as_ref());
+        rooms.into_iter().filter(|room| !named(room)).collect()
+    }
+
+    /// Does something while the sockets of this worker whose ids are named as rooms are in them.
+    fn naming<T>(
+        &self,
+        opts: &BroadcastOptions,
+        what: impl FnOnce(&CoreLocalAdapter<E>) -> T,
+    ) -> T {
+        let ids = self.own_ids(opts);
+        for id in &ids {
+            self.local.add_all(*id, *id);
+        }
+        let done = what(&self.local);
+        for id in ids {
+            self.local.del(id, id);
+        }
+        done
+    }
+
+    /// The sockets of this worker whose ids are named as rooms that they are not in.
+    fn own_ids(&self, opts: &BroadcastOptions) -> Vec<Sid> {
+        let named = opts.rooms.iter().chain(&opts.except);
+        named
+            .filter_map(|room| Some((room, room.parse::<Sid>().ok()?)))
+            .filter(|(room, id)| self.has(*id) && !self.is_in(*id, room))
+            .map(|(_, id)| id)
+            .collect()
+    }
+
+    fn has(&self, id: Sid) -> bool {
+        let it = BroadcastOptions::new(id);
+        !self.local.fetch_sockets(it).is_empty()
+    }
+
+    fn is_in(&self, id: Sid, room: &Room) -> bool {
+        let mut members = BroadcastOptions::default();
+        members.rooms.push(room.clone());
+        self.local.sockets(members).contains(&id)
+    }
+}
+
+impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
+    fn obey(&self, opts: BroadcastOptions, order: Order) -> usize {
+        match order {
+            Order::Emit(value) => {
+                let packet = Packet::event(self.local.path().clone(), value);
+                let (delivered, sent) = self.deliver(packet, &opts);
+                if let Err(error) = sent {
+                    tracing::warn!(%error, "an event of another worker was not delivered");
+                }
+                delivered
+            }
+            Order::Join(rooms) => {
+                self.naming(&opts, |local| local.add_sockets(opts.clone(), rooms));
+                1
+            }
+            Order::Leave(rooms) => {
+                self.naming(&opts, |local| local.del_sockets(opts.clone(), rooms));
+                1
+            }
+            Order::Disconnect => {
+                let sent = self.naming(&opts, |local| local.disconnect_socket(opts.clone()));
+                if let Err(error) = unless_closed(sent) {
+                    tracing::warn!(%error, "a socket was not disconnected");
+                }
+                1
+            }
+        }
+    }
+
+    fn answer(&self, reply: Reply, question: Question) -> usize {
+        match question {
+            Question::Sockets { opts, .. } => {
+                let sockets = self.naming(&opts, |local| local.fetch_sockets(opts.clone()));
+                let ids = sockets.into_iter().map(|socket| socket.id).collect();
+                reply.give(Answer::Sockets(ids));
+                1
+            }
+            Question::Rooms { opts, .. } => {
+                reply.give(Answer::Rooms(self.own_rooms(&opts)));
+                1
+            }
+            Question::Acks {
+                opts,
+                timeout_ms,
+                value,
+                ..
+            } => {
+                let packet = Packet::event(self.local.path().clone(), value);
+                let timeout = Duration::from_millis(timeout_ms);
+                let (sockets, acks) = self.naming(&opts, |local| {
+                    let sockets = local.fetch_sockets(opts.clone());
+                    let (acks, _) = local.broadcast_with_ack(packet, opts.clone(), Some(timeout));
+                    (sockets, acks)
+                });
+                let delivered = sockets.len();
+                let ids = sockets.into_iter().map(|socket| socket.id).collect();
+                tokio::spawn(acks::collect(reply, ids, acks));
+                delivered
+            }
+            // The bus answers it itself.
+            Question::ServerSide { .. } => 0,
+        }
+    }
+}
+
+/// An event's name and arguments.
+fn event(packet: &PacketData) -> Option<Value> {
+    match packet {
+        PacketData::Event(value, _) | PacketData::BinaryEvent(value, _) => Some(value.clone()),
+        _ => None,
+    }
+}
+
+/// A socket that is closing is no longer to be sent anything.
+fn unless_closed(sent: Result<(), Vec<SocketError>>) -> Result<(), BroadcastError> {
+    let errors = sent.err().into_iter().flatten();
+    let errors: Vec<_> = errors
+        .filter(|error| !matches!(error, SocketError::Closed))
+        .collect();
+    if errors.is_empty() {
+        return Ok(());
+    }
+    Err(BroadcastError::Socket(errors))
+}

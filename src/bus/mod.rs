@@ -1,0 +1,353 @@
+//! A worker's end of the bus: what its sockets and its application say to those of other workers.
+//!
+//! ```text
+//! app ─▶ adapter ─▶ own sockets
+//!           │
+//!           └─▶ outbox ─▶ hub ─▶ the others' [Bus::run] ─▶ their adapters ─▶ their sockets
+//! ```
+//!
+//! Own sockets get an event first; the bus never costs them a message.
+
+mod acks;
+mod adapter;
+mod asks;
+mod cluster;
+mod outbox;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
+
+use socketioxide_core::adapter::BroadcastOptions;
+use socketioxide_core::adapter::errors::AdapterError;
+use socketioxide_core::{Sid, Str};
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+use tokio::task::yield_now;
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use self::asks::{Asking, Asks, Gathered};
+use self::cluster::Handlers;
+use self::outbox::Outbox;
+use crate::wire::bus::{BusError, Reader};
+use crate::wire::frame::{Answer, Body, Failure, Frame, FrameError, Member, Order, Question};
+
+pub use self::adapter::BusAdapter;
+pub use self::cluster::{Answers, Cluster, Missing, Server, Why};
+pub(crate) use self::outbox::{Allowance, Gate};
+
+/// How long another worker may take to answer. Node's adapters call it `requestsTimeout`.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// After so many deliveries everybody else has their turn.
+const TURN: usize = 64;
+/// The same trouble is told once in this time.
+const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Something could not be said to the other workers.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// It is larger than the bus takes.
+    #[error("too large for the other workers; this worker's clients have it: {0}")]
+    Frame(#[from] FrameError),
+    /// Not to be had as JSON.
+    #[error("not to be had as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl From<ClusterError> for AdapterError {
+    fn from(error: ClusterError) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+/// See the module's text. All its clones are one.
+#[derive(Clone, Default)]
+pub struct Bus(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    id: OnceLock<Sid>,
+    outbox: Outbox,
+    asks: Arc<Asks>,
+    members: watch::Sender<Vec<Member>>,
+    namespaces: RwLock<HashMap<Str, Arc<dyn Namespace>>>,
+    handlers: Handlers,
+    /// Deliveries to own sockets since somebody else last had their turn.
+    delivered: AtomicUsize,
+    unanswered: AtomicU64,
+    complained: Mutex<Option<Instant>>,
+}
+
+/// A namespace, as the bus meets it.
+trait Namespace: Send + Sync {
+    /// Does what another worker orders. How many sockets did it concern?
+    fn obey(&self, opts: BroadcastOptions, order: Order) -> usize;
+    /// Answers another worker. How many sockets did it concern?
+    fn answer(&self, reply: Reply, question: Question) -> usize;
+}
+
+/// Where an answer goes.
+#[derive(Debug, Clone)]
+struct Reply {
+    bus: Bus,
+    ticket: u64,
+    to: Sid,
+}
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bus").field(&self.0.id).finish()
+    }
+}
+
+impl Bus {
+    /// This worker is called so from now on. Everything that is sent stands behind it.
+    pub(crate) fn hello(&self, id: Sid) {
+        if self.0.id.set(id).is_err() {
+            return;
+        }
+        let hello = Frame {
+            to: None,
+            body: Body::Hello(id),
+        };
+        if let Ok(frame) = hello.encode() {
+            self.0.outbox.push(frame);
+        }
+    }
+
+    /// Joins the bus, and serves it until it breaks.
+    pub(crate) async fn run(self, stream: UnixStream) -> BusError {
+        let (read, mut write) = stream.into_split();
+        tokio::select! {
+            error = self.listen(Reader::new(read)) => error,
+            error = self.0.outbox.write_to(&mut write) => error,
+        }
+    }
+
+    /// Waits until this worker is a member.
+    pub(crate) async fn joined(&self) {
+        let mut members = self.0.members.subscribe();
+        // The sender lives as long as this.
+        let _ = members.wait_for(|members| !members.is_empty()).await;
+    }
+
+    /// Holds clients back while the bus is full.
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        self.0.outbox.gate()
+    }
+
+    fn id(&self) -> Sid {
+        self.0.id.get().copied().unwrap_or(Sid::ZERO)
+    }
+
+    fn members(&self) -> Vec<Member> {
+        self.0.members.borrow().clone()
+    }
+
+    async fn listen(&self, mut reader: Reader<tokio::net::unix::OwnedReadHalf>) -> BusError {
+        let mut turn = 0;
+        loop {
+            let frame = match reader.next().await {
+                Ok(frame) => frame,
+                Err(error) => return error,
+            };
+            turn += 1 + match Frame::decode(&frame) {
+                Ok(frame) => self.hear(frame.body),
+                Err(error) => return error.into(),
+            };
+            if turn >= TURN {
+                turn = 0;
+                yield_now().await;
+            }
+        }
+    }
+
+    /// How many sockets did it concern?
+    fn hear(&self, body: Body) -> usize {
+        match body {
+            Body::Order { ns, opts, order } => match self.namespace(&ns) {
+                Some(namespace) => namespace.obey(opts, order),
+                None => 0,
+            },
+            Body::Ask {
+                ticket,
+                from,
+                question,
+            } => {
+                let reply = Reply {
+                    bus: self.clone(),
+                    ticket,
+                    to: from,
+                };
+                self.answer(reply, question)
+            }
+            Body::Answer {
+                ticket,
+                from,
+                answer,
+            } => {
+                self.0.asks.answered(ticket, from, answer);
+                0
+            }
+            Body::Asked { ticket, of } => {
+                // In what the hub says, those whom it asks are members.
+                let mut members = self.members();
+                members.retain(|member| of.contains(&member.id));
+                self.0.asks.asked(ticket, members);
+                0
+            }
+            Body::Members(members) => {
+                self.set_members(&members);
+                0
+            }
+            Body::ServerSide { event, data } => {
+                self.0.handlers.tell(&event, &data);
+                0
+            }
+            Body::Hello(_) => 0,
+        }
+    }
+
+    fn answer(&self, reply: Reply, question: Question) -> usize {
+        let ns = match question {
+            Question::ServerSide { event, data } => {
+                self.0.handlers.ask(&event, &data, reply);
+                return 0;
+            }
+            Question::Sockets { ref ns, .. }
+            | Question::Rooms { ref ns, .. }
+            | Question::Acks { ref ns, .. } => ns,
+        };
+        if let Some(namespace) = self.namespace(ns) {
+            return namespace.answer(reply, question);
+        }
+        // Nobody has connected to it here.
+        reply.give(match question {
+            Question::Sockets { .. } => Answer::Sockets(Vec::new()),
+            Question::Rooms { .. } => Answer::Rooms(Vec::new()),
+            _ => Answer::AcksEnd,
+        });
+        0
+    }
+
+    fn set_members(&self, members: &[Member]) {
+        let before = self.0.members.send_replace(members.to_vec());
+        for gone in before.iter().filter(|member| !members.contains(member)) {
+            let requests = self.0.asks.left(*gone);
+            debug!(slot = gone.slot, pid = gone.pid, "a worker left the bus");
+            if requests > 0 {
+                let total = self.count_unanswered(requests as u64);
+                warn!(
+                    requests,
+                    total,
+                    "worker {} (pid {}) is gone and did not answer; the others did",
+                    gone.slot,
+                    gone.pid
+                );
+            }
+        }
+    }
+
+    /// A worker did not answer in time. What is missing is told, and counted.
+    fn tell_late(&self, Member { slot, pid, .. }: Member) {
+        let total = self.count_unanswered(1);
+        let mut complained = self
+            .0
+            .complained
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if complained.is_none_or(|at| at.elapsed() >= COMPLAINT_PAUSE) {
+            *complained = Some(Instant::now());
+            warn!(total, "worker {slot} (pid {pid}) did not answer in time");
+        }
+    }
+
+    fn count_unanswered(&self, requests: u64) -> u64 {
+        self.0.unanswered.fetch_add(requests, Relaxed) + requests
+    }
+
+    fn namespace(&self, path: &str) -> Option<Arc<dyn Namespace>> {
+        let namespaces = self.0.namespaces.read();
+        let namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
+        namespaces.get(path).cloned()
+    }
+
+    fn add_namespace(&self, path: Str, namespace: Arc<dyn Namespace>) {
+        let namespaces = self.0.namespaces.write();
+        let mut namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
+        namespaces.insert(path, namespace);
+    }
+
+    fn remove_namespace(&self, path: &str) {
+        let namespaces = self.0.namespaces.write();
+        let mut namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
+        namespaces.remove(path);
+    }
+
+    /// Sends something to the other workers, or to one; waits for room.
+    async fn send(&self, to: Option<Sid>, body: Body) -> Result<(), ClusterError> {
+        let frame = Frame { to, body }.encode()?;
+        self.0.outbox.send(frame).await;
+        Ok(())
+    }
+
+    /// Asks the other workers, or one.
+    async fn ask(&self, to: Option<Sid>, question: Question) -> Result<Asking, ClusterError> {
+        let asking = self.0.asks.open().await;
+        let body = Body::Ask {
+            ticket: asking.ticket,
+            from: self.id(),
+            question,
+        };
+        self.send(to, body).await?;
+        Ok(asking)
+    }
+
+    /// Asks, and waits for everybody's answer. What is missing is told in the log.
+    async fn gather(
+        &self,
+        to: Option<Sid>,
+        question: Question,
+        timeout: Duration,
+    ) -> Result<Gathered, ClusterError> {
+        let gathered = self.ask(to, question).await?.gather(timeout).await;
+        for late in &gathered.late {
+            self.tell_late(*late);
+        }
+        Ok(gathered)
+    }
+
+    /// So many sockets of this worker were sent something: from time to time that is enough, and
+    /// those who write it to the clients have their turn.
+    async fn pace(&self, deliveries: usize) {
+        let delivered = self.0.delivered.fetch_add(deliveries, Relaxed) + deliveries;
+        if delivered >= TURN {
+            self.0.delivered.store(0, Relaxed);
+            yield_now().await;
+        }
+    }
+}
+
+impl Reply {
+    /// Gives an answer, or a part of one.
+    fn give(&self, answer: Answer) {
+        let frame = |answer| Frame {
+            to: Some(self.to),
+            body: Body::Answer {
+                ticket: self.ticket,
+                from: self.bus.id(),
+                answer,
+            },
+        };
+        let encoded = frame(answer).encode().or_else(|error| {
+            warn!(%error, "an answer to another worker was too large");
+            frame(Answer::Failed(Failure::Other(error.to_string().into()))).encode()
+        });
+        if let Ok(frame) = encoded {
+            self.bus.0.outbox.push(frame);
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What a worker sends to the hub: a queue whose bound slows the senders down.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use tokio::sync::Notify;
+
+use crate::wire::bus::{BusError, Queue};
+
+/// What may wait for the hub before senders must wait for room, in bytes.
+const ROOM: usize = 4 << 20;
+/// When more senders than this wait, clients are read no further; when half as many do, they are.
+const MAX_WAITING: usize = 256;
+/// What one client may still send while the others are not read, in bytes: whoever sends little does
+/// not wait for whoever sends much.
+const ALLOWANCE: usize = 16 * 1024;
+
+/// See the module's text.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    queue: Queue,
+    /// Who waits for room, waits in a row: what one sender sends stays in order.
+    turn: tokio::sync::Mutex<()>,
+    wrote: Notify,
+    gate: Arc<Gate>,
+}
+
+impl Outbox {
+    /// Sends a frame; waits for room.
+    pub(super) async fn send(&self, frame: Bytes) {
+        let _waiting = self.gate.enter();
+        let _turn = self.turn.lock().await;
+        while self.queue.bytes() >= ROOM {
+            self.wrote.notified().await;
+        }
+        self.queue.push(frame);
+    }
+
+    /// Sends a frame that must not wait: an answer, of which there are as many as questions.
+    pub(super) fn push(&self, frame: Bytes) {
+        self.queue.push(frame);
+    }
+
+    pub(super) async fn write_to(&self, stream: &mut (impl AsyncWrite + Unpin)) -> BusError {
+        let wrote = || self.wrote.notify_one();
+        self.queue.write_to(stream, wrote).await
+    }
+
+    pub(super) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
+    }
+}
+
+/// Holds clients back while the bus does not take what their events made handlers send: a handler
+/// that waits for room is a task, and who sends events faster than the bus takes them would make
+/// any number of them.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    waiting: AtomicUsize,
+    closed: AtomicBool,
+    /// How often it was closed.
+    times: AtomicU64,
+    held_back: Mutex<Vec<Waker>>,
+    opened: Notify,
+}
+
+/// What one client has sent since the gate was last closed.
+#[derive(Debug, Default)]
+pub(crate) struct Allowance {
+    time: u64,
+    used: usize,
+}
+
+/// Counts one sender.
+struct Waiting<'a>(&'a Gate);
+
+impl Gate {
+    fn enter(&self) -> Waiting<'_> {
+        if self.waiting.fetch_add(1, Relaxed) >= MAX_WAITING && !self.closed.swap(true, Relaxed) {
+            self.times.fetch_add(1, Relaxed);
+        }
+        Waiting(self)
+    }
+
+    /// Must a client that has this allowance be read no further?
+    pub(crate) fn holds_back(&self, allowance: &Allowance) -> bool {
+        self.closed.load(Relaxed)
+            && allowance.time == self.times.load(Relaxed)
+            && allowance.used >= ALLOWANCE
+    }
+
+    /// Wakes somebody, once, when the gate is opened; to be said while it is closed.
+    pub(crate) fn wake_when_open(&self, waker: Waker) {
+        let held_back = self.held_back.lock();
+        held_back
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(waker);
+    }
+
+    /// Waits until the gate is open.
+    pub(crate) async fn opened(&self) {
+        loop {
+            let opened = self.opened.notified();
+            if !self.closed.load(Relaxed) {
+                return;
+            }
+            opened.await;
+        }
+    }
+
+    /// A client was read.
+    pub(crate) fn read(&self, allowance: &mut Allowance, bytes: usize) {
+        if !self.closed.load(Relaxed) {
+            return;
+        }
+        let time = self.times.load(Relaxed);
+        if allowance.time != time {
+            *allowance = Allowance { time, used: 0 };
+        }
+        allowance.used += bytes;
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let Self(gate) = self;
+        let left = gate.waiting.fetch_sub(1, Relaxed) - 1;
+        if left <= MAX_WAITING / 2 && gate.closed.swap(false, Relaxed) {
+            let mut held_back = gate
+                .held_back
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            held_back.drain(..).for_each(Waker::wake);
+            drop(held_back);
+            gate.opened.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::bus::Reader;
+    use crate::wire::frame::{Body, Frame};
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    #[derive(Default)]
+    struct Counter(AtomicUsize);
+
+    impl std::task::Wake for Counter {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn frame(n: u32, bytes: usize) -> Bytes {
+        let body = Body::ServerSide {
+            event: n.to_string().into(),
+            data: vec![0; bytes].into(),
+        };
+        Frame { to: None, body }.encode().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_full_outbox_makes_senders_wait_in_order() {
+        let outbox = Arc::new(Outbox::default());
+        outbox.send(frame(0, ROOM)).await;
+        let senders: Vec<_> = (1..100)
+            .map(|n| {
+                let outbox = Arc::clone(&outbox);
+                tokio::spawn(async move { outbox.send(frame(n, ROOM / 7)).await })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(senders.iter().all(|sender| !sender.is_finished()));
+        // An answer does not wait.
+        outbox.push(frame(100, 1));
+
+        let (mut near, far) = tokio::io::duplex(1 << 20);
+        let mut reader = Reader::new(far);
+        let mut seen = Vec::new();
+        let read = async {
+            while seen.len() < 101 {
+                let Body::ServerSide { event, .. } =
+                    Frame::decode(&reader.next().await.unwrap()).unwrap().body
+                else {
+                    panic!("another frame");
+                };
+                seen.push(event.parse::<u32>().unwrap());
+            }
+        };
+        tokio::select! {
+            error = outbox.write_to(&mut near) => panic!("{error}"),
+            done = timeout(Duration::from_secs(10), read) => done.unwrap(),
+        }
+        assert_eq!(seen[..2], [0, 100]);
+        assert!(seen[2..].is_sorted());
+    }
+
+    #[test]
+    fn the_gate_holds_back_who_sends_much_and_lets_through_who_sends_little() {
+        let gate = Gate::default();
+        let (mut flood, mut calm) = (Allowance::default(), Allowance::default());
+        gate.read(&mut flood, ALLOWANCE);
+        assert!(!gate.holds_back(&flood), "it is open");
+
+        let mut waiting: Vec<_> = (0..=MAX_WAITING).map(|_| gate.enter()).collect();
+        assert!(!gate.holds_back(&flood), "what was is past");
+        gate.read(&mut flood, ALLOWANCE);
+        gate.read(&mut calm, 100);
+        assert!(gate.holds_back(&flood));
+        assert!(!gate.holds_back(&calm));
+
+        waiting.truncate(MAX_WAITING / 2 + 1);
+        assert!(gate.holds_back(&flood), "not yet");
+        waiting.pop();
+        assert!(!gate.holds_back(&flood));
+        let again: Vec<_> = (0..MAX_WAITING).map(|_| gate.enter()).collect();
+        assert!(!gate.holds_back(&flood), "a new allowance");
+        drop(again);
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_at_the_gate_is_let_in() {
+        let gate = Arc::new(Gate::default());
+        let waiting: Vec<_> = (0..=MAX_WAITING).map(|_| gate.enter()).collect();
+        let woken = Arc::new(Counter::default());
+        gate.wake_when_open(Arc::clone(&woken).into());
+        let waits = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.opened().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished() && woken.0.load(Relaxed) == 0);
+        drop(waiting);
+        timeout(Duration::from_secs(1), waits)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(woken.0.load(Relaxed), 1);
+    }
+}

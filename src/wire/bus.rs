@@ -1,0 +1,217 @@
+//! The two halves of a bus connection, as both of its ends have them: a stream socket that carries
+//! [frames](super::frame).
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+
+use super::frame::{self, FrameError};
+
+/// What is read at once, in bytes.
+const READ: usize = 64 * 1024;
+/// Frames that one system call may write. The kernel takes 1024 (`writev(2)`).
+const BATCH: usize = 256;
+
+/// A bus connection broke, or what came over it is no frame.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// The other side is gone.
+    #[error("the other side of the bus is gone")]
+    Closed,
+    /// A system call failed.
+    #[error("the bus failed: {0}")]
+    Io(#[from] io::Error),
+    /// Not a frame.
+    #[error("the bus: {0}")]
+    Frame(#[from] FrameError),
+}
+
+/// Cuts a stream into frames.
+#[derive(Debug)]
+pub struct Reader<R> {
+    stream: R,
+    buffer: BytesMut,
+}
+
+impl<R: AsyncRead + Unpin> Reader<R> {
+    /// Reads frames from `stream`.
+    pub fn new(stream: R) -> Self {
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+        }
+    }
+
+    /// The next frame, whole. A call that is dropped loses nothing.
+    ///
+    /// # Errors
+    /// [`BusError::Closed`] at the end; what had come of a frame by then is lost.
+    pub async fn next(&mut self) -> Result<Bytes, BusError> {
+        loop {
+            let len = frame::length(&self.buffer)?;
+            match len {
+                Some(len) if self.buffer.len() >= len => {
+                    return Ok(self.buffer.split_to(len).freeze());
+                }
+                _ => {}
+            }
+            let missing = len.unwrap_or(0).saturating_sub(self.buffer.len());
+            self.buffer.reserve(missing.max(READ));
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(BusError::Closed);
+            }
+        }
+    }
+}
+
+/// Frames that wait to be written. Its users bound it: see [`Queue::bytes`].
+#[derive(Debug, Default)]
+pub struct Queue {
+    waiting: Mutex<Waiting>,
+    filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    frames: VecDeque<Bytes>,
+    /// In all frames, the part of the first that is written already not counted.
+    bytes: usize,
+}
+
+impl Queue {
+    /// Appends a frame.
+    pub fn push(&self, frame: Bytes) {
+        let mut waiting = self.waiting();
+        waiting.bytes += frame.len();
+        waiting.frames.push_back(frame);
+        drop(waiting);
+        self.filled.notify_one();
+    }
+
+    /// How much waits, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.waiting().bytes
+    }
+
+    /// Writes what waits and what will, for ever. After each write `wrote` is called.
+    ///
+    /// # Errors
+    /// [`BusError::Closed`] when the other side is gone.
+    pub async fn write_to(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        mut wrote: impl FnMut(),
+    ) -> BusError {
+        loop {
+            while let batch = self.batch()
+                && !batch.is_empty()
+            {
+                let slices: Vec<_> = batch.iter().map(|frame| IoSlice::new(frame)).collect();
+                match stream.write_vectored(&slices).await {
+                    Ok(0) => return BusError::Closed,
+                    Ok(bytes) => self.advance(bytes),
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                        return BusError::Closed;
+                    }
+                    Err(error) => return error.into(),
+                }
+                wrote();
+            }
+            self.filled.notified().await;
+        }
+    }
+
+    fn batch(&self) -> Vec<Bytes> {
+        let waiting = self.waiting();
+        waiting.frames.iter().take(BATCH).cloned().collect()
+    }
+
+    fn advance(&self, mut written: usize) {
+        let mut waiting = self.waiting();
+        waiting.bytes = waiting.bytes.saturating_sub(written);
+        while let Some(first) = waiting.frames.front_mut() {
+            if written < first.len() {
+                first.advance(written);
+                return;
+            }
+            written -= first.len();
+            waiting.frames.pop_front();
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::{Body, Frame};
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    fn event(data: Vec<u8>) -> Bytes {
+        let frame = Frame {
+            to: None,
+            body: Body::ServerSide {
+                event: "e".into(),
+                data: data.into(),
+            },
+        };
+        frame.encode().unwrap()
+    }
+
+    #[tokio::test]
+    async fn frames_of_all_sizes_arrive_in_order_over_a_narrow_pipe() {
+        let (near, far) = tokio::io::duplex(1000);
+        let frames: Vec<_> = (0..600_usize)
+            .map(|n| event(vec![0; n * n % 7000]))
+            .collect();
+        let queue = Queue::default();
+        for frame in &frames {
+            queue.push(frame.clone());
+        }
+        let total = queue.bytes();
+        assert_eq!(total, frames.iter().map(Bytes::len).sum::<usize>());
+        let (_, mut writer) = tokio::io::split(near);
+        let mut reader = Reader::new(far);
+        let write = queue.write_to(&mut writer, || ());
+        let read = async {
+            for frame in &frames {
+                assert_eq!(&reader.next().await.unwrap(), frame);
+            }
+        };
+        tokio::select! {
+            error = write => panic!("{error}"),
+            () = read => {}
+        }
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn the_end_is_noticed_on_both_sides() {
+        let (near, far) = tokio::io::duplex(100);
+        let mut reader = Reader::new(near);
+        drop(far);
+        assert!(matches!(reader.next().await, Err(BusError::Closed)));
+        let queue = Queue::default();
+        queue.push(event(vec![]));
+        let (mut near, far) = tokio::io::duplex(100);
+        drop(far);
+        let wrote = queue.write_to(&mut near, || ());
+        let wrote = timeout(Duration::from_secs(1), wrote).await;
+        assert!(matches!(wrote, Ok(BusError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn what_is_no_frame_is_an_error() {
+        let mut reader = Reader::new(&[0xff; 64][..]);
+        assert!(matches!(reader.next().await, Err(BusError::Frame(_))));
+    }
+}

@@ -1,0 +1,794 @@
+//! What travels over the bus: frames, as bytes and as values.
+//!
+//! A frame is a head of [`HEAD`] bytes and a body. Numbers are little-endian; a text or a list is
+//! its length (`u32`) and its items.
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 0..4 | length of all that follows |
+//! | 4 | [`VERSION`] |
+//! | 5 | kind |
+//! | 6..22 | for whom: a member's id, or zeros for all others |
+//! | 22.. | body |
+//!
+//! [`Frame::encode`] and [`Frame::decode`] are pure. The hub reads heads only ([`Head::read`]): a
+//! frame is encoded once, by its sender, for however many receivers.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions, Room};
+use socketioxide_core::{Sid, Str, Value};
+
+/// The version of the format. A receiver refuses any other.
+pub const VERSION: u8 = 1;
+
+/// Length of a frame's head, in bytes.
+pub const HEAD: usize = 22;
+
+/// The largest frame, head included, in bytes.
+pub const MAX_FRAME: usize = 32 << 20;
+
+const ID: usize = 16;
+/// Of the head, what is not counted in the length that it begins with.
+const LENGTH: usize = 4;
+
+/// A frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Frame {
+    /// The member that it is for; `None`: all but the sender.
+    pub to: Option<Sid>,
+    /// What it says.
+    pub body: Body,
+}
+
+/// What a frame says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Body {
+    /// A worker's first frame: its id on the bus.
+    Hello(Sid),
+    /// The hub, whenever it changed: all members of this moment.
+    Members(Vec<Member>),
+    /// The hub, to who asked: the members that the question went to.
+    Asked {
+        /// The question's number.
+        ticket: u64,
+        /// Those that will answer, or leave.
+        of: Vec<Sid>,
+    },
+    /// Something to be done with the sockets that match.
+    Order {
+        /// The namespace.
+        ns: Str,
+        /// Which sockets. Its `server_id` does not travel: [`Frame::to`] has said it.
+        opts: BroadcastOptions,
+        /// What.
+        order: Order,
+    },
+    /// An event for the other workers' applications, as JSON.
+    ServerSide {
+        /// Its name.
+        event: Str,
+        /// JSON.
+        data: Bytes,
+    },
+    /// A question.
+    Ask {
+        /// Its number, unique to who asks.
+        ticket: u64,
+        /// Who asks.
+        from: Sid,
+        /// What.
+        question: Question,
+    },
+    /// An answer, or a part of it.
+    Answer {
+        /// The question's number.
+        ticket: u64,
+        /// Who answers.
+        from: Sid,
+        /// What.
+        answer: Answer,
+    },
+}
+
+/// What is to be done with sockets.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Order {
+    /// Send them an event.
+    Emit(Value),
+    /// Make them join.
+    Join(Vec<Room>),
+    /// Make them leave.
+    Leave(Vec<Room>),
+    /// Disconnect them from the namespace.
+    Disconnect,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Question {
+    /// Which sockets match?
+    Sockets {
+        /// The namespace.
+        ns: Str,
+        /// Which sockets.
+        opts: BroadcastOptions,
+    },
+    /// Which rooms are the matching sockets in?
+    Rooms {
+        /// The namespace.
+        ns: Str,
+        /// Which sockets.
+        opts: BroadcastOptions,
+    },
+    /// What do the matching sockets' clients acknowledge this event with?
+    Acks {
+        /// The namespace.
+        ns: Str,
+        /// Which sockets.
+        opts: BroadcastOptions,
+        /// How long a client may take, in milliseconds.
+        timeout_ms: u64,
+        /// The event.
+        value: Value,
+    },
+    /// What does the application answer to this event?
+    ServerSide {
+        /// Its name.
+        event: Str,
+        /// JSON.
+        data: Bytes,
+    },
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// To [`Question::Sockets`].
+    Sockets(Vec<Sid>),
+    /// To [`Question::Rooms`].
+    Rooms(Vec<Room>),
+    /// To [`Question::Acks`], first: the sockets whose acknowledgements will follow.
+    AcksOf(Vec<Sid>),
+    /// To [`Question::Acks`], as they come.
+    Acks(Vec<(Sid, Result<Value, AckFailure>)>),
+    /// To [`Question::Acks`], last.
+    AcksEnd,
+    /// To [`Question::ServerSide`]: JSON.
+    ServerSide(Bytes),
+    /// To any: there is none, and why.
+    Failed(Failure),
+}
+
+/// Why there is no acknowledgement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AckFailure {
+    /// The client took too long.
+    Timeout,
+    /// The client is gone.
+    Closed,
+}
+
+/// Why a member has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Failure {
+    /// Its application does not listen for this event.
+    NoHandler,
+    /// In words.
+    Other(Str),
+}
+
+/// A worker on the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// Its id on the bus, new with each process.
+    pub id: Sid,
+    /// Its number.
+    pub slot: u16,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// Bytes that are no frame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// From another version of the program.
+    #[error("version {0} of the bus; this is version {VERSION}")]
+    Version(u8),
+    /// An unknown kind.
+    #[error("a frame of unknown kind {0}")]
+    Kind(u8),
+    /// Longer than [`MAX_FRAME`].
+    #[error("a frame of {0} bytes; the bus takes {MAX_FRAME} at most")]
+    Long(usize),
+    /// Shorter than what it says it holds.
+    #[error("a frame that ends too early")]
+    Short,
+    /// Longer than what it holds.
+    #[error("a frame that goes on behind its end")]
+    Trailing,
+    /// A text that is not UTF-8.
+    #[error("a text that is not UTF-8")]
+    Text,
+    /// An id that is none.
+    #[error("an id that is none")]
+    Id,
+    /// A tag without a meaning.
+    #[error("a value of unknown type {0}")]
+    Tag(u8),
+}
+
+/// What the hub reads of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Length of the whole frame, in bytes.
+    pub len: usize,
+    /// The member that it is for; `None`: all but the sender.
+    pub to: Option<Sid>,
+    /// What the hub has to do about it, beside passing it on.
+    pub kind: HeadKind,
+}
+
+/// How the hub treats a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadKind {
+    /// The sender says who it is.
+    Hello,
+    /// The sender must be told whom this was passed on to.
+    Ask,
+    /// It is passed on, and that is all.
+    Pass,
+}
+
+mod kind {
+    pub(super) const HELLO: u8 = 1;
+    pub(super) const MEMBERS: u8 = 2;
+    pub(super) const ASKED: u8 = 3;
+    pub(super) const EMIT: u8 = 4;
+    pub(super) const JOIN: u8 = 5;
+    pub(super) const LEAVE: u8 = 6;
+    pub(super) const DISCONNECT: u8 = 7;
+    pub(super) const SERVER_SIDE: u8 = 8;
+    pub(super) const ASK_SOCKETS: u8 = 16;
+    pub(super) const ASK_ROOMS: u8 = 17;
+    pub(super) const ASK_ACKS: u8 = 18;
+    pub(super) const ASK_SERVER_SIDE: u8 = 19;
+    pub(super) const SOCKETS: u8 = 32;
+    pub(super) const ROOMS: u8 = 33;
+    pub(super) const ACKS_OF: u8 = 34;
+    pub(super) const ACKS: u8 = 35;
+    pub(super) const ACKS_END: u8 = 36;
+    pub(super) const ANSWER_SERVER_SIDE: u8 = 37;
+    pub(super) const FAILED: u8 = 38;
+}
+
+/// The length of the frame that begins here, if its first bytes are there.
+///
+/// # Errors
+/// When it is longer or shorter than any frame may be.
+pub fn length(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
+    let Some(&rest) = bytes.first_chunk::<LENGTH>() else {
+        return Ok(None);
+    };
+    let len = (u32::from_le_bytes(rest) as usize).saturating_add(LENGTH);
+    match len {
+        ..HEAD => Err(FrameError::Short),
+        HEAD..=MAX_FRAME => Ok(Some(len)),
+        _ => Err(FrameError::Long(len)),
+    }
+}
+
+impl Head {
+    /// Reads the head of a whole frame.
+    ///
+    /// # Errors
+    /// When it is of another version.
+    pub fn read(frame: &[u8]) -> Result<Self, FrameError> {
+        let len = length(frame)?.ok_or(FrameError::Short)?;
+        let mut rest = frame.get(LENGTH..HEAD).ok_or(FrameError::Short)?;
+        let version = rest.get_u8();
+        if version != VERSION {
+            return Err(FrameError::Version(version));
+        }
+        let kind = match rest.get_u8() {
+            kind::HELLO => HeadKind::Hello,
+            kind::ASK_SOCKETS..=kind::ASK_SERVER_SIDE => HeadKind::Ask,
+            _ => HeadKind::Pass,
+        };
+        let to = match rest {
+            [0, ..] => None,
+            id => Some(read_id(id)?),
+        };
+        Ok(Self { len, to, kind })
+    }
+
+    /// The number of the question that this frame asks.
+    #[must_use]
+    pub fn ticket(frame: &[u8]) -> Option<u64> {
+        let ticket = frame.get(HEAD..)?.first_chunk()?;
+        Some(u64::from_le_bytes(*ticket))
+    }
+}
+
+impl Frame {
+    /// The frame as bytes.
+    ///
+    /// # Errors
+    /// [`FrameError::Long`].
+    pub fn encode(&self) -> Result<Bytes, FrameError> {
+        let mut out = BytesMut::with_capacity(HEAD + self.body.size());
+        out.put_u32_le(0);
+        out.put_u8(VERSION);
+        out.put_u8(self.body.kind());
+        match &self.to {
+            Some(id) => put_id(&mut out, id),
+            None => out.put_bytes(0, ID),
+        }
+        self.body.encode(&mut out);
+        if out.len() > MAX_FRAME {
+            return Err(FrameError::Long(out.len()));
+        }
+        let rest = u32::try_from(out.len() - LENGTH).map_err(|_| FrameError::Long(out.len()))?;
+        let (length, _) = out.split_at_mut(LENGTH);
+        length.copy_from_slice(&rest.to_le_bytes());
+        Ok(out.freeze())
+    }
+
+    /// The frame that these bytes are. Its binary parts share their memory.
+    ///
+    /// # Errors
+    /// When they are not one frame, whole and nothing else.
+    pub fn decode(frame: &Bytes) -> Result<Self, FrameError> {
+        let head = Head::read(frame)?;
+        match frame.len() {
+            len if len < head.len => return Err(FrameError::Short),
+            len if len > head.len => return Err(FrameError::Trailing),
+            _ => {}
+        }
+        let kind = *frame.get(LENGTH + 1).ok_or(FrameError::Short)?;
+        let mut input = Input(frame.slice(HEAD..));
+        let body = Body::decode(kind, &mut input)?;
+        if !input.0.is_empty() {
+            return Err(FrameError::Trailing);
+        }
+        Ok(Self { to: head.to, body })
+    }
+}
+
+impl Body {
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Hello(_) => kind::HELLO,
+            Self::Members(_) => kind::MEMBERS,
+            Self::Asked { .. } => kind::ASKED,
+            Self::Order { order, .. } => match order {
+                Order::Emit(_) => kind::EMIT,
+                Order::Join(_) => kind::JOIN,
+                Order::Leave(_) => kind::LEAVE,
+                Order::Disconnect => kind::DISCONNECT,
+            },
+            Self::ServerSide { .. } => kind::SERVER_SIDE,
+            Self::Ask { question, .. } => match question {
+                Question::Sockets { .. } => kind::ASK_SOCKETS,
+                Question::Rooms { .. } => kind::ASK_ROOMS,
+                Question::Acks { .. } => kind::ASK_ACKS,
+                Question::ServerSide { .. } => kind::ASK_SERVER_SIDE,
+            },
+            Self::Answer { answer, .. } => match answer {
+                Answer::Sockets(_) => kind::SOCKETS,
+                Answer::Rooms(_) => kind::ROOMS,
+                Answer::AcksOf(_) => kind::ACKS_OF,
+                Answer::Acks(_) => kind::ACKS,
+                Answer::AcksEnd => kind::ACKS_END,
+                Answer::ServerSide(_) => kind::ANSWER_SERVER_SIDE,
+                Answer::Failed(_) => kind::FAILED,
+            },
+        }
+    }
+
+    /// About how many bytes it takes: what is large is counted.
+    fn size(&self) -> usize {
+        const SMALL: usize = 128;
+        SMALL
+            + match self {
+                Self::Order {
+                    order: Order::Emit(value),
+                    ..
+                }
+                | Self::Ask {
+                    question: Question::Acks { value, .. },
+                    ..
+                } => value_size(value),
+                Self::ServerSide { data, .. }
+                | Self::Ask {
+                    question: Question::ServerSide { data, .. },
+                    ..
+                }
+                | Self::Answer {
+                    answer: Answer::ServerSide(data),
+                    ..
+                } => data.len(),
+                Self::Answer {
+                    answer: Answer::Sockets(ids) | Answer::AcksOf(ids),
+                    ..
+                } => ids.len() * ID,
+                _ => 0,
+            }
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::Hello(id) => put_id(out, id),
+            Self::Members(members) => put_list(out, members, |out, member| {
+                put_id(out, &member.id);
+                out.put_u16_le(member.slot);
+                out.put_u32_le(member.pid);
+            }),
+            Self::Asked { ticket, of } => {
+                out.put_u64_le(*ticket);
+                put_list(out, of, put_id);
+            }
+            Self::Order { ns, opts, order } => {
+                put_scope(out, ns, opts);
+                match order {
+                    Order::Emit(value) => put_value(out, value),
+                    Order::Join(rooms) | Order::Leave(rooms) => put_list(out, rooms, put_room),
+                    Order::Disconnect => {}
+                }
+            }
+            Self::ServerSide { event, data } => {
+                put_bytes(out, event.as_bytes());
+                put_bytes(out, data);
+            }
+            Self::Ask {
+                ticket,
+                from,
+                question,
+            } => {
+                out.put_u64_le(*ticket);
+                put_id(out, from);
+                question.encode(out);
+            }
+            Self::Answer {
+                ticket,
+                from,
+                answer,
+            } => {
+                out.put_u64_le(*ticket);
+                put_id(out, from);
+                answer.encode(out);
+            }
+        }
+    }
+
+    fn decode(kind: u8, input: &mut Input) -> Result<Self, FrameError> {
+        Ok(match kind {
+            kind::HELLO => Self::Hello(input.id()?),
+            kind::MEMBERS => Self::Members(input.list(|input| {
+                Ok(Member {
+                    id: input.id()?,
+                    slot: u16::from_le_bytes(input.array()?),
+                    pid: u32::from_le_bytes(input.array()?),
+                })
+            })?),
+            kind::ASKED => Self::Asked {
+                ticket: input.u64()?,
+                of: input.list(Input::id)?,
+            },
+            kind::EMIT..=kind::DISCONNECT => {
+                let (ns, opts) = input.scope()?;
+                let order = match kind {
+                    kind::EMIT => Order::Emit(input.value()?),
+                    kind::JOIN => Order::Join(input.list(Input::room)?),
+                    kind::LEAVE => Order::Leave(input.list(Input::room)?),
+                    _ => Order::Disconnect,
+                };
+                Self::Order { ns, opts, order }
+            }
+            kind::SERVER_SIDE => Self::ServerSide {
+                event: input.text()?,
+                data: input.bytes()?,
+            },
+            kind::ASK_SOCKETS..=kind::ASK_SERVER_SIDE => Self::Ask {
+                ticket: input.u64()?,
+                from: input.id()?,
+                question: Question::decode(kind, input)?,
+            },
+            kind::SOCKETS..=kind::FAILED => Self::Answer {
+                ticket: input.u64()?,
+                from: input.id()?,
+                answer: Answer::decode(kind, input)?,
+            },
+            kind => return Err(FrameError::Kind(kind)),
+        })
+    }
+}
+
+impl Question {
+    fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::Sockets { ns, opts } | Self::Rooms { ns, opts } => put_scope(out, ns, opts),
+            Self::Acks {
+                ns,
+                opts,
+                timeout_ms,
+                value,
+            } => {
+                put_scope(out, ns, opts);
+                out.put_u64_le(*timeout_ms);
+                put_value(out, value);
+            }
+            Self::ServerSide { event, data } => {
+                put_bytes(out, event.as_bytes());
+                put_bytes(out, data);
+            }
+        }
+    }
+
+    fn decode(kind: u8, input: &mut Input) -> Result<Self, FrameError> {
+        if kind == kind::ASK_SERVER_SIDE {
+            return Ok(Self::ServerSide {
+                event: input.text()?,
+                data: input.bytes()?,
+            });
+        }
+        let (ns, opts) = input.scope()?;
+        Ok(match kind {
+            kind::ASK_SOCKETS => Self::Sockets { ns, opts },
+            kind::ASK_ROOMS => Self::Rooms { ns, opts },
+            _ => Self::Acks {
+                ns,
+                opts,
+                timeout_ms: input.u64()?,
+                value: input.value()?,
+            },
+        })
+    }
+}
+
+impl Answer {
+    fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::Sockets(ids) | Self::AcksOf(ids) => put_list(out, ids, put_id),
+            Self::Rooms(rooms) => put_list(out, rooms, put_room),
+            Self::Acks(acks) => put_list(out, acks, |out, (id, ack)| {
+                put_id(out, id);
+                match ack {
+                    Ok(value) => {
+                        out.put_u8(0);
+                        put_value(out, value);
+                    }
+                    Err(AckFailure::Timeout) => out.put_u8(1),
+                    Err(AckFailure::Closed) => out.put_u8(2),
+                }
+            }),
+            Self::AcksEnd => {}
+            Self::ServerSide(data) => put_bytes(out, data),
+            Self::Failed(Failure::NoHandler) => out.put_u8(0),
+            Self::Failed(Failure::Other(why)) => {
+                out.put_u8(1);
+                put_bytes(out, why.as_bytes());
+            }
+        }
+    }
+
+    fn decode(kind: u8, input: &mut Input) -> Result<Self, FrameError> {
+        Ok(match kind {
+            kind::SOCKETS => Self::Sockets(input.list(Input::id)?),
+            kind::ROOMS => Self::Rooms(input.list(Input::room)?),
+            kind::ACKS_OF => Self::AcksOf(input.list(Input::id)?),
+            kind::ACKS => Self::Acks(input.list(|input| {
+                let id = input.id()?;
+                let ack = match input.u8()? {
+                    0 => Ok(input.value()?),
+                    1 => Err(AckFailure::Timeout),
+                    2 => Err(AckFailure::Closed),
+                    tag => return Err(FrameError::Tag(tag)),
+                };
+                Ok((id, ack))
+            })?),
+            kind::ACKS_END => Self::AcksEnd,
+            kind::ANSWER_SERVER_SIDE => Self::ServerSide(input.bytes()?),
+            _ => Self::Failed(match input.u8()? {
+                0 => Failure::NoHandler,
+                1 => Failure::Other(input.text()?),
+                tag => return Err(FrameError::Tag(tag)),
+            }),
+        })
+    }
+
+    /// Is this all that the member has to say?
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        !matches!(self, Self::AcksOf(_) | Self::Acks(_))
+    }
+}
+
+/// About how many bytes a value takes.
+#[must_use]
+pub fn value_size(value: &Value) -> usize {
+    const LENGTHS: usize = 16;
+    LENGTHS
+        + match value {
+            Value::Str(text, None) => text.len(),
+            Value::Str(text, Some(attachments)) => {
+                let attachments = attachments.iter();
+                text.len() + attachments.map(|a| a.len() + LENGTHS).sum::<usize>()
+            }
+            Value::Bytes(bytes) => bytes.len(),
+        }
+}
+
+/// Nothing longer than a frame is ever sent: a length that does not fit is a frame that is refused.
+fn put_len(out: &mut BytesMut, len: usize) {
+    out.put_u32_le(u32::try_from(len).unwrap_or(u32::MAX));
+}
+
+fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
+    put_len(out, bytes.len());
+    out.put_slice(bytes);
+}
+
+fn put_list<T>(out: &mut BytesMut, items: &[T], mut put: impl FnMut(&mut BytesMut, &T)) {
+    put_len(out, items.len());
+    for item in items {
+        put(out, item);
+    }
+}
+
+fn put_id(out: &mut BytesMut, id: &Sid) {
+    out.put_slice(id.as_str().as_bytes());
+}
+
+fn put_room(out: &mut BytesMut, room: &Room) {
+    put_bytes(out, room.as_bytes());
+}
+
+fn put_scope(out: &mut BytesMut, ns: &Str, opts: &BroadcastOptions) {
+    put_bytes(out, ns.as_bytes());
+    out.put_u8(opts.flags());
+    match &opts.sid {
+        Some(sid) => put_id(out, sid),
+        None => out.put_bytes(0, ID),
+    }
+    put_list(out, &opts.rooms, put_room);
+    put_list(out, &opts.except, put_room);
+}
+
+fn put_value(out: &mut BytesMut, value: &Value) {
+    match value {
+        Value::Str(text, None) => {
+            out.put_u8(0);
+            put_bytes(out, text.as_bytes());
+        }
+        Value::Str(text, Some(attachments)) => {
+            out.put_u8(1);
+            put_bytes(out, text.as_bytes());
+            put_len(out, attachments.len());
+            for attachment in attachments {
+                put_bytes(out, attachment);
+            }
+        }
+        Value::Bytes(bytes) => {
+            out.put_u8(2);
+            put_bytes(out, bytes);
+        }
+    }
+}
+
+fn read_id(bytes: &[u8]) -> Result<Sid, FrameError> {
+    std::str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .ok_or(FrameError::Id)
+}
+
+/// What is left of a body.
+struct Input(Bytes);
+
+impl Input {
+    fn take(&mut self, len: usize) -> Result<Bytes, FrameError> {
+        if len > self.0.len() {
+            return Err(FrameError::Short);
+        }
+        Ok(self.0.split_to(len))
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], FrameError> {
+        let array = *self.0.first_chunk().ok_or(FrameError::Short)?;
+        self.0.advance(N);
+        Ok(array)
+    }
+
+    fn u8(&mut self) -> Result<u8, FrameError> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, FrameError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn len(&mut self) -> Result<usize, FrameError> {
+        Ok(u32::from_le_bytes(self.array()?) as usize)
+    }
+
+    fn bytes(&mut self) -> Result<Bytes, FrameError> {
+        let len = self.len()?;
+        self.take(len)
+    }
+
+    fn string(&mut self) -> Result<String, FrameError> {
+        let bytes = self.bytes()?;
+        String::from_utf8(bytes.into()).map_err(|_| FrameError::Text)
+    }
+
+    fn text(&mut self) -> Result<Str, FrameError> {
+        self.string().map(Str::from)
+    }
+
+    fn room(&mut self) -> Result<Room, FrameError> {
+        self.string().map(Room::Owned)
+    }
+
+    fn id(&mut self) -> Result<Sid, FrameError> {
+        read_id(&self.array::<ID>()?)
+    }
+
+    /// Memory is taken for what has come, not for what is said to come.
+    fn list<T>(
+        &mut self,
+        mut item: impl FnMut(&mut Self) -> Result<T, FrameError>,
+    ) -> Result<Vec<T>, FrameError> {
+        let len = self.len()?;
+        let mut items = Vec::with_capacity(len.min(self.0.len() / ID));
+        for _ in 0..len {
+            // An item has a byte at least.
+            if self.0.is_empty() {
+                return Err(FrameError::Short);
+            }
+            items.push(item(self)?);
+        }
+        Ok(items)
+    }
+
+    fn scope(&mut self) -> Result<(Str, BroadcastOptions), FrameError> {
+        let ns = self.text()?;
+        let mut opts = BroadcastOptions::default();
+        let flags = self.u8()?;
+        for flag in [
+            BroadcastFlags::Local,
+            BroadcastFlags::Broadcast,
+            BroadcastFlags::Volatile,
+        ] {
+            if flags & flag as u8 != 0 {
+                opts.add_flag(flag);
+            }
+        }
+        opts.sid = match self.array::<ID>()? {
+            [0, ..] => None,
+            id => Some(read_id(&id)?),
+        };
+        opts.rooms.extend(self.list(Self::room)?);
+        opts.except.extend(self.list(Self::room)?);
+        Ok((ns, opts))
+    }
+
+    fn value(&mut self) -> Result<Value, FrameError> {
+        Ok(match self.u8()? {
+            0 => Value::Str(self.text()?, None),
+            1 => {
+                let text = self.text()?;
+                let attachments: VecDeque<_> = self.list(Self::bytes)?.into();
+                Value::Str(text, Some(attachments))
+            }
+            2 => Value::Bytes(self.bytes()?),
+            tag => return Err(FrameError::Tag(tag)),
+        })
+    }
+}
+
+// The path is said for whoever takes this file alone, as the fuzzer does.
+#[cfg(test)]
+#[path = "frame/tests.rs"]
+mod tests;

@@ -1,0 +1,208 @@
+use super::*;
+
+fn id(n: u8) -> Sid {
+    format!("member_or_sock{n:02}").parse().unwrap()
+}
+
+fn opts() -> BroadcastOptions {
+    let mut opts = BroadcastOptions::new(id(3));
+    opts.add_flag(BroadcastFlags::Broadcast);
+    opts.rooms.extend(["room".into(), "é".into()]);
+    opts.except.push(Room::Borrowed(""));
+    opts
+}
+
+fn binary() -> Value {
+    let attachments = [Bytes::from_static(b"\0\xff"), Bytes::new()];
+    Value::Str("[1]".into(), Some(attachments.into()))
+}
+
+/// One of each kind.
+fn all() -> Vec<Body> {
+    let ns = Str::from("/chat");
+    let text = Value::Str(r#"["message",{}]"#.into(), None);
+    let event = Str::from("tick");
+    let data = Bytes::from_static(b"{}");
+    let order = |order| Body::Order {
+        ns: ns.clone(),
+        opts: opts(),
+        order,
+    };
+    let ask = |question| Body::Ask {
+        ticket: u64::MAX,
+        from: id(1),
+        question,
+    };
+    let answer = |answer| Body::Answer {
+        ticket: 7,
+        from: id(2),
+        answer,
+    };
+    vec![
+        Body::Hello(id(1)),
+        Body::Members(vec![Member {
+            id: id(1),
+            slot: 513,
+            pid: 70_000,
+        }]),
+        Body::Asked {
+            ticket: 1,
+            of: vec![id(1), id(2)],
+        },
+        order(Order::Emit(text.clone())),
+        order(Order::Emit(binary())),
+        order(Order::Emit(Value::Bytes(Bytes::from_static(b"\x90")))),
+        order(Order::Join(vec!["a".into(), "b".into()])),
+        order(Order::Leave(vec![])),
+        order(Order::Disconnect),
+        Body::ServerSide {
+            event: event.clone(),
+            data: data.clone(),
+        },
+        ask(Question::Sockets {
+            ns: ns.clone(),
+            opts: BroadcastOptions::default(),
+        }),
+        ask(Question::Rooms {
+            ns: ns.clone(),
+            opts: opts(),
+        }),
+        ask(Question::Acks {
+            ns: ns.clone(),
+            opts: opts(),
+            timeout_ms: 2000,
+            value: text.clone(),
+        }),
+        ask(Question::ServerSide {
+            event,
+            data: data.clone(),
+        }),
+        answer(Answer::Sockets(vec![id(4), id(5)])),
+        answer(Answer::Rooms(vec!["room".into()])),
+        answer(Answer::AcksOf(vec![])),
+        answer(Answer::Acks(vec![
+            (id(1), Ok(text)),
+            (id(2), Err(AckFailure::Timeout)),
+            (id(3), Err(AckFailure::Closed)),
+            (id(4), Ok(binary())),
+        ])),
+        answer(Answer::AcksEnd),
+        answer(Answer::ServerSide(data)),
+        answer(Answer::Failed(Failure::NoHandler)),
+        answer(Answer::Failed(Failure::Other("it panicked".into()))),
+    ]
+}
+
+fn frames() -> impl Iterator<Item = Frame> {
+    all().into_iter().flat_map(|body| {
+        [None, Some(id(9))].map(|to| Frame {
+            to,
+            body: body.clone(),
+        })
+    })
+}
+
+#[test]
+fn every_kind_comes_back() {
+    for frame in frames() {
+        let bytes = frame.encode().unwrap();
+        assert_eq!(length(&bytes), Ok(Some(bytes.len())));
+        assert_eq!(Frame::decode(&bytes), Ok(frame));
+    }
+}
+
+#[test]
+fn every_cut_is_an_error_and_so_is_a_byte_too_many() {
+    for frame in frames() {
+        let bytes = frame.encode().unwrap();
+        for end in 0..bytes.len() {
+            let cut = bytes.slice(..end);
+            assert_eq!(Frame::decode(&cut), Err(FrameError::Short), "{frame:?}");
+            // The same with a head that tells the truth.
+            let mut cut = cut.to_vec();
+            if let Some(length) = cut.get_mut(..LENGTH).filter(|_| end >= HEAD) {
+                length.copy_from_slice(&u32::try_from(end - LENGTH).unwrap().to_le_bytes());
+                assert_eq!(Frame::decode(&cut.into()), Err(FrameError::Short));
+            }
+        }
+        let longer = Bytes::from([&bytes[..], b"x"].concat());
+        assert_eq!(Frame::decode(&longer), Err(FrameError::Trailing));
+    }
+}
+
+#[test]
+fn the_hub_reads_the_head_alone() {
+    for frame in frames() {
+        let bytes = frame.encode().unwrap();
+        let head = Head::read(&bytes).unwrap();
+        assert_eq!((head.len, head.to), (bytes.len(), frame.to));
+        match frame.body {
+            Body::Hello(_) => assert_eq!(head.kind, HeadKind::Hello),
+            Body::Ask { ticket, .. } => {
+                assert_eq!(head.kind, HeadKind::Ask);
+                assert_eq!(Head::ticket(&bytes), Some(ticket));
+            }
+            _ => assert_eq!(head.kind, HeadKind::Pass),
+        }
+    }
+}
+
+#[test]
+fn another_version_and_unknown_kinds_are_refused() {
+    let bytes = Frame {
+        to: None,
+        body: Body::Hello(id(1)),
+    };
+    let bytes = bytes.encode().unwrap().to_vec();
+    let with = |at: usize, value: u8| {
+        let mut bytes = bytes.clone();
+        bytes[at] = value;
+        Frame::decode(&bytes.into())
+    };
+    assert_eq!(with(4, 2), Err(FrameError::Version(2)));
+    assert_eq!(with(5, 99), Err(FrameError::Kind(99)));
+    assert_eq!(with(6, b'!'), Err(FrameError::Id));
+    assert_eq!(with(HEAD, b'!'), Err(FrameError::Id));
+}
+
+#[test]
+fn lengths_are_capped() {
+    let huge = u32::MAX.to_le_bytes();
+    assert!(matches!(length(&huge), Err(FrameError::Long(_))));
+    assert_eq!(length(&[0; 4]), Err(FrameError::Short));
+    assert_eq!(length(&[1, 2]), Ok(None));
+    let frame = Frame {
+        to: None,
+        body: Body::ServerSide {
+            event: "e".into(),
+            data: vec![0; MAX_FRAME].into(),
+        },
+    };
+    assert!(matches!(frame.encode(), Err(FrameError::Long(_))));
+    // A list that says it has more items than there are bytes.
+    let lying = Frame {
+        to: None,
+        body: Body::Members(vec![]),
+    };
+    let mut bytes = lying.encode().unwrap().to_vec();
+    bytes[HEAD..].copy_from_slice(&huge);
+    assert_eq!(Frame::decode(&bytes.into()), Err(FrameError::Short));
+}
+
+/// What the fuzzer begins with, and the format as it is: whoever changes a byte of it changes
+/// [`VERSION`], and has the files written anew by `WRITE_CORPUS=1 cargo test corpus`.
+#[test]
+fn the_corpus_has_every_kind() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/frame");
+    let write = std::env::var_os("WRITE_CORPUS").is_some();
+    for (nth, frame) in frames().enumerate() {
+        let bytes = frame.encode().unwrap();
+        let file = folder.join(format!("{nth:02}-kind-{:02}", frame.body.kind()));
+        if write {
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(&file, &bytes).unwrap();
+        }
+        let kept = std::fs::read(&file).unwrap_or_default();
+        assert!(kept == bytes, "{} is not {frame:?}", file.display());
+    }
+}
