@@ -98,6 +98,12 @@ impl Stage {
         self.numbers(&sockets)
     }
 
+    /// `from` does this to the socket with this id, with two arguments.
+    fn remote(&self, from: usize, id: &str, action: &str, arguments: [Value; 2]) -> Asked {
+        let [first, second] = arguments;
+        self.crowd[from].ask("remote", json!([id, action, first, second]))
+    }
+
     fn numbers(&self, sockets: &[String]) -> Vec<usize> {
         let all = ids(self.crowd.iter());
         assert!(sockets.iter().all(|id| all.contains(id)), "{sockets:?}");
@@ -417,29 +423,33 @@ fn whoever_was_made_to_join_hears_the_very_next_emit() {
 #[test]
 fn a_remote_socket_obeys_from_any_worker() {
     let stage = Stage::new();
+    const NONE: [Value; 2] = [Value::Null, Value::Null];
     for (from, target) in [(0, 1), (0, 0), (2, 7), (7, 2), (4, 1)] {
         let id = stage.id(target);
-        let (client, socket) = (&stage.crowd[from], &stage.crowd[target]);
-        let what = format!("from {from}");
-        client.call("remote", json!([id, "emit", "note", what]));
-        socket.hears("note", &json!(what));
-        let asked = client.call("remote", json!([id, "ask", "question", "?"]));
-        assert_eq!(asked["ack"], id, "{asked}");
-        client.call("remote", json!([id, "join", "remote room"]));
-        let rooms = strings(&client.call("remote", json!([id, "rooms"]))["rooms"]);
-        let rooms: Vec<_> = rooms.into_iter().filter(|room| *room != id).collect();
-        assert_eq!(rooms, ["remote room"]);
+        let act = |action: &str, arguments: [Value; 2]| {
+            ok(stage.remote(from, &id, action, arguments).answer().value)
+        };
+        let in_room = || stage.fetched(3, json!({"as": "io", "to": ["remote room"]}));
+        let note = json!(format!("from {from}"));
+        act("emit", [json!("note"), note.clone()]);
+        stage.crowd[target].hears("note", &note);
+        let answer = act("ask", [json!("question"), json!("?")]);
+        assert_eq!(answer["ack"], id, "{answer}");
+        let room = [json!("remote room"), Value::Null];
+        act("join", room.clone());
+        let mut rooms = strings(&act("rooms", NONE)["rooms"]);
+        rooms.retain(|room| *room != id);
         assert_eq!(
-            stage.fetched(3, json!({"as": "io", "to": ["remote room"]})),
-            [target]
+            (rooms, in_room()),
+            (vec!["remote room".to_owned()], vec![target])
         );
-        client.call("remote", json!([id, "leave", "remote room"]));
-        assert_eq!(
-            stage.fetched(5, json!({"as": "io", "to": ["remote room"]})),
-            [0; 0]
-        );
+        act("leave", room);
+        assert_eq!(in_room(), [0; 0]);
     }
-    stage.crowd[0].call("remote", json!([stage.id(6), "disconnect"]));
+    ok(stage
+        .remote(0, &stage.id(6), "disconnect", NONE)
+        .answer()
+        .value);
     let (_, reason) = stage.crowd[6].goes(SOON);
     assert_eq!(reason, "io server disconnect");
     stage.settle(0);
@@ -453,23 +463,20 @@ fn a_remote_socket_obeys_from_any_worker() {
 fn a_remote_socket_that_has_just_gone_is_an_answer() {
     let stage = Stage::new();
     let actions = [
-        json!(["emit", "note", 1]),
-        json!(["ask", "question", 1]),
-        json!(["join", "room"]),
-        json!(["leave", "room"]),
-        json!(["rooms"]),
-        json!(["disconnect"]),
+        ("emit", [json!("note"), json!(1)]),
+        ("ask", [json!("question"), json!(1)]),
+        ("join", [json!("room"), Value::Null]),
+        ("leave", [json!("room"), Value::Null]),
+        ("rooms", [Value::Null, Value::Null]),
+        ("disconnect", [Value::Null, Value::Null]),
     ];
     let mut slowest = Duration::ZERO;
     let mut outcomes = BTreeMap::<String, usize>::new();
     // Each leaves while others are about to act on it, from its own worker and from all others.
-    for (target, action) in [7, 6, 5, 4, 3, 2].into_iter().zip(&actions) {
+    for (target, (action, arguments)) in [7, 6, 5, 4, 3, 2].into_iter().zip(&actions) {
         let id = stage.id(target);
-        let mut arguments = vec![json!(id)];
-        arguments.extend(action.as_array().unwrap().clone());
         let act = || {
-            let actors = (0..target).map(|nth| &stage.crowd[nth]);
-            let all = actors.map(|actor| actor.ask("remote", json!(arguments)));
+            let all = (0..target).map(|from| stage.remote(from, &id, action, arguments.clone()));
             all.collect::<Vec<_>>()
         };
         let mut asked = act();
@@ -835,7 +842,7 @@ fn what_is_no_argument_is_refused_with_words() {
     for (event, arguments) in [
         ("join", json!([7])),
         ("emit", json!([{"to": 7}, "note", 1])),
-        ("remote", json!([stage.id(3), "explode"])),
+        ("remote", json!([stage.id(3), "explode", null, null])),
     ] {
         let error = stage.crowd[0].refused(event, arguments);
         saw(event, error);
