@@ -310,6 +310,16 @@ fn a_question_that_a_dying_worker_did_not_answer_is_answered_without_it_and_the_
     );
 }
 
+/// The sockets of these pairs, sorted.
+fn firsts(pairs: &Value) -> Vec<String> {
+    let pairs = pairs.as_array().unwrap().iter();
+    let mut ids: Vec<_> = pairs
+        .map(|pair| pair[0].as_str().unwrap().to_owned())
+        .collect();
+    ids.sort_unstable();
+    ids
+}
+
 #[test]
 fn sockets_that_die_with_their_worker_while_they_are_asked_are_errors() {
     let server = operators(4);
@@ -317,7 +327,8 @@ fn sockets_that_die_with_their_worker_while_they_are_asked_are_errors() {
     let workers = server.workers();
     let (asker, victim) = (crowd.on(workers[0])[0], workers[1]);
     let (lost, survivors) = (crowd.on(victim), ids(crowd.not_on(victim)));
-    for client in &lost {
+    let (answering, silent) = lost.split_at(2);
+    for client in silent {
         client.answers(Answer::Never);
     }
     let jitter = Jitter::watch();
@@ -336,16 +347,49 @@ fn sockets_that_die_with_their_worker_while_they_are_asked_are_errors() {
     let value = ok(answer.value);
     saw("answered after the kill", format!("{after:?}"));
     saw("an error", &value["errors"][0][1]);
-    let firsts = |pairs: &Value| {
-        let pairs = pairs.as_array().unwrap().iter();
-        let mut ids: Vec<_> = pairs
-            .map(|pair| pair[0].as_str().unwrap().to_owned())
-            .collect();
-        ids.sort_unstable();
-        ids
-    };
-    assert_eq!(firsts(&value["acks"]), survivors);
-    assert_eq!(firsts(&value["errors"]), ids(lost));
+    let (mut acks, errors) = (firsts(&value["acks"]), firsts(&value["errors"]));
+    // What they had answered may have died with the worker; nobody is both or neither.
+    acks.retain(|id| !survivors.contains(id));
+    saw("answers of the dead", acks.len());
+    assert!(
+        acks.iter()
+            .all(|id| ids(answering.iter().copied()).contains(id))
+    );
+    assert_eq!(firsts(&value["acks"]).len(), survivors.len() + acks.len());
+    acks.extend(errors);
+    acks.sort_unstable();
+    assert_eq!(acks, ids(lost));
+    jitter.assert_within(after, PROMPT);
+}
+
+#[test]
+fn a_worker_that_dies_before_it_could_ask_its_sockets_is_a_gap_that_the_log_names() {
+    let server = operators(4);
+    let crowd = Crowd::light(&server, "/", 16);
+    let workers = server.workers();
+    let (asker, victim) = (crowd.on(workers[3])[0], workers[1]);
+    let jitter = Jitter::watch();
+    signal_process(victim, "STOP");
+    let asked = asker.ask(
+        "ask",
+        json!([{"as": "io", "timeout": 8000}, "question", "?"]),
+    );
+    thread::sleep(Duration::from_millis(300));
+    let killed = Instant::now();
+    signal_process(victim, "KILL");
+    let answer = asked.answer();
+    let after = answer.at.saturating_duration_since(killed);
+    let value = ok(answer.value);
+    saw(
+        "answered after the kill",
+        format!("{after:?}, {}", value["errors"]),
+    );
+    assert!(answer.at > killed, "it was not asked");
+    assert_eq!(firsts(&value["acks"]), ids(crowd.not_on(victim)));
+    if firsts(&value["errors"]) != ids(crowd.on(victim)) {
+        assert_eq!(value["errors"], json!([]));
+        server.wait_for_line(GAP);
+    }
     jitter.assert_within(after, PROMPT);
 }
 
@@ -366,7 +410,7 @@ fn a_worker_that_hangs_for_a_while_delays_nobody_else_and_its_clients_lose_nothi
         let sent = flow.stop();
         let others = sent.arrives_at(crowd.not_on(victim));
         saw("messages to the others", &others);
-        assert!(others.percentile(99) < Duration::from_secs(1));
+        assert!(others.percentile(99) < Duration::from_secs(2));
         let own = sent.arrives_at(crowd.on(victim));
         saw("messages to its own clients", &own);
     }
@@ -379,9 +423,65 @@ fn a_worker_that_hangs_for_a_while_delays_nobody_else_and_its_clients_lose_nothi
 }
 
 #[test]
-fn a_worker_that_falls_too_far_behind_is_replaced_and_nobody_waits_for_it() {
+fn a_worker_that_hangs_for_a_moment_answers_late_and_nothing_is_missing() {
     let server = sample(4);
     let crowd = chat(&server, 8);
+    let victim = server.workers()[3];
+    let all = ids(crowd.iter());
+    let askers = crowd.not_on(victim);
+    signal_process(victim, "STOP");
+    let who: Vec<_> = askers.iter().map(|c| c.ask("who", json!([ROOM]))).collect();
+    thread::sleep(Duration::from_secs(1));
+    signal_process(victim, "CONT");
+    for asked in who {
+        let Answered { value, took, .. } = asked.answer();
+        assert_eq!(strings(&ok(value)["sockets"]), all);
+        assert!(took > Duration::from_millis(900), "{took:?}");
+    }
+    assert_eq!(server.count_lines(GAP), 0);
+}
+
+#[test]
+fn questions_wait_for_a_worker_that_hangs_as_long_as_they_may_and_the_log_names_it() {
+    let server = sample(4);
+    let crowd = chat(&server, 8);
+    let victim = server.workers()[2];
+    let asker = crowd.not_on(victim)[0];
+    let others = ids(crowd.not_on(victim));
+    signal_process(victim, "STOP");
+    let who = asker.ask("who", json!([ROOM]));
+    let collect = asker.ask("collect", json!(["?"]));
+    let (who, collect) = (who.answer(), collect.answer());
+    signal_process(victim, "CONT");
+    saw(
+        "who and collect",
+        format!("{:?}, {:?}", who.took, collect.took),
+    );
+    assert_eq!(strings(&ok(who.value)["sockets"]), others);
+    let mut responses = strings(&ok(collect.value)["responses"]);
+    responses.sort_unstable();
+    assert_eq!(responses, others);
+    // Its clients have two seconds to answer, and the worker a little longer.
+    assert!((2..5).contains(&collect.took.as_secs()));
+    assert!(who.took < Duration::from_secs(8));
+    let log = server.log();
+    let named = log.iter().filter(|line| line.contains(GAP)).count();
+    let pid = format!("(pid {victim})");
+    assert!(named > 0, "{log:?}");
+    assert!(
+        log.iter()
+            .filter(|line| line.contains(GAP))
+            .all(|line| line.contains(&pid))
+    );
+    // What it says too late changes nothing.
+    let later = asker.call("who", json!([ROOM]));
+    assert_eq!(strings(&later["sockets"]), ids(crowd.iter()));
+}
+
+#[test]
+fn a_worker_that_falls_too_far_behind_is_replaced_and_nobody_waits_for_it() {
+    let server = sample(4);
+    let crowd = chat(&server, 4);
     let workers = server.workers();
     let victim = workers[2];
     let others = crowd.not_on(victim);
@@ -606,41 +706,196 @@ fn a_polling_client_that_never_polls_for_what_its_room_gets_costs_nobody_else_an
     burden.is_gone();
 }
 
-#[test]
-fn what_a_dying_worker_still_sent_arrives_everywhere_or_nowhere() {
+/// Kills a worker that broadcasts as fast as it can messages of so many bytes.
+fn dies_in_full_flow(bytes: usize) {
     let server = sample(4);
-    let crowd = chat(&server, 16);
+    let crowd = chat(&server, 8);
     let victim = server.workers()[1];
     let survivors = crowd.not_on(victim);
-    let flows: Vec<_> = crowd.on(victim)[..2]
+    let senders = crowd.on(victim);
+    let flows: Vec<_> = senders
         .iter()
-        .map(|sender| Flow::flood(sender, 200))
+        .map(|sender| Flow::flood(sender, bytes))
         .collect();
-    let bystanders = Flow::start(survivors[0], 100, 100);
+    let bystanders = Flow::start(survivors[0], 100, 1000);
     thread::sleep(Duration::from_millis(700));
     signal_process(victim, "KILL");
     let sent: Vec<_> = flows.into_iter().map(Flow::stop).collect();
     wait_for_replacement(&server, victim);
     // From here on nothing of the dead one comes: what did so far is out of the others' queues
     // when a later message of theirs is there.
-    thread::sleep(Duration::from_millis(500));
+    thread::sleep(Duration::from_millis(300));
     let later = bystanders.stop();
     let times = later.arrives_at(survivors.iter().copied());
     saw("messages of a bystander", &times);
     nobody_went(survivors.iter().copied());
+    let mut arrived = 0;
     for sent in sent {
         let lengths: Vec<_> = survivors
             .iter()
             .map(|receiver| sent.prefix(receiver).len())
             .collect();
-        saw("sent", sent.at.len());
+        saw("of how many sent", sent.at.len());
         saw("arrived at each", format!("{lengths:?}"));
-        assert!(lengths[0] > 0);
+        arrived += lengths[0];
         assert!(
             lengths.iter().all(|&length| length == lengths[0]),
             "{lengths:?}"
         );
     }
+    assert!(arrived > 0);
+}
+
+#[test]
+fn what_a_dying_worker_still_sent_arrives_everywhere_or_nowhere() {
+    dies_in_full_flow(200);
+    dies_in_full_flow(10_000);
+}
+
+#[test]
+fn what_a_dying_worker_sent_of_a_large_message_arrives_everywhere_or_nowhere() {
+    dies_in_full_flow(300_000);
+}
+
+#[test]
+fn whoever_floods_a_worker_that_dies_does_not_wait_and_reaches_the_others() {
+    let server = sample(4);
+    let crowd = chat(&server, 8);
+    let workers = server.workers();
+    let survivors = [crowd.on(workers[0]), crowd.on(workers[2])].concat();
+    let flows = [workers[0], workers[2]].map(|pid| Flow::flood(crowd.on(pid)[0], 20_000));
+    for victim in [workers[1], workers[3]] {
+        thread::sleep(Duration::from_millis(300));
+        signal_process(victim, "KILL");
+        wait_for_replacement(&server, victim);
+    }
+    thread::sleep(Duration::from_millis(300));
+    for flow in flows {
+        let sent = flow.stop();
+        let pauses = sent.at.windows(2).map(|pair| pair[1] - pair[0]);
+        saw("pauses of the sender", Times::of(pauses.clone()));
+        assert!(pauses.max() < Some(Duration::from_secs(1)));
+        saw(
+            "messages to the survivors",
+            sent.arrives_at(survivors.iter().copied()),
+        );
+    }
+    nobody_went(survivors);
+}
+
+#[test]
+fn whoever_says_little_is_heard_beside_those_who_flood() {
+    let server = sample(4);
+    let crowd = chat(&server, 16);
+    let workers = server.workers();
+    let here = crowd.on(workers[1]);
+    let floods = [here[0], here[1]].map(|sender| Flow::flood(sender, 200));
+    let quiet = [here[2], crowd.on(workers[3])[0]].map(|sender| Flow::start(sender, 20, 100));
+    thread::sleep(Duration::from_secs(2));
+    for flow in floods {
+        saw("messages of a flood", flow.stop().at.len());
+    }
+    for flow in quiet {
+        let times = flow.stop().arrives_at(crowd.iter());
+        saw("messages of who says little", &times);
+        assert!(times.percentile(50) < Duration::from_millis(500));
+        assert!(times.percentile(99) < Duration::from_secs(2));
+    }
+}
+
+#[test]
+fn handlers_that_wait_for_seconds_hold_nobody_up() {
+    let server = operators(4);
+    let crowd = Crowd::light(&server, "/", 16);
+    let here = crowd.on(server.workers()[2]);
+    let sleepers: Vec<_> = (0..600)
+        .map(|_| here[0].ask("serverSideAsk", json!(["sleep", 8000])))
+        .collect();
+    thread::sleep(Duration::from_millis(300));
+    let beside: Vec<_> = (0..500)
+        .map(|n| {
+            thread::sleep(Duration::from_millis(3));
+            here[1].ask("emit", json!([{"as": "io"}, "n", n]))
+        })
+        .collect();
+    let fetched = here[0].ask("fetch", json!([{"as": "io"}])).answer();
+    let beside = Times::of(beside.into_iter().map(|asked| asked.answer().took));
+    saw("500 emits beside 600 handlers that wait", &beside);
+    assert!(beside.percentile(99) < Duration::from_secs(1));
+    assert!(fetched.took < Duration::from_secs(2));
+    assert_eq!(strings(&ok(fetched.value)["sockets"]), ids(crowd.iter()));
+    for sleeper in sleepers {
+        let value = ok(sleeper.answer().value);
+        assert_eq!(
+            value["answers"].as_array().map(Vec::len),
+            Some(3),
+            "{value}"
+        );
+    }
+}
+
+#[test]
+fn questions_that_nobody_answers_leave_nothing_behind() {
+    let server = operators(4);
+    let crowd = Crowd::light(&server, "/", 8);
+    for client in crowd.iter() {
+        client.answers(Answer::Never);
+    }
+    let used = || {
+        server
+            .workers()
+            .iter()
+            .map(|&pid| memory(pid).dirty)
+            .sum::<u64>()
+    };
+    let ask = |rounds| {
+        for _ in 0..rounds {
+            let question = json!([{"as": "io", "timeout": 5}, "question", "?"]);
+            let all = (0..500).map(|n| crowd[n % 8].ask("ask", question.clone()));
+            let asked: Vec<_> = all.collect();
+            for asked in asked {
+                ok(asked.answer().value);
+            }
+            for client in crowd.iter() {
+                client.take_heard();
+            }
+        }
+    };
+    ask(10);
+    let before = used();
+    ask(30);
+    let after = used();
+    saw(
+        "dirty memory of four workers, KiB",
+        format!("{before}, {after}"),
+    );
+    // 120,000 acknowledgements that never came, at 50 bytes each, would be twice as much.
+    assert!(after < before + 3072);
+}
+
+#[test]
+fn a_server_that_is_told_to_stop_while_everybody_talks_stops_in_time() {
+    let mut server = sample(4);
+    let crowd = chat(&server, 8);
+    let workers = server.workers();
+    let flows: Vec<_> = workers
+        .iter()
+        .map(|&pid| Flow::flood(crowd.on(pid)[0], 1000))
+        .collect();
+    thread::sleep(Duration::from_millis(500));
+    let asked = Instant::now();
+    server.signal("TERM");
+    let status = server.ended(SOON);
+    saw("ended after", format!("{:?}", asked.elapsed()));
+    for flow in flows {
+        flow.stop();
+    }
+    assert_eq!(status.code(), Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(5));
+    assert_eq!(
+        (server.count_lines(" died"), server.count_lines(GAP)),
+        (0, 0)
+    );
 }
 
 /// Tells others to stop, even if the test fails before it would.
@@ -713,6 +968,62 @@ fn five_die(
             assert!(listener.hears_where(|heard| heard.payload["payload"] == said));
         }
     }
+}
+
+/// Clients who come now find each other, and nobody else.
+#[track_caller]
+fn newcomers_are_all(server: &Server) {
+    let crowd = Crowd::light(server, "/", 8);
+    let all = ids(crowd.iter());
+    for client in crowd.iter() {
+        assert_eq!(client.call("servers", json!([]))["count"], 4);
+        let found = client.call("fetch", json!([{"as": "io"}]));
+        assert_eq!(strings(&found["sockets"]), all);
+        client.call("emit", json!([{"as": "io"}, "hello", client.id()]));
+    }
+    for listener in crowd.iter() {
+        for speaker in &all {
+            listener.hears("hello", &json!(speaker));
+        }
+    }
+}
+
+#[test]
+fn after_all_workers_died_at_once_the_new_ones_are_a_cluster() {
+    let server = operators(4);
+    let crowd = Crowd::light(&server, "/", 8);
+    let victims = server.workers();
+    for &victim in &victims {
+        signal_process(victim, "KILL");
+    }
+    for client in crowd.iter() {
+        client.goes(SOON);
+    }
+    for victim in victims {
+        wait_for_replacement(&server, victim);
+    }
+    newcomers_are_all(&server);
+}
+
+#[test]
+fn workers_that_die_before_they_have_started_leave_no_trace() {
+    let server = operators(4);
+    let mut victim = server.workers()[1];
+    for _ in 0..4 {
+        signal_process(victim, "KILL");
+        eventually("another one", SOON, || {
+            let workers = server.workers();
+            let another = workers.len() == 4 && !workers.contains(&victim);
+            if another {
+                victim = workers[1];
+            }
+            another
+        });
+    }
+    signal_process(victim, "KILL");
+    wait_for_replacement(&server, victim);
+    saw("started", server.count_lines(" started"));
+    newcomers_are_all(&server);
 }
 
 const COME_BACK: [&str; 5] = [

@@ -186,6 +186,33 @@ fn a_sockets_id_is_a_room_wherever_the_socket_is() {
 }
 
 #[test]
+fn whoever_joins_the_room_of_an_id_stays_beside_its_owner() {
+    let stage = Stage::new();
+    let id = stage.id(5);
+    let room = json!({"as": "io", "to": [id]});
+    for guest in [0, 4] {
+        stage.crowd[guest].call("join", json!([id]));
+    }
+    for from in [2, 5, 4] {
+        for _ in 0..2 {
+            assert_eq!(stage.reached(from, room.clone()), [0, 4, 5]);
+            assert_eq!(stage.fetched(from, room.clone()), [0, 4, 5]);
+            assert_eq!(stage.asked(from, room.clone()).0, [0, 4, 5]);
+        }
+        let others = stage.reached(from, json!({"as": "io", "except": [id]}));
+        assert_eq!(others, [1, 2, 3, 6, 7]);
+    }
+    stage.crowd[0].call("leave", json!([id]));
+    assert_eq!(stage.reached(4, room.clone()), [4, 5]);
+    // The owner's leaving ends nobody else's stay.
+    stage.crowd[5].close();
+    eventually("the owner is gone", SOON, || {
+        stage.fetched(7, json!({"as": "io"})).len() == 7
+    });
+    assert_eq!(stage.reached(2, room), [4]);
+}
+
+#[test]
 fn the_server_reaches_everybody_a_broadcast_all_others_and_a_socket_itself() {
     let stage = Stage::new();
     for from in ALL {
@@ -398,26 +425,40 @@ fn all_of_a_selection_are_disconnected_wherever_they_are() {
     assert_eq!(stage.fetched(1, json!({"as": "io", "to": ["red"]})), [0; 0]);
 }
 
-#[test]
-fn whoever_was_made_to_join_hears_the_very_next_emit() {
+/// Emits to a room that everybody was just made to join, and once more when all were made to leave.
+fn joins_and_leaves(padding: usize) {
     let stage = Stage::new();
     let client = &stage.crowd[2];
+    let padding = "x".repeat(padding);
     let mut asked = Vec::new();
     for round in 0..100 {
         let room = format!("room {round}");
+        let to_room = json!({"as": "io", "to": [room]});
+        let payload = json!([round, padding]);
         asked.push(client.ask("joinAll", json!([{"as": "io"}, room])));
-        asked.push(client.ask("emit", json!([{"as": "io", "to": [room]}, "n", round])));
+        asked.push(client.ask("emit", json!([to_room, "n", payload])));
         asked.push(client.ask("leaveAll", json!([{"as": "io"}, room])));
-        asked.push(client.ask("emit", json!([{"as": "io", "to": [room]}, "late", round])));
+        asked.push(client.ask("emit", json!([to_room, "late", round])));
     }
     for asked in asked {
         ok(asked.answer().value);
     }
     stage.settle(2);
     for client in stage.crowd.iter() {
-        counts_to(100, &client.payloads("n"));
+        let rounds: Vec<_> = client.payloads("n").iter().map(|n| n[0].clone()).collect();
+        counts_to(100, &rounds);
         assert_eq!(client.payloads("late"), [Value::Null; 0]);
     }
+}
+
+#[test]
+fn whoever_was_made_to_join_hears_the_very_next_emit() {
+    joins_and_leaves(0);
+}
+
+#[test]
+fn whoever_was_made_to_join_hears_the_very_next_emit_even_behind_megabytes() {
+    joins_and_leaves(200_000);
 }
 
 #[test]
@@ -596,6 +637,114 @@ fn a_question_to_everybody_ends_when_all_have_answered() {
         stage.asked(3, json!({"as": "io", "to": ["empty"], "timeout": 8000}));
     assert_eq!((acks.len(), errors.len()), (0, 0));
     assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+#[test]
+fn hundreds_of_questions_to_everybody_are_open_at_the_same_time() {
+    let stage = Stage::new();
+    let jitter = Jitter::watch();
+    // All of one client: what it is asked comes between its own questions, and so do its answers.
+    for askers in [&[0][..], &[1, 2, 5, 6][..]] {
+        let began = Instant::now();
+        let asked: Vec<_> = (0..600)
+            .map(|n| {
+                let from = askers[n % askers.len()];
+                let question = json!([{"as": "io", "timeout": 8000}, "question", n]);
+                stage.crowd[from].ask("ask", question)
+            })
+            .collect();
+        for asked in asked {
+            let value = ok(asked.answer().value);
+            assert_eq!(value["errors"], json!([]));
+            assert_eq!(pairs(&value["acks"]).len(), 8, "{value}");
+        }
+        saw(
+            "600 questions, 8 answers each, in",
+            format!("{:?}", began.elapsed()),
+        );
+        jitter.assert_within(began.elapsed(), Duration::from_secs(6));
+    }
+}
+
+#[test]
+fn sixteen_workers_are_one_server() {
+    let server = Setup::new().workers(16).example("operators").start();
+    let crowd = Crowd::light(&server, "/", 32);
+    let all = ids(crowd.iter());
+    assert_eq!(crowd.spread(), [2; 16]);
+    for client in crowd.iter() {
+        client.call("emit", json!([{"as": "io"}, "hello", client.id()]));
+    }
+    for client in crowd.iter() {
+        let everybody = json!({"as": "io", "timeout": 8000});
+        assert_eq!(client.call("servers", json!([]))["count"], 16);
+        assert_eq!(
+            strings(&client.call("fetch", json!([everybody]))["sockets"]),
+            all
+        );
+        let asked = client.call("ask", json!([everybody, "question", "?"]));
+        assert_eq!(pairs(&asked["acks"]).len(), 32);
+        for speaker in &all {
+            client.hears("hello", &json!(speaker));
+        }
+        assert_eq!(client.payloads("hello").len(), 32);
+    }
+}
+
+#[test]
+fn a_broadcast_that_is_too_large_is_an_error_and_the_next_one_arrives() {
+    let server = Setup::new()
+        .workers(4)
+        .config("[engine]\nmax_payload = 50_000_000")
+        .example("operators")
+        .start();
+    let crowd = Crowd::light(&server, "/", 8);
+    let worker = crowd[0].worker;
+    let payload = "x".repeat(33 << 20);
+    let error = crowd[0].refused("emit", json!([{"as": "io"}, "large", payload]));
+    saw("the error", error);
+    crowd[0].call("emit", json!([{"as": "io"}, "next", 1]));
+    for client in crowd.iter() {
+        client.hears("next", &json!(1));
+        let large = client.payloads("large").len();
+        assert_eq!(large, usize::from(client.worker == worker));
+    }
+    let payload = "x".repeat(30 << 20);
+    crowd[0].call("emit", json!([{"as": "io"}, "fits", payload]));
+    for client in crowd.iter() {
+        client.hears("fits", &json!(30 << 20));
+    }
+}
+
+#[test]
+fn a_worker_that_is_alone_is_a_cluster_too() {
+    let server = Setup::new().workers(1).example("operators").start();
+    let crowd = Crowd::light(&server, "/", 3);
+    let all = ids(crowd.iter());
+    let client = &crowd[0];
+    assert_eq!(client.call("servers", json!([]))["count"], 1);
+    let everybody = json!({"as": "io", "timeout": 8000});
+    assert_eq!(
+        strings(&client.call("fetch", json!([everybody]))["sockets"]),
+        all
+    );
+    let asked = client
+        .ask("ask", json!([everybody, "question", "?"]))
+        .answer();
+    assert_eq!(pairs(&ok(asked.value)["acks"]).len(), 3);
+    assert!(asked.took < Duration::from_secs(4));
+    client.call("emit", json!([everybody, "note", 1]));
+    for client in crowd.iter() {
+        client.hears("note", &json!(1));
+    }
+    client.call("serverSideEmit", json!(["nobody else is there"]));
+    let asked = client
+        .ask("serverSideAsk", json!(["anybody?", 8000]))
+        .answer();
+    let (answered, missing) = server_side_answers(&ok(asked.value), &json!("anybody?"));
+    assert_eq!((answered.len(), missing.len()), (0, 0));
+    assert!(asked.took < Duration::from_secs(4));
+    assert_eq!(client.call("heard", json!([]))["heard"], json!([]));
 }
 
 #[test]
