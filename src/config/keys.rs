@@ -21,6 +21,8 @@ const WATCHDOG: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
 const DAY: Duration = Duration::from_hours(24);
 /// A session buffers whole messages, so a gibibyte is far beyond use; above, a digit is mistyped.
 const PAYLOAD: RangeInclusive<usize> = 1..=1 << 30;
+/// In bytes; a pebibyte is beyond any machine.
+const MEMORY: RangeInclusive<u64> = 0..=1 << 50;
 /// More workers than any machine has cores.
 pub(crate) const WORKERS: RangeInclusive<u16> = 0..=4096;
 
@@ -97,6 +99,9 @@ const KEYS: &[Key] = &[
     }),
     key("limits.new_sessions_per_second", |c, v| {
         store(&mut c.limits.new_sessions_per_second, v.whole(0..=u32::MAX))
+    }),
+    key("limits.worker_memory", |c, v| {
+        store(&mut c.limits.worker_memory, v.whole(MEMORY))
     }),
     key("limits.trusted_proxies", |c, v| {
         store(

@@ -271,3 +271,6 @@ impl From<BusError> for Left {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

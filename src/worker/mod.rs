@@ -10,6 +10,7 @@ mod frames;
 mod http;
 mod intake;
 mod master;
+mod memory;
 mod request;
 mod sessions;
 mod stream;
@@ -146,6 +147,7 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         .map_err(|error| WorkerError::Config(error.into()))?;
     let log = logging::init(&config.log, LogRole::Worker { slot })?;
     prefer_me_to_the_master();
+    let ceiling = memory::ceiling(config.limits.worker_memory, welcome.workers);
     let worker = Worker::new(app, link, welcome, config);
 
     let mut bus = tokio::spawn(worker.bus.clone().run(bus));
@@ -169,6 +171,7 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         broken = bus => Err(bus_error(broken)),
         () = count_aloud(&worker, &log) => Ok(()),
         () = drain::end_silent(&worker) => Ok(()),
+        () = memory::keep_below_ceiling(&worker, ceiling) => Ok(()),
         () = async { while interrupt.recv().await.is_some() {} } => Ok(()),
         () = async { while terminate.recv().await.is_some() {} } => Ok(()),
         () = async { while reopen.recv().await.is_some() { log.reopen() } } => Ok(()),

@@ -57,6 +57,8 @@ struct PollingSession {
     polls: u32,
     /// When the last one ended.
     polled: Instant,
+    /// When one last had nothing to take.
+    caught_up: Instant,
     /// How many bytes were posted, less what was polled, since there was last nothing to take.
     posted: u64,
 }
@@ -183,6 +185,16 @@ impl Sessions {
             .collect()
     }
 
+    /// The polling sessions of this moment that have had something to take for a while, and since when.
+    pub(crate) fn polling_behind(&self) -> Vec<(Instant, BareSid, Revision)> {
+        let lists = self.lists();
+        let polling = lists.polling.iter();
+        let behind = polling.filter(|(_, session)| !session.upgraded && session.polls == 0);
+        behind
+            .map(|(&sid, session)| (session.caught_up, sid, session.revision))
+            .collect()
+    }
+
     /// A session is being polled, until the guard is dropped.
     pub(crate) fn polls(self: &Arc<Self>, sid: BareSid) -> PollGuard {
         if let Some(session) = self.lists().polling.get_mut(&sid) {
@@ -191,6 +203,7 @@ impl Sessions {
         PollGuard {
             sessions: Arc::clone(self),
             sid,
+            waited: AtomicBool::new(false),
         }
     }
 
@@ -319,11 +332,13 @@ impl Drop for ConnectionGuard {
 pub(crate) struct PollGuard {
     sessions: Arc<Sessions>,
     sid: BareSid,
+    waited: AtomicBool,
 }
 
 impl PollGuard {
     /// There is nothing to take yet.
     pub(crate) fn waits(&self) {
+        self.waited.store(true, Relaxed);
         self.change(|session| session.posted = 0);
     }
 
@@ -345,6 +360,9 @@ impl Drop for PollGuard {
         self.change(|session| {
             session.polls = session.polls.saturating_sub(1);
             session.polled = Instant::now();
+            if self.waited.load(Relaxed) {
+                session.caught_up = session.polled;
+            }
         });
     }
 }
@@ -365,6 +383,7 @@ impl SessionGuard {
             upgraded: false,
             polls: 0,
             polled: Instant::now(),
+            caught_up: Instant::now(),
             posted: 0,
         };
         self.sessions.lists().polling.insert(sid, session);

@@ -190,6 +190,7 @@ impl Stream {
     fn poll_stall(&mut self, cx: &mut Context<'_>, first: &[u8]) -> Poll<io::Result<usize>> {
         let timeout = self.stall_timeout;
         self.control.set_stalled(true);
+        self.control.falls_behind();
         let stall = self.stall.get_or_insert_with(|| Stall {
             since: Instant::now(),
             tick: Box::pin(sleep(STALL_TICK.min(timeout))),
@@ -385,7 +386,11 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_greeting(cx)
+        let this = self.get_mut();
+        ready!(this.poll_greeting(cx))?;
+        // The engine flushes when its queue is empty.
+        this.control.caught_up();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -28,6 +28,8 @@ mod hostile_engine;
 mod hostile_http;
 mod hostile_packets;
 mod hostile_websocket;
+
+mod memory;
 mod operators;
 mod processes;
 mod proxies;

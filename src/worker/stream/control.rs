@@ -15,6 +15,7 @@ pub(crate) struct Control {
     abort: AtomicBool,
     stalled: AtomicBool,
     held_back: AtomicBool,
+    behind: Mutex<Option<Instant>>,
     reader: AtomicWaker,
     activity: Mutex<Activity>,
 }
@@ -38,6 +39,7 @@ impl Default for Control {
             abort: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             held_back: AtomicBool::new(false),
+            behind: Mutex::default(),
             reader: AtomicWaker::new(),
             activity: Mutex::new(Activity::Busy),
         }
@@ -69,6 +71,22 @@ impl Control {
 
     pub(super) fn set_stalled(&self, stalled: bool) {
         self.stalled.store(stalled, Relaxed);
+    }
+
+    /// A write had to wait: from here on the client is behind.
+    pub(super) fn falls_behind(&self) {
+        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        behind.get_or_insert_with(Instant::now);
+    }
+
+    /// All that there was to write is written.
+    pub(super) fn caught_up(&self) {
+        *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Since when has there always been something to write?
+    pub(crate) fn behind_since(&self) -> Option<Instant> {
+        *self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_closing(&self) -> bool {

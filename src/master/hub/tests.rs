@@ -1,0 +1,225 @@
+use super::*;
+use std::future::Future;
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
+use tokio::time::{sleep, timeout};
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// A worker, as the hub meets it.
+struct Peer {
+    id: Sid,
+    reader: Reader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+    served: JoinHandle<Left>,
+}
+
+/// Runs a test on a hub.
+async fn on_a_hub<F: Future<Output = ()>>(test: impl FnOnce(Rc<Hub>) -> F) {
+    LocalSet::new().run_until(test(Rc::default())).await;
+}
+
+impl Peer {
+    /// Joins, and hears that it is a member.
+    async fn join(hub: &Rc<Hub>, slot: u16) -> Self {
+        Self::join_for(hub, slot, SOON).await
+    }
+
+    /// The same, with a watchdog of its own.
+    async fn join_for(hub: &Rc<Hub>, slot: u16, watchdog: Duration) -> Self {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let served = spawn_local({
+            let hub = Rc::clone(hub);
+            async move { hub.serve(slot, 100 + u32::from(slot), ours, watchdog).await }
+        });
+        let (read, writer) = theirs.into_split();
+        let mut peer = Self {
+            id: format!("worker_________{slot}").parse().unwrap(),
+            reader: Reader::new(read),
+            writer,
+            served,
+        };
+        peer.send(None, Body::Hello(peer.id)).await;
+        assert!(peer.members().await.contains(&slot));
+        peer
+    }
+
+    async fn send(&mut self, to: Option<Sid>, body: Body) {
+        let frame = Frame { to, body }.encode().unwrap();
+        self.writer.write_all(&frame).await.unwrap();
+    }
+
+    async fn emit(&mut self, to: Option<Sid>, n: usize, bytes: usize) {
+        let body = Body::ServerSide {
+            event: n.to_string().into(),
+            data: vec![0; bytes].into(),
+        };
+        self.send(to, body).await;
+    }
+
+    async fn hear(&mut self) -> Body {
+        let frame = timeout(SOON, self.reader.next()).await.unwrap().unwrap();
+        Frame::decode(&frame).unwrap().body
+    }
+
+    /// The slots of the next list of members.
+    async fn members(&mut self) -> Vec<u16> {
+        match self.hear().await {
+            Body::Members(members) => members.iter().map(|member| member.slot).collect(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The number of the next event.
+    async fn event(&mut self) -> usize {
+        match self.hear().await {
+            Body::ServerSide { event, .. } => event.parse().unwrap(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn left(self) -> Left {
+        timeout(SOON, self.served).await.unwrap().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_one_sends_reaches_all_others_in_order_or_the_one_that_it_is_for() {
+    on_a_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        let mut b = Peer::join(&hub, 1).await;
+        let mut c = Peer::join(&hub, 2).await;
+        assert_eq!(b.members().await, [0, 1, 2]);
+        for n in 0..500 {
+            a.emit(None, n, n).await;
+        }
+        a.emit(Some(c.id), 500, 1).await;
+        a.emit(None, 501, 1).await;
+        for n in 0..500 {
+            assert_eq!((b.event().await, c.event().await), (n, n));
+        }
+        assert_eq!(b.event().await, 501);
+        assert_eq!((c.event().await, c.event().await), (500, 501));
+        // Its own it does not hear: only who came.
+        assert_eq!(a.members().await, [0, 1]);
+        assert_eq!(a.members().await, [0, 1, 2]);
+        b.emit(None, 7, 1).await;
+        assert_eq!(a.event().await, 7);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_asks_hears_whom_it_asked_and_then_who_left() {
+    on_a_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        let mut b = Peer::join(&hub, 1).await;
+        assert_eq!(a.members().await, [0, 1]);
+        let from = a.id;
+        let ask = |ticket| Body::Ask {
+            ticket,
+            from,
+            question: crate::wire::frame::Question::ServerSide {
+                event: "e".into(),
+                data: Bytes::new(),
+            },
+        };
+        a.send(None, ask(5)).await;
+        a.send(Some("nobody_is_called".parse().unwrap()), ask(6))
+            .await;
+        let of = vec![b.id];
+        assert_eq!(a.hear().await, Body::Asked { ticket: 5, of });
+        let of = vec![];
+        assert_eq!(a.hear().await, Body::Asked { ticket: 6, of });
+        assert!(matches!(b.hear().await, Body::Ask { ticket: 5, .. }));
+        // Its last words come before the news that it is gone.
+        b.emit(None, 1, 100_000).await;
+        drop(b);
+        assert_eq!(a.event().await, 1);
+        assert_eq!(a.members().await, [0]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_takes_nothing_is_given_up_and_nobody_waits_for_it() {
+    on_a_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        let watchdog = Duration::from_millis(500);
+        let frozen = Peer::join_for(&hub, 1, watchdog).await;
+        let mut c = Peer::join(&hub, 2).await;
+        // More than its socket takes.
+        for n in 0..10 {
+            a.emit(None, n, 100_000).await;
+        }
+        for n in 0..10 {
+            assert_eq!(c.event().await, n);
+        }
+        let Left::GivenUp(why) = frozen.left().await else {
+            panic!("it was not given up");
+        };
+        assert_eq!(why, "it took no broadcast for 500ms");
+        assert_eq!(c.members().await, [0, 2]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_has_too_much_waiting_is_given_up_at_once() {
+    on_a_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        let frozen = Peer::join(&hub, 1).await;
+        let piece = 8 << 20;
+        for n in 0..=CAP / piece + 1 {
+            a.emit(None, n, piece).await;
+        }
+        let Left::GivenUp(why) = frozen.left().await else {
+            panic!("it was not given up");
+        };
+        assert_eq!(why, "more than 64 MiB of broadcasts waited for it");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_slow_slows_who_floods_it_and_loses_nothing() {
+    on_a_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        let mut slow = Peer::join(&hub, 1).await;
+        let (piece, count) = (1 << 20, 200);
+        let flood = spawn_local(async move {
+            for n in 0..count {
+                a.emit(None, n, piece).await;
+            }
+            a
+        });
+        for n in 0..count {
+            // A few milliseconds each: slower than what comes, but never for long without progress.
+            sleep(Duration::from_millis(2)).await;
+            assert_eq!(slow.event().await, n);
+            let waits = hub
+                .seats
+                .borrow()
+                .iter()
+                .map(|seat| seat.queue.bytes())
+                .max();
+            assert!(waits.unwrap() <= SLOW + 2 * piece, "{waits:?}");
+        }
+        flood.await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_frame_ends_its_sender_alone() {
+    on_a_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        let mut broken = Peer::join(&hub, 1).await;
+        assert_eq!(a.members().await, [0, 1]);
+        broken.writer.write_all(&[0xff; 100]).await.unwrap();
+        assert!(matches!(broken.left().await, Left::GivenUp(_)));
+        assert_eq!(a.members().await, [0]);
+    })
+    .await;
+}
