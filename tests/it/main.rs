@@ -28,7 +28,6 @@ mod hostile_engine;
 mod hostile_http;
 mod hostile_packets;
 mod hostile_websocket;
-
 mod memory;
 mod operators;
 mod processes;
