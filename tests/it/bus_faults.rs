@@ -15,8 +15,9 @@ use super::harness::*;
 const ROOM: &str = "room";
 /// What an answer may take when a worker has just died.
 const PROMPT: Duration = Duration::from_millis(200);
-/// So many messages of one client may be on their way to the server.
+/// So many messages of one client may be on their way to the server, and so many bytes.
 const WINDOW: usize = 200;
+const WINDOW_BYTES: usize = 10_000_000;
 /// What the log says of a worker that gave no answer.
 const GAP: &str = "did not answer";
 
@@ -74,6 +75,7 @@ impl Flow {
         let thread = thread::spawn({
             let (client, stop) = (client.clone(), Arc::clone(&stop));
             let padding = "x".repeat(bytes);
+            let window = WINDOW.min(WINDOW_BYTES / bytes);
             move || {
                 let mut at = Vec::new();
                 let mut open = VecDeque::<Asked>::new();
@@ -84,7 +86,7 @@ impl Flow {
                     let payload = json!({"n": at.len(), "padding": padding});
                     at.push(Instant::now());
                     open.push_back(client.ask("message", json!([ROOM, payload])));
-                    if open.len() > WINDOW {
+                    if open.len() > window {
                         // No answer: the client is gone.
                         let _ = open.pop_front().unwrap().outcome();
                     }
@@ -781,6 +783,84 @@ fn whoever_floods_a_worker_that_dies_does_not_wait_and_reaches_the_others() {
         );
     }
     nobody_went(survivors);
+}
+
+#[test]
+fn workers_that_flood_each_other_all_get_on() {
+    let server = sample(4);
+    let crowd = chat(&server, 4);
+    let workers = server.workers();
+    let flows: Vec<_> = crowd
+        .iter()
+        .map(|client| Flow::flood(client, 200_000))
+        .collect();
+    thread::sleep(Duration::from_secs(3));
+    for flow in flows {
+        let sent = flow.stop();
+        saw("messages to three others", sent.arrives_at(crowd.iter()));
+        assert!(sent.at.len() > 50);
+    }
+    nobody_went(crowd.iter());
+    assert_eq!(server.workers(), workers);
+}
+
+#[test]
+fn a_worker_that_gets_on_slowly_slows_those_who_flood_and_nothing_is_lost() {
+    let server = sample(4);
+    let crowd = chat(&server, 4);
+    let workers = server.workers();
+    let slow = workers[1];
+    let flows = [workers[0], workers[2]].map(|pid| Flow::flood(crowd.on(pid)[0], 100_000));
+    let mut most = 0;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(4) {
+        signal_process(slow, "STOP");
+        thread::sleep(Duration::from_millis(90));
+        signal_process(slow, "CONT");
+        thread::sleep(Duration::from_millis(10));
+        most = most.max(memory(server.pid).pss);
+    }
+    for flow in flows {
+        let sent = flow.stop();
+        saw(
+            "messages, the slow worker's too",
+            sent.arrives_at(crowd.iter()),
+        );
+    }
+    saw("the master's PSS at most, KiB", most);
+    nobody_went(crowd.iter());
+    assert_eq!(server.workers(), workers);
+}
+
+#[test]
+fn a_master_that_keeps_what_a_hanging_worker_does_not_take_is_idle_and_forgets_it_with_the_worker()
+{
+    let server = sample(4);
+    let crowd = chat(&server, 4);
+    let victim = server.workers()[1];
+    let before = memory(server.pid).pss;
+    signal_process(victim, "STOP");
+    let flow = Flow::start(crowd.not_on(victim)[0], 40, 500_000);
+    thread::sleep(Duration::from_secs(1));
+    let sent = flow.stop();
+    sent.arrives_at(crowd.not_on(victim));
+    let waiting = memory(server.pid).pss;
+    let used = cpu_time(server.pid);
+    thread::sleep(Duration::from_secs(1));
+    let used = cpu_time(server.pid).saturating_sub(used);
+    saw("CPU time of the master in a second", format!("{used:?}"));
+    assert!(used < Duration::from_millis(100));
+    signal_process(victim, "KILL");
+    wait_for_replacement(&server, victim);
+    eventually("memory back", SOON, || {
+        memory(server.pid).pss < before * 6 / 5 + 4096
+    });
+    let after = memory(server.pid).pss;
+    saw(
+        "its PSS before, with messages, after, KiB",
+        format!("{before}, {waiting}, {after}"),
+    );
+    assert!(waiting > before + 10_000, "it kept nothing");
 }
 
 #[test]
