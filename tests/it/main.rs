@@ -14,6 +14,7 @@
 )]
 
 mod admission;
+mod bus_faults;
 mod chat;
 mod clients;
 mod faults;
@@ -29,6 +30,7 @@ mod hostile_http;
 mod hostile_packets;
 mod hostile_websocket;
 mod memory;
+mod operators;
 mod processes;
 mod proxies;
 mod routing;

@@ -6,7 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
-fn script(interpreter: &str, name: &str) -> Command {
+pub fn script(interpreter: &str, name: &str) -> Command {
     let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     let mut command = Command::new(interpreter);
     command.arg(clients.join(name)).stdin(Stdio::null());

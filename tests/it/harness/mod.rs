@@ -1,16 +1,22 @@
 //! The tests' vocabulary.
 
 mod client;
+mod jitter;
+mod light;
 mod nginx;
 mod process;
+mod puppets;
 mod raw;
 mod server;
+mod socket;
 
 pub use client::{Held, node, node_fails, python};
+pub use jitter::Jitter;
 pub use nginx::Nginx;
 pub use process::{Memory, alive, cpu_time, descriptors, memory, names};
 pub use raw::{Polling, Raw, Response, WebSocket};
 pub use server::{Server, Setup, free_port, signal_process};
+pub use socket::{Answer, Answered, Asked, Client, Crowd, Heard, ids, ok};
 
 use std::time::{Duration, Instant};
 

@@ -464,7 +464,8 @@ impl Drop for Server {
             self.child.wait().unwrap();
         }
         if thread::panicking() {
-            let log = self.log();
+            let mut log = self.log();
+            log.retain(|line| !line.contains(" connected client(s)"));
             let tail = log.len().saturating_sub(40);
             eprintln!("--- the server said:\n{}\n---", log[tail..].join("\n"));
         }
