@@ -11,7 +11,6 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use socketioxide_core::Sid;
@@ -19,7 +18,6 @@ use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use crate::wire::bus::{BusError, Queue, Reader};
@@ -29,8 +27,6 @@ use crate::wire::frame::{Body, Frame, FrameError, Head, HeadKind, Member};
 pub(crate) const CAP: usize = 64 << 20;
 /// When so much waits for a worker that takes it, those who send more must wait, too.
 const SLOW: usize = CAP / 2;
-/// Who showed no life for so long is not waited for: workers are asked every quarter of a second.
-const DEAD_AFTER: Duration = Duration::from_millis(600);
 /// After so many bytes of one sender the others have their turn.
 const TURN: usize = 256 * 1024;
 /// Why a worker is no longer on the bus.
@@ -46,7 +42,7 @@ pub(crate) enum Left {
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
     seats: RefCell<Vec<Rc<Seat>>>,
-    /// Some worker took something, or left.
+    /// Some worker took something, or left, or died.
     moved: Notify,
 }
 
@@ -54,8 +50,8 @@ pub(crate) struct Hub {
 struct Seat {
     member: Member,
     queue: Queue,
-    /// When it last took something or said that it is alive.
-    alive: Cell<Instant>,
+    /// It does not answer; nobody waits for it.
+    dead: Cell<bool>,
     overflowed: Notify,
 }
 
@@ -83,10 +79,7 @@ impl Hub {
         let seated = self.seat(Member { id, slot, pid });
         let seat = &seated.seat;
         let write_all = async {
-            let progress = || {
-                seat.alive.set(Instant::now());
-                self.moved.notify_waiters();
-            };
+            let progress = || self.moved.notify_waiters();
             seat.queue.write_to(&mut write, progress).await;
             // It is gone. What it had sent is still to be passed on, to the end.
             std::future::pending().await
@@ -100,12 +93,14 @@ impl Hub {
         }
     }
 
-    /// A worker has shown that it is alive. What its socket takes would not do: that is some hundred
-    /// kilobytes at a time, which may be many seconds' work.
-    pub(crate) fn alive(&self, pid: u32) {
+    /// Does a worker answer at all? What its socket takes does not tell: that is some hundred kilobytes
+    /// at a time, which may be many seconds' work.
+    pub(crate) fn set_dead(&self, pid: u32, dead: bool) {
         let seats = self.seats.borrow();
-        if let Some(seat) = seats.iter().find(|seat| seat.member.pid == pid) {
-            seat.alive.set(Instant::now());
+        if let Some(seat) = seats.iter().find(|seat| seat.member.pid == pid)
+            && seat.dead.replace(dead) != dead
+        {
+            self.moved.notify_waiters();
         }
     }
 
@@ -113,7 +108,7 @@ impl Hub {
         let seat = Rc::new(Seat {
             member,
             queue: Queue::default(),
-            alive: Cell::new(Instant::now()),
+            dead: Cell::new(false),
             overflowed: Notify::new(),
         });
         self.seats.borrow_mut().push(Rc::clone(&seat));
@@ -161,20 +156,16 @@ impl Hub {
         receivers
     }
 
-    /// Waits while anybody who is to get more, and takes what it gets, has too much waiting. Nothing
-    /// comes between the end of this and the sending.
+    /// Waits while anybody who is to get more, and lives, has too much waiting. That ends when it has
+    /// taken some, or is gone, or is dead. Nothing comes between the end of this and the sending.
     async fn let_catch_up(&self, from: &Seat, to: Option<Sid>) {
+        let slow = |seat: &Rc<Seat>| seat.queue.bytes() > SLOW && !seat.dead.get();
         loop {
             let moved = self.moved.notified();
-            let receivers = self.receivers(from, to);
-            let slow = receivers.iter().filter(|seat| seat.queue.bytes() > SLOW);
-            match slow.map(|seat| seat.alive.get() + DEAD_AFTER).max() {
-                // Every wait ends: with progress, or without it when it is no longer expected.
-                Some(until) if Instant::now() < until => {
-                    let _ = timeout_at(until, moved).await;
-                }
-                _ => return,
+            if !self.receivers(from, to).iter().any(slow) {
+                return;
             }
+            moved.await;
         }
     }
 

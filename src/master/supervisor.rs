@@ -30,6 +30,8 @@ use crate::wire::session_id::Home;
 const PING: Duration = Duration::from_millis(250);
 /// How long a worker may take to receive a message.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// After so many unanswered rounds no sender of broadcasts waits for it: half a second at least.
+const DEAD_AFTER: u32 = 2;
 /// After so many unanswered rounds it gets nothing new: one second.
 const STALLED_AFTER: u32 = 4;
 /// How long what a dead worker had sent over the bus may take to be read.
@@ -222,7 +224,7 @@ impl Slot {
                             ToMaster::Pong => {
                                 unanswered = 0;
                                 member.set_stalled(false);
-                                self.hub.alive(member.pid);
+                                self.hub.set_dead(member.pid, false);
                             }
                             message => self.obey(member, message, passed),
                         }
@@ -254,6 +256,7 @@ impl Slot {
                         ));
                     }
                     member.set_stalled(unanswered >= STALLED_AFTER);
+                    self.hub.set_dead(member.pid, unanswered >= DEAD_AFTER);
                     // A link that takes nothing more is as good as no answer.
                     let sent = timeout(PING, member.link.send(&ToWorker::Ping, None)).await;
                     if matches!(sent, Ok(Err(LinkError::Closed))) {
