@@ -28,7 +28,7 @@ say = @printf '[%4d s] %s\n' "$$(( $$(date +%s) - $(BEGAN) ))" '$(1)'
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Build the server and run it on LISTEN=127.0.0.1:3000; needs Rust and a C linker only
+run: ## Build the server and run it on LISTEN=127.0.0.1:3000; needs Rust and a C compiler only
 	$(CARGO) run $(CARGO_FLAGS) --release --bin my-app -- --listen $(LISTEN) --workers $(WORKERS)
 
 fmt: ## Format the Rust sources

@@ -6,7 +6,8 @@
 //! socket.emit("emit", { to: ["room"], except: [id] }, "event", payload, callback)
 //! ```
 //!
-//! Every event is acknowledged with `{ok: true, …}` or `{ok: false, error}`.
+//! Every event is acknowledged with `{ok: true, …}` or `{ok: false, error}`; one whose arguments are of
+//! other types is not an event of this application, and nothing happens.
 
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};

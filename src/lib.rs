@@ -29,6 +29,19 @@ use crate::api::App;
 use crate::cli::{Exit, Role};
 use crate::master::MasterError;
 
+/// Queues grow to megabytes for a moment and shrink to nothing; this allocator gives back what they
+/// held. The system's keeps it for as long as anything lives above it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How the allocator is set: it reads its environment before anything else runs.
+const ALLOCATOR_SETTINGS: [(&str, &str); 2] = [
+    // What is freed is given back at once, not when something else happens: a worker may be idle next.
+    ("MIMALLOC_PURGE_DELAY", "0"),
+    // A process would begin with four huge pages, four times what it needs.
+    ("MIMALLOC_ALLOW_THP", "0"),
+];
+
 /// What every process of the server is called; its first argument tells the role.
 const NAME: &str = "my-app:";
 
@@ -66,17 +79,23 @@ pub fn main(app: App) -> ExitCode {
 }
 
 /// Replaces this process by itself under a name that tells its role, so that `ps` and
-/// `systemctl status` read "my-app: master" above "my-app: worker 0". Without /proc the name stays.
+/// `systemctl status` read "my-app: master" above "my-app: worker 0", and with the allocator's settings,
+/// which the workers inherit. Without /proc both stay as they are.
 fn tell_role() {
     let mut args = std::env::args_os();
     if args.next().is_none_or(|name| name == NAME) {
         return;
     }
-    let _ = Command::new("/proc/self/exe")
-        .arg0(NAME)
-        .arg("master")
-        .args(args)
-        .exec();
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(NAME).arg("master").args(args);
+    // An operator's own settings stay.
+    let unset = |name: &str| std::env::var_os(name).is_none();
+    command.envs(
+        ALLOCATOR_SETTINGS
+            .into_iter()
+            .filter(|(name, _)| unset(name)),
+    );
+    let _ = command.exec();
 }
 
 /// For `top`, `pgrep` and the kernel's log: run through /proc/self/exe, it would be called "exe".

@@ -13,11 +13,13 @@ use tokio::time::Sleep;
 
 use super::asks::{Asking, Heard};
 use super::{Bus, Reply};
-use crate::wire::frame::{AckFailure, Answer, Member, value_size};
+use crate::wire::frame::{AckFailure, Answer, MAX_FRAME, Member, value_size};
 
 /// Acknowledgements that travel together, in bytes: more than one for a system call, fewer than
 /// what would hold up others.
 const BATCH: usize = 64 * 1024;
+/// The largest acknowledgement that the bus carries, in bytes.
+const LARGEST: usize = MAX_FRAME - BATCH;
 
 type Item = AckStreamItem<AckError>;
 
@@ -37,6 +39,8 @@ pub(super) struct Remote {
     /// Whom the question went to, once that is known: for each the sockets that have not answered,
     /// once those are.
     of: Option<Vec<(Member, Option<HashSet<Sid>>)>>,
+    /// The one socket that was asked, if it was one, until it has its item.
+    one: Option<Sid>,
     ready: VecDeque<Item>,
 }
 
@@ -90,12 +94,13 @@ impl<S: Stream<Item = Item>> FusedStream for Acks<S> {
 }
 
 impl Remote {
-    pub(super) fn new(bus: Bus, asking: Asking, deadline: Sleep) -> Self {
+    pub(super) fn new(bus: Bus, asking: Asking, deadline: Sleep, one: Option<Sid>) -> Self {
         Self {
             bus,
             asking,
             deadline: Box::pin(deadline),
             of: None,
+            one,
             ready: VecDeque::new(),
         }
     }
@@ -103,10 +108,16 @@ impl Remote {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
         loop {
             if let Some(item) = self.ready.pop_front() {
+                self.one = None;
                 return Poll::Ready(Some(item));
             }
             if self.of.as_ref().is_some_and(Vec::is_empty) {
-                return Poll::Ready(None);
+                // Gone before it was asked, perhaps with its worker.
+                let gone = self
+                    .one
+                    .take()
+                    .map(|id| (id, Err(AckFailure::Closed.into())));
+                return Poll::Ready(gone);
             }
             if let Poll::Ready(heard) = self.asking.heard.poll_recv(cx) {
                 match heard {
@@ -166,37 +177,47 @@ impl Remote {
 
     /// The clients' time is over, and some for the way.
     fn give_up(&mut self) {
-        for (worker, left) in self.of.replace(Vec::new()).into_iter().flatten() {
-            self.bus.tell_late(worker);
+        let asked = self.of.replace(Vec::new());
+        let late = asked.unwrap_or_else(|| {
+            let meant = self.asking.meant.iter();
+            meant.map(|member| (*member, None)).collect()
+        });
+        for (worker, left) in late {
+            self.bus.tell_unanswered(worker, "did not answer in time");
             self.fail(left, AckFailure::Timeout);
         }
     }
 }
 
-/// Collects what the clients of this worker answer, for another worker.
+/// Collects what the clients of this worker answer, for another worker. Waits for room on the bus.
 pub(super) async fn collect(
     reply: Reply,
     sockets: Vec<Sid>,
     acks: impl Stream<Item = Item> + Send,
 ) {
-    reply.give(Answer::AcksOf(sockets));
-    let acks = acks.map(|(id, ack)| (id, ack.map_err(|error| AckFailure::from(&error))));
+    reply.send(Answer::AcksOf(sockets)).await;
     let mut acks = std::pin::pin!(acks.ready_chunks(256));
     while let Some(chunk) = acks.next().await {
         let mut batch = Vec::new();
         let mut bytes = 0;
-        for ack in chunk {
-            let size = ack.1.as_ref().map_or(0, value_size);
+        for (id, ack) in chunk {
+            let ack = ack.map_err(|error| AckFailure::from(&error));
+            // What the bus cannot carry is as good as not given.
+            let ack = ack.and_then(|value| match value_size(&value) {
+                ..LARGEST => Ok(value),
+                _ => Err(AckFailure::Closed),
+            });
+            let size = ack.as_ref().map_or(0, value_size);
             if bytes + size > BATCH && !batch.is_empty() {
-                reply.give(Answer::Acks(std::mem::take(&mut batch)));
+                reply.send(Answer::Acks(std::mem::take(&mut batch))).await;
                 bytes = 0;
             }
             bytes += size;
-            batch.push(ack);
+            batch.push((id, ack));
         }
-        reply.give(Answer::Acks(batch));
+        reply.send(Answer::Acks(batch)).await;
     }
-    reply.give(Answer::AcksEnd);
+    reply.send(Answer::AcksEnd).await;
 }
 
 impl From<AckFailure> for AckError {

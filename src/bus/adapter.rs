@@ -1,8 +1,10 @@
 //! socketioxide's adapter: what an application does with sockets happens on all workers.
 //!
 //! Two things are ours beside the bus. A socket's id is a room, as in Node's Socket.IO: it is
-//! joined for the moment in which somebody names it, so that it costs nothing and shows nowhere. And
-//! a socket that is just closing is no error of a broadcast.
+//! joined for the moment in which somebody names it, so that sockets that nobody names cost nothing,
+//! and it shows nowhere. And a socket that is just closing is no error of a broadcast.
+//!
+//! A broadcast that is dropped before it is done may have reached this worker's clients only.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,15 +100,16 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
         let remote = match (self.elsewhere(&opts), value) {
             (Elsewhere::Nobody, _) | (_, None) => None,
             (elsewhere, Some(value)) => {
+                let one = opts.sid.filter(|_| elsewhere.to().is_some());
                 let question = Question::Acks {
                     ns: self.local.path().clone(),
                     opts,
                     timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
                     value,
                 };
-                let deadline = sleep(timeout.saturating_add(ACK_GRACE));
                 let asking = self.bus.ask(elsewhere.to(), question).await?;
-                Some(Remote::new(self.bus.clone(), asking, deadline))
+                let deadline = sleep(timeout.saturating_add(ACK_GRACE));
+                Some(Remote::new(self.bus.clone(), asking, deadline, one))
             }
         };
         self.bus.pace(delivered as usize).await;
@@ -119,9 +122,7 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
         rooms: impl RoomParam,
     ) -> Result<(), ClusterError> {
         let rooms: Vec<Room> = rooms.into_room_iter().collect();
-        self.naming(&opts, |local| {
-            local.add_sockets(opts.clone(), rooms.clone());
-        });
+        self.join(&opts, &rooms);
         self.publish(opts, Order::Join(rooms)).await
     }
 
@@ -245,8 +246,16 @@ impl<E: SocketEmitter<AckError = AckError>> BusAdapter<E> {
             Elsewhere::Nobody => Ok(Vec::new()),
             elsewhere => {
                 let question = question(opts);
-                let gathered = self.bus.gather(elsewhere.to(), question, PATIENCE);
-                Ok(gathered.await?.answers)
+                let gathered = self.bus.gather(elsewhere.to(), question, PATIENCE).await?;
+                for late in &gathered.late {
+                    self.bus.tell_unanswered(*late, "did not answer in time");
+                }
+                for (member, answer) in &gathered.answers {
+                    if let Answer::Failed(_) = answer {
+                        self.bus.tell_unanswered(*member, "could not answer");
+                    }
+                }
+                Ok(gathered.answers)
             }
         }
     }
@@ -265,6 +274,15 @@ impl<E: SocketEmitter<AckError = AckError>> BusAdapter<E> {
             let sent = local.broadcast(packet, opts.clone());
             (receivers, unless_closed(sent))
         })
+    }
+
+    /// Makes this worker's sockets join. Each by itself: `add_sockets` would keep rooms without members,
+    /// and members that are not here.
+    fn join(&self, opts: &BroadcastOptions, rooms: &[Room]) {
+        let sockets = self.naming(opts, |local| local.fetch_sockets(opts.clone()));
+        for socket in sockets {
+            self.local.add_all(socket.id, rooms.to_vec());
+        }
     }
 
     fn own_rooms(&self, opts: &BroadcastOptions) -> Vec<Room> {
@@ -325,7 +343,7 @@ impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
                 delivered
             }
             Order::Join(rooms) => {
-                self.naming(&opts, |local| local.add_sockets(opts.clone(), rooms));
+                self.join(&opts, &rooms);
                 1
             }
             Order::Leave(rooms) => {

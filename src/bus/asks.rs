@@ -6,7 +6,6 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use socketioxide_core::Sid;
 use tokio::sync::{Semaphore, mpsc};
@@ -14,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::wire::frame::{Answer, Failure, Member};
 
-/// Questions of one worker that wait for answers at one time; more wait for their turn.
+/// Questions of one worker that wait for answers at one time; more wait for their turn. Those whose
+/// answers clients give, and which may take long, have as many for themselves.
 const MAX_OPEN: usize = 1024;
 
 /// All open questions of this worker.
@@ -22,6 +22,7 @@ const MAX_OPEN: usize = 1024;
 pub(super) struct Asks {
     next: AtomicU64,
     turns: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
     open: Mutex<HashMap<u64, Open>>,
 }
 
@@ -50,6 +51,8 @@ pub(super) struct Asking {
     pub(super) ticket: u64,
     /// As many as there are answers: one of each worker, or one for each socket.
     pub(super) heard: mpsc::UnboundedReceiver<Heard>,
+    /// Whom the hub will probably ask.
+    pub(super) meant: Vec<Member>,
     _turn: Option<tokio::sync::OwnedSemaphorePermit>,
 }
 
@@ -68,16 +71,22 @@ impl Default for Asks {
         Self {
             next: AtomicU64::new(0),
             turns: Arc::new(Semaphore::new(MAX_OPEN)),
+            streams: Arc::new(Semaphore::new(MAX_OPEN)),
             open: Mutex::default(),
         }
     }
 }
 
 impl Asks {
-    /// Opens a question, to be sent with its ticket.
-    pub(super) async fn open(self: &Arc<Self>) -> Asking {
+    /// Opens a question that is meant for these, to be sent with its ticket.
+    pub(super) async fn open(self: &Arc<Self>, of_clients: bool, meant: Vec<Member>) -> Asking {
+        let turns = if of_clients {
+            &self.streams
+        } else {
+            &self.turns
+        };
         // It is never closed.
-        let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
+        let turn = Arc::clone(turns).acquire_owned().await.ok();
         let ticket = self.next.fetch_add(1, Relaxed);
         let (sender, heard) = mpsc::unbounded_channel();
         let open = Open {
@@ -89,6 +98,7 @@ impl Asks {
             asks: Arc::clone(self),
             ticket,
             heard,
+            meant,
             _turn: turn,
         }
     }
@@ -141,13 +151,12 @@ impl Open {
 
 impl Asking {
     /// Waits for the one answer of everybody who was asked.
-    pub(super) async fn gather(&mut self, timeout: Duration) -> Gathered {
-        let deadline = Instant::now() + timeout;
+    pub(super) async fn gather(&mut self, deadline: Instant) -> Gathered {
         let mut gathered = Gathered::default();
         let mut of = None;
         while of.as_ref().is_none_or(|of: &Vec<Member>| !of.is_empty()) {
             let Ok(Some(heard)) = timeout_at(deadline, self.heard.recv()).await else {
-                gathered.late = of.unwrap_or_default();
+                gathered.late = of.unwrap_or_else(|| std::mem::take(&mut self.meant));
                 break;
             };
             let mut done = |member| {
@@ -187,7 +196,14 @@ impl From<&str> for Failure {
 mod tests {
     use super::*;
 
+    use std::time::Duration;
+
     const PATIENCE: Duration = Duration::from_millis(50);
+
+    /// Longer than any test.
+    fn long() -> Instant {
+        Instant::now() + Duration::from_mins(1)
+    }
 
     fn member(slot: u16) -> Member {
         Member {
@@ -204,11 +220,11 @@ mod tests {
     #[tokio::test]
     async fn all_answers_end_the_wait_at_once() {
         let asks = Arc::<Asks>::default();
-        let mut asking = asks.open().await;
+        let mut asking = asks.open(false, vec![]).await;
         asks.asked(asking.ticket, vec![member(1), member(2)]);
         asks.answered(asking.ticket, member(2).id, rooms("b"));
         asks.answered(asking.ticket, member(1).id, rooms("a"));
-        let gathered = asking.gather(Duration::from_mins(1)).await;
+        let gathered = asking.gather(long()).await;
         assert_eq!(gathered.answers.len(), 2);
         assert!(gathered.gone.is_empty() && gathered.late.is_empty());
     }
@@ -216,21 +232,21 @@ mod tests {
     #[tokio::test]
     async fn a_question_to_nobody_is_answered() {
         let asks = Arc::<Asks>::default();
-        let mut asking = asks.open().await;
+        let mut asking = asks.open(false, vec![]).await;
         asks.asked(asking.ticket, vec![]);
-        let gathered = asking.gather(Duration::from_mins(1)).await;
+        let gathered = asking.gather(long()).await;
         assert!(gathered.answers.is_empty());
     }
 
     #[tokio::test]
     async fn the_dead_are_not_waited_for_and_named() {
         let asks = Arc::<Asks>::default();
-        let mut asking = asks.open().await;
+        let mut asking = asks.open(false, vec![]).await;
         asks.asked(asking.ticket, vec![member(1), member(2)]);
         asks.answered(asking.ticket, member(1).id, rooms("a"));
         assert_eq!(asks.left(member(1)), 0, "it had answered");
         assert_eq!(asks.left(member(2)), 1);
-        let gathered = asking.gather(Duration::from_mins(1)).await;
+        let gathered = asking.gather(long()).await;
         assert_eq!(gathered.gone, [member(2)]);
         assert_eq!(gathered.answers.len(), 1);
     }
@@ -238,10 +254,10 @@ mod tests {
     #[tokio::test]
     async fn the_late_are_named_and_forgotten() {
         let asks = Arc::<Asks>::default();
-        let mut asking = asks.open().await;
+        let mut asking = asks.open(false, vec![]).await;
         let ticket = asking.ticket;
         asks.asked(ticket, vec![member(1)]);
-        let gathered = asking.gather(PATIENCE).await;
+        let gathered = asking.gather(Instant::now() + PATIENCE).await;
         assert_eq!(gathered.late, [member(1)]);
         drop(asking);
         asks.answered(ticket, member(1).id, rooms("late"));
@@ -249,14 +265,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_question_that_did_not_get_through_names_those_it_was_meant_for() {
+        let asks = Arc::<Asks>::default();
+        let mut asking = asks.open(false, vec![member(1)]).await;
+        let gathered = asking.gather(Instant::now() + PATIENCE).await;
+        assert_eq!(gathered.late, [member(1)]);
+    }
+
+    #[tokio::test]
     async fn questions_take_turns() {
         let asks = Arc::<Asks>::default();
         let mut open = Vec::new();
         for _ in 0..MAX_OPEN {
-            open.push(asks.open().await);
+            open.push(asks.open(false, vec![]).await);
         }
-        assert!(tokio::time::timeout(PATIENCE, asks.open()).await.is_err());
+        assert!(
+            tokio::time::timeout(PATIENCE, asks.open(false, vec![]))
+                .await
+                .is_err()
+        );
         open.pop();
-        assert!(tokio::time::timeout(PATIENCE, asks.open()).await.is_ok());
+        assert!(
+            tokio::time::timeout(PATIENCE, asks.open(false, vec![]))
+                .await
+                .is_ok()
+        );
     }
 }

@@ -8,10 +8,12 @@ use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use socketioxide_core::Sid;
-use tracing::{debug, warn};
+use tokio::task::JoinHandle;
+use tracing::debug;
 
 use super::{Bus, ClusterError, Reply};
 use crate::wire::frame::{Answer, Body, Failure, Member, Question};
@@ -117,14 +119,15 @@ impl Cluster {
         Self(bus.clone())
     }
 
-    /// The workers of this moment, this one among them.
+    /// The workers of this moment, this one among them; none as long as namespaces are declared.
     #[must_use]
     pub fn servers(&self) -> Vec<Server> {
         self.0.members().into_iter().map(Server::from).collect()
     }
 
     /// Listens for an event of other workers, in the place of who listened before. What the handler
-    /// returns is the answer, if one was asked for.
+    /// returns is the answer, if one was asked for. A handler that panics, or data that is not a `T`,
+    /// is [`Why::Failed`] to who asked, and harms nobody else.
     ///
     /// Events of one worker are begun in the order in which they were sent.
     pub fn on<T, R, F>(
@@ -136,9 +139,14 @@ impl Cluster {
         R: Serialize,
         F: Future<Output = R> + Send + 'static,
     {
-        let handler: Handler = Arc::new(move |data: &[u8]| {
-            let future = handler(serde_json::from_slice(data)?);
-            Ok(Box::pin(async move { serde_json::to_vec(&future.await) }))
+        let handler = Arc::new(handler);
+        // Everything in the future: it is a task of its own, and may panic.
+        let handler: Handler = Arc::new(move |data| {
+            let handler = Arc::clone(&handler);
+            Box::pin(async move {
+                let answering = handler(serde_json::from_slice(&data)?);
+                serde_json::to_vec(&answering.await)
+            })
         });
         self.0.0.handlers.set(event.into(), handler);
     }
@@ -161,7 +169,8 @@ impl Cluster {
     }
 
     /// Asks the applications of all other workers. Every one of them is among the answers or, with the
-    /// reason, among the missing. Who ends is not waited for.
+    /// reason, among the missing. Who ends is not waited for; `timeout` is for all of it, the wait for
+    /// room on the bus included.
     ///
     /// # Errors
     /// When the event cannot be had as JSON or is too large for the bus.
@@ -175,8 +184,7 @@ impl Cluster {
             event: event.into().into(),
             data: serde_json::to_vec(data)?.into(),
         };
-        let mut asking = self.0.ask(None, question).await?;
-        let gathered = asking.gather(timeout).await;
+        let gathered = self.0.gather(None, question, timeout).await?;
         let mut answers = Answers {
             answers: Vec::new(),
             missing: Vec::new(),
@@ -207,7 +215,7 @@ impl Cluster {
 }
 
 type Answering = Pin<Box<dyn Future<Output = serde_json::Result<Vec<u8>>> + Send>>;
-type Handler = Arc<dyn Fn(&[u8]) -> serde_json::Result<Answering> + Send + Sync>;
+type Handler = Arc<dyn Fn(Bytes) -> Answering + Send + Sync>;
 
 /// What the application of this worker listens for.
 #[derive(Default)]
@@ -219,35 +227,33 @@ impl Handlers {
         handlers.insert(event, handler);
     }
 
-    fn begin(&self, event: &str, data: &[u8]) -> Result<Answering, Failure> {
+    /// Begins to handle an event, in a task of its own.
+    fn begin(&self, event: &str, data: Bytes) -> Option<JoinHandle<serde_json::Result<Vec<u8>>>> {
         let handlers = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let handler = handlers.get(event).cloned().ok_or(Failure::NoHandler)?;
-        drop(handlers);
-        handler(data).map_err(|error| Failure::Other(error.to_string().into()))
+        let handler = handlers.get(event)?;
+        Some(tokio::spawn(handler(data)))
     }
 
     /// An event that nobody awaits the answer of.
-    pub(super) fn tell(&self, event: &str, data: &[u8]) {
-        match self.begin(event, data) {
-            Ok(answering) => drop(tokio::spawn(answering)),
-            Err(Failure::NoHandler) => debug!(event, "nobody listens for another worker's event"),
-            Err(Failure::Other(error)) => warn!(event, %error, "an event of another worker"),
+    pub(super) fn tell(&self, event: &str, data: Bytes) {
+        // A handler that panics is told by the panic hook.
+        if self.begin(event, data).is_none() {
+            debug!(event, "nobody listens for another worker's event");
         }
     }
 
     /// An event whose answer is awaited.
-    pub(super) fn ask(&self, event: &str, data: &[u8], reply: Reply) {
-        let answering = match self.begin(event, data) {
-            Ok(answering) => answering,
-            Err(failure) => return reply.give(Answer::Failed(failure)),
+    pub(super) fn ask(&self, event: &str, data: Bytes, reply: Reply) {
+        let Some(answering) = self.begin(event, data) else {
+            return reply.give(Answer::Failed(Failure::NoHandler));
         };
         tokio::spawn(async move {
-            // A task of its own: a handler that panics has no answer, and that is known at once.
-            reply.give(match tokio::spawn(answering).await {
+            let answer = match answering.await {
                 Ok(Ok(answer)) => Answer::ServerSide(answer.into()),
                 Ok(Err(error)) => Answer::Failed(Failure::Other(error.to_string().into())),
                 Err(_) => Answer::Failed(Failure::from("its handler panicked")),
-            });
+            };
+            reply.send(answer).await;
         });
     }
 }

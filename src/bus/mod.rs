@@ -20,13 +20,14 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use socketioxide_core::adapter::BroadcastOptions;
 use socketioxide_core::adapter::errors::AdapterError;
 use socketioxide_core::{Sid, Str};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::yield_now;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use self::asks::{Asking, Asks, Gathered};
@@ -41,6 +42,8 @@ pub(crate) use self::outbox::{Allowance, Gate};
 
 /// How long another worker may take to answer. Node's adapters call it `requestsTimeout`.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// For whoever wants to wait for ever.
+const A_LONG_TIME: Duration = Duration::from_hours(24 * 365);
 /// After so many deliveries everybody else has their turn.
 const TURN: usize = 64;
 /// The same trouble is told once in this time.
@@ -50,7 +53,7 @@ const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// It is larger than the bus takes.
-    #[error("too large for the other workers; this worker's clients have it: {0}")]
+    #[error("too large for the other workers: {0}")]
     Frame(#[from] FrameError),
     /// Not to be had as JSON.
     #[error("not to be had as JSON: {0}")]
@@ -124,6 +127,7 @@ impl Bus {
         tokio::select! {
             error = self.listen(Reader::new(read)) => error,
             error = self.0.outbox.write_to(&mut write) => error,
+            never = self.gate().renew() => never,
         }
     }
 
@@ -132,6 +136,11 @@ impl Bus {
         let mut members = self.0.members.subscribe();
         // The sender lives as long as this.
         let _ = members.wait_for(|members| !members.is_empty()).await;
+    }
+
+    /// Waits until the hub has all that was sent.
+    pub(crate) async fn flushed(&self) {
+        self.0.outbox.flushed().await;
     }
 
     /// Holds clients back while the bus is full.
@@ -204,7 +213,7 @@ impl Bus {
                 0
             }
             Body::ServerSide { event, data } => {
-                self.0.handlers.tell(&event, &data);
+                self.0.handlers.tell(&event, data);
                 0
             }
             Body::Hello(_) => 0,
@@ -214,7 +223,7 @@ impl Bus {
     fn answer(&self, reply: Reply, question: Question) -> usize {
         let ns = match question {
             Question::ServerSide { event, data } => {
-                self.0.handlers.ask(&event, &data, reply);
+                self.0.handlers.ask(&event, data, reply);
                 return 0;
             }
             Question::Sockets { ref ns, .. }
@@ -251,18 +260,26 @@ impl Bus {
         }
     }
 
-    /// A worker did not answer in time. What is missing is told, and counted.
-    fn tell_late(&self, Member { slot, pid, .. }: Member) {
+    /// A worker's answer is missing. That is told, and counted.
+    fn tell_unanswered(&self, Member { slot, pid, .. }: Member, why: &str) {
         let total = self.count_unanswered(1);
+        if self.may_complain() {
+            warn!(total, "worker {slot} (pid {pid}) {why}");
+        }
+    }
+
+    /// Has nothing been told for a while?
+    fn may_complain(&self) -> bool {
         let mut complained = self
             .0
             .complained
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if complained.is_none_or(|at| at.elapsed() >= COMPLAINT_PAUSE) {
+        let may = complained.is_none_or(|at| at.elapsed() >= COMPLAINT_PAUSE);
+        if may {
             *complained = Some(Instant::now());
-            warn!(total, "worker {slot} (pid {pid}) did not answer in time");
         }
+        may
     }
 
     fn count_unanswered(&self, requests: u64) -> u64 {
@@ -296,7 +313,9 @@ impl Bus {
 
     /// Asks the other workers, or one.
     async fn ask(&self, to: Option<Sid>, question: Question) -> Result<Asking, ClusterError> {
-        let asking = self.0.asks.open().await;
+        let _waiting = self.gate().enter();
+        let of_clients = matches!(question, Question::Acks { .. });
+        let asking = self.0.asks.open(of_clients, self.meant(to)).await;
         let body = Body::Ask {
             ticket: asking.ticket,
             from: self.id(),
@@ -306,18 +325,29 @@ impl Bus {
         Ok(asking)
     }
 
-    /// Asks, and waits for everybody's answer. What is missing is told in the log.
+    /// Whom the hub will ask, as far as is known here.
+    fn meant(&self, to: Option<Sid>) -> Vec<Member> {
+        let mut members = self.members();
+        members.retain(|member| to.map_or(member.id != self.id(), |to| member.id == to));
+        members
+    }
+
+    /// Asks, and waits for everybody's answer, `timeout` in all.
     async fn gather(
         &self,
         to: Option<Sid>,
         question: Question,
         timeout: Duration,
     ) -> Result<Gathered, ClusterError> {
-        let gathered = self.ask(to, question).await?.gather(timeout).await;
-        for late in &gathered.late {
-            self.tell_late(*late);
+        let now = Instant::now();
+        let deadline = now.checked_add(timeout).unwrap_or(now + A_LONG_TIME);
+        match timeout_at(deadline, self.ask(to, question)).await {
+            Ok(asking) => Ok(asking?.gather(deadline).await),
+            Err(_) => Ok(Gathered {
+                late: self.meant(to),
+                ..Gathered::default()
+            }),
         }
-        Ok(gathered)
     }
 
     /// So many sockets of this worker were sent something: from time to time that is enough, and
@@ -332,8 +362,21 @@ impl Bus {
 }
 
 impl Reply {
-    /// Gives an answer, or a part of one.
+    /// Gives an answer that is small, or the only one.
     fn give(&self, answer: Answer) {
+        if let Some(frame) = self.encode(answer) {
+            self.bus.0.outbox.push(frame);
+        }
+    }
+
+    /// Gives one of many answers; waits for room.
+    async fn send(&self, answer: Answer) {
+        if let Some(frame) = self.encode(answer) {
+            self.bus.0.outbox.send(frame).await;
+        }
+    }
+
+    fn encode(&self, answer: Answer) -> Option<Bytes> {
         let frame = |answer| Frame {
             to: Some(self.to),
             body: Body::Answer {
@@ -343,11 +386,11 @@ impl Reply {
             },
         };
         let encoded = frame(answer).encode().or_else(|error| {
-            warn!(%error, "an answer to another worker was too large");
+            if self.bus.may_complain() {
+                warn!(%error, "an answer to another worker was too large");
+            }
             frame(Answer::Failed(Failure::Other(error.to_string().into()))).encode()
         });
-        if let Ok(frame) = encoded {
-            self.bus.0.outbox.push(frame);
-        }
+        encoded.ok()
     }
 }

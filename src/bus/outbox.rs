@@ -3,10 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use crate::wire::bus::{BusError, Queue};
 
@@ -14,9 +16,10 @@ use crate::wire::bus::{BusError, Queue};
 const ROOM: usize = 4 << 20;
 /// When more senders than this wait, clients are read no further; when half as many do, they are.
 const MAX_WAITING: usize = 256;
-/// What one client may still send while the others are not read, in bytes: whoever sends little does
-/// not wait for whoever sends much.
+/// What one client may still send meanwhile, in bytes and in the time of [`RENEWAL`]: whoever sends
+/// little, pongs and acknowledgements above all, does not wait for whoever sends much.
 const ALLOWANCE: usize = 16 * 1024;
+const RENEWAL: Duration = Duration::from_secs(3);
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -39,7 +42,7 @@ impl Outbox {
         self.queue.push(frame);
     }
 
-    /// Sends a frame that must not wait: an answer, of which there are as many as questions.
+    /// Sends a frame that must not wait: an only answer, of which there are as many as questions.
     pub(super) fn push(&self, frame: Bytes) {
         self.queue.push(frame);
     }
@@ -47,6 +50,14 @@ impl Outbox {
     pub(super) async fn write_to(&self, stream: &mut (impl AsyncWrite + Unpin)) -> BusError {
         let wrote = || self.wrote.notify_one();
         self.queue.write_to(stream, wrote).await
+    }
+
+    /// Waits until everything is written.
+    pub(super) async fn flushed(&self) {
+        let _turn = self.turn.lock().await;
+        while self.queue.bytes() > 0 {
+            self.wrote.notified().await;
+        }
     }
 
     pub(super) fn gate(&self) -> &Arc<Gate> {
@@ -61,13 +72,13 @@ impl Outbox {
 pub(crate) struct Gate {
     waiting: AtomicUsize,
     closed: AtomicBool,
-    /// How often it was closed.
+    /// How often allowances were given.
     times: AtomicU64,
     held_back: Mutex<Vec<Waker>>,
     opened: Notify,
 }
 
-/// What one client has sent since the gate was last closed.
+/// What one client has sent since allowances were last given.
 #[derive(Debug, Default)]
 pub(crate) struct Allowance {
     time: u64,
@@ -75,10 +86,10 @@ pub(crate) struct Allowance {
 }
 
 /// Counts one sender.
-struct Waiting<'a>(&'a Gate);
+pub(super) struct Waiting<'a>(&'a Gate);
 
 impl Gate {
-    fn enter(&self) -> Waiting<'_> {
+    pub(super) fn enter(&self) -> Waiting<'_> {
         if self.waiting.fetch_add(1, Relaxed) >= MAX_WAITING && !self.closed.swap(true, Relaxed) {
             self.times.fetch_add(1, Relaxed);
         }
@@ -100,15 +111,33 @@ impl Gate {
             .push(waker);
     }
 
-    /// Waits until the gate is open.
+    /// Waits until the gate is opened, or allowances are given, if it is closed.
     pub(crate) async fn opened(&self) {
-        loop {
-            let opened = self.opened.notified();
-            if !self.closed.load(Relaxed) {
-                return;
-            }
+        let opened = self.opened.notified();
+        if self.closed.load(Relaxed) {
             opened.await;
         }
+    }
+
+    /// Gives allowances anew, for as long as the gate stays closed; never returns.
+    pub(super) async fn renew<T>(&self) -> T {
+        loop {
+            sleep(RENEWAL).await;
+            if self.closed.load(Relaxed) {
+                self.times.fetch_add(1, Relaxed);
+                self.let_go();
+            }
+        }
+    }
+
+    fn let_go(&self) {
+        let mut held_back = self
+            .held_back
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let held_back = std::mem::take(&mut *held_back);
+        held_back.into_iter().for_each(Waker::wake);
+        self.opened.notify_waiters();
     }
 
     /// A client was read.
@@ -129,13 +158,7 @@ impl Drop for Waiting<'_> {
         let Self(gate) = self;
         let left = gate.waiting.fetch_sub(1, Relaxed) - 1;
         if left <= MAX_WAITING / 2 && gate.closed.swap(false, Relaxed) {
-            let mut held_back = gate
-                .held_back
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            held_back.drain(..).for_each(Waker::wake);
-            drop(held_back);
-            gate.opened.notify_waiters();
+            gate.let_go();
         }
     }
 }
@@ -145,7 +168,6 @@ mod tests {
     use super::*;
     use crate::wire::bus::Reader;
     use crate::wire::frame::{Body, Frame};
-    use std::time::Duration;
     use tokio::time::timeout;
 
     #[derive(Default)]

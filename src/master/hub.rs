@@ -4,9 +4,9 @@
 //! It reads heads, never bodies. It knows exactly who is a member: a worker joins with its first
 //! frame and has left when its socket is at its end and all that it had sent was passed on.
 //!
-//! Nothing is dropped and nobody waits for the dead: a worker that does not take what is meant for
-//! it, over [`CAP`] bytes or for the time of `watchdog`, is given up. A worker that takes it,
-//! but more slowly than another sends, slows that sender down.
+//! Nothing is dropped and nobody waits for the dead: a worker for which more than [`CAP`] bytes wait
+//! is given up (one that is silent for `watchdog` the supervisor ends). A worker that is alive but
+//! slower than what it is sent slows down who sends it.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -16,9 +16,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use socketioxide_core::Sid;
 use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use crate::wire::bus::{BusError, Queue, Reader};
@@ -28,13 +29,10 @@ use crate::wire::frame::{Body, Frame, FrameError, Head, HeadKind, Member};
 pub(crate) const CAP: usize = 64 << 20;
 /// When so much waits for a worker that takes it, those who send more must wait, too.
 const SLOW: usize = CAP / 2;
-/// Who took nothing for so long is not waited for.
-const DEAD_AFTER: Duration = Duration::from_millis(100);
+/// Who showed no life for so long is not waited for: workers are asked every quarter of a second.
+const DEAD_AFTER: Duration = Duration::from_millis(600);
 /// After so many bytes of one sender the others have their turn.
 const TURN: usize = 256 * 1024;
-/// How often it is looked whether a worker takes what waits for it.
-const LOOK: Duration = Duration::from_millis(250);
-
 /// Why a worker is no longer on the bus.
 #[derive(Debug)]
 pub(crate) enum Left {
@@ -56,8 +54,8 @@ pub(crate) struct Hub {
 struct Seat {
     member: Member,
     queue: Queue,
-    /// When it last took something.
-    took: Cell<Instant>,
+    /// When it last took something or said that it is alive.
+    alive: Cell<Instant>,
     overflowed: Notify,
 }
 
@@ -74,15 +72,8 @@ struct Seated<'a> {
 }
 
 impl Hub {
-    /// Serves one worker until it leaves or must be given up. `watchdog`: how long it may take
-    /// nothing of what waits for it.
-    pub(crate) async fn serve(
-        &self,
-        slot: u16,
-        pid: u32,
-        stream: UnixStream,
-        watchdog: Duration,
-    ) -> Left {
+    /// Serves one worker until it leaves or must be given up.
+    pub(crate) async fn serve(&self, slot: u16, pid: u32, stream: UnixStream) -> Left {
         let (read, mut write) = stream.into_split();
         let mut reader = Reader::new(read);
         let id = match hello(&mut reader).await {
@@ -91,20 +82,30 @@ impl Hub {
         };
         let seated = self.seat(Member { id, slot, pid });
         let seat = &seated.seat;
-        let progress = || {
-            seat.took.set(Instant::now());
-            self.moved.notify_waiters();
+        let write_all = async {
+            let progress = || {
+                seat.alive.set(Instant::now());
+                self.moved.notify_waiters();
+            };
+            seat.queue.write_to(&mut write, progress).await;
+            // It is gone. What it had sent is still to be passed on, to the end.
+            std::future::pending().await
         };
         tokio::select! {
             error = self.pass_on(seat, &mut reader) => error.into(),
-            // Its end closed for reading only: what it has sent is still to be passed on.
-            _ = seat.queue.write_to(&mut write, progress) => self.pass_on(seat, &mut reader).await.into(),
+            left = write_all => left,
             () = seat.overflowed.notified() => Left::GivenUp(format!(
                 "more than {} MiB of broadcasts waited for it", CAP >> 20
             )),
-            () = seat.frozen(watchdog) => Left::GivenUp(format!(
-                "it took no broadcast for {}", humantime::format_duration(watchdog)
-            )),
+        }
+    }
+
+    /// A worker has shown that it is alive. What its socket takes would not do: that is some hundred
+    /// kilobytes at a time, which may be many seconds' work.
+    pub(crate) fn alive(&self, pid: u32) {
+        let seats = self.seats.borrow();
+        if let Some(seat) = seats.iter().find(|seat| seat.member.pid == pid) {
+            seat.alive.set(Instant::now());
         }
     }
 
@@ -112,7 +113,7 @@ impl Hub {
         let seat = Rc::new(Seat {
             member,
             queue: Queue::default(),
-            took: Cell::new(Instant::now()),
+            alive: Cell::new(Instant::now()),
             overflowed: Notify::new(),
         });
         self.seats.borrow_mut().push(Rc::clone(&seat));
@@ -121,21 +122,28 @@ impl Hub {
     }
 
     /// Reads what a worker sends, and gives it to whom it is for.
-    async fn pass_on(
-        &self,
-        from: &Seat,
-        reader: &mut Reader<tokio::net::unix::OwnedReadHalf>,
-    ) -> BusError {
+    async fn pass_on(&self, from: &Seat, reader: &mut Reader<OwnedReadHalf>) -> BusError {
         let mut turn = 0;
         loop {
-            self.let_others_catch_up(from).await;
-            let passed = reader.next().await.and_then(|frame| {
-                turn += frame.len();
-                Ok(self.route(from, &frame)?)
-            });
-            if let Err(error) = passed {
-                return error;
+            let frame = match reader.next().await {
+                Ok(frame) => frame,
+                Err(error) => return error,
+            };
+            let head = match Head::read(&frame) {
+                Ok(head) => head,
+                Err(error) => return error.into(),
+            };
+            match head.kind {
+                // Said once, at the beginning.
+                HeadKind::Hello => {}
+                HeadKind::Ask | HeadKind::Pass => {
+                    self.let_catch_up(from, head.to).await;
+                    if let Err(error) = self.route(from, head, &frame) {
+                        return error.into();
+                    }
+                }
             }
+            turn += frame.len();
             if turn >= TURN {
                 turn = 0;
                 yield_now().await;
@@ -143,18 +151,24 @@ impl Hub {
         }
     }
 
-    /// Waits while anybody who takes what it gets has too much waiting.
-    async fn let_others_catch_up(&self, from: &Seat) {
+    /// Who gets what `from` sends to `to`.
+    fn receivers(&self, from: &Seat, to: Option<Sid>) -> Vec<Rc<Seat>> {
+        let mut receivers = self.seats.borrow().clone();
+        receivers.retain(|seat| match to {
+            Some(to) => seat.member.id == to,
+            None => seat.member != from.member,
+        });
+        receivers
+    }
+
+    /// Waits while anybody who is to get more, and takes what it gets, has too much waiting. Nothing
+    /// comes between the end of this and the sending.
+    async fn let_catch_up(&self, from: &Seat, to: Option<Sid>) {
         loop {
             let moved = self.moved.notified();
-            let patience = self
-                .seats
-                .borrow()
-                .iter()
-                .filter(|seat| seat.member != from.member && seat.queue.bytes() > SLOW)
-                .map(|seat| seat.took.get() + DEAD_AFTER)
-                .max();
-            match patience {
+            let receivers = self.receivers(from, to);
+            let slow = receivers.iter().filter(|seat| seat.queue.bytes() > SLOW);
+            match slow.map(|seat| seat.alive.get() + DEAD_AFTER).max() {
                 // Every wait ends: with progress, or without it when it is no longer expected.
                 Some(until) if Instant::now() < until => {
                     let _ = timeout_at(until, moved).await;
@@ -164,22 +178,14 @@ impl Hub {
         }
     }
 
-    fn route(&self, from: &Seat, frame: &Bytes) -> Result<(), FrameError> {
-        let head = Head::read(frame)?;
-        let mut receivers = self.seats.borrow().clone();
-        receivers.retain(|seat| match head.to {
-            Some(to) => seat.member.id == to,
-            None => seat.member != from.member,
-        });
-        match head.kind {
-            // Said once, at the beginning.
-            HeadKind::Hello => return Ok(()),
-            HeadKind::Ask => {
-                let ticket = Head::ticket(frame).ok_or(FrameError::Short)?;
-                let of = receivers.iter().map(|seat| seat.member.id).collect();
-                from.tell(Body::Asked { ticket, of });
+    fn route(&self, from: &Seat, head: Head, frame: &Bytes) -> Result<(), FrameError> {
+        let receivers = self.receivers(from, head.to);
+        if head.kind == HeadKind::Ask {
+            let ticket = Head::ticket(frame).ok_or(FrameError::Short)?;
+            let of = receivers.iter().map(|seat| seat.member.id).collect();
+            if let Some(asked) = encoded(Body::Asked { ticket, of }) {
+                from.push(asked);
             }
-            HeadKind::Pass => {}
         }
         for seat in receivers {
             seat.push(frame.clone());
@@ -192,10 +198,18 @@ impl Hub {
     fn tell_members(&self) {
         let seats = self.seats.borrow();
         let members: Vec<_> = seats.iter().map(|seat| seat.member).collect();
-        for seat in seats.iter() {
-            seat.tell(Body::Members(members.clone()));
+        if let Some(frame) = encoded(Body::Members(members)) {
+            seats.iter().for_each(|seat| seat.push(frame.clone()));
         }
     }
+}
+
+/// What the hub itself says.
+fn encoded(body: Body) -> Option<Bytes> {
+    let frame = Frame { to: None, body }.encode();
+    frame
+        .inspect_err(|error| warn!(%error, "the hub has too much to say"))
+        .ok()
 }
 
 impl Seat {
@@ -205,36 +219,6 @@ impl Seat {
             return self.overflowed.notify_one();
         }
         self.queue.push(frame);
-    }
-
-    fn tell(&self, body: Body) {
-        match (Frame { to: None, body }.encode()) {
-            Ok(frame) => self.push(frame),
-            Err(error) => warn!(%error, "the hub has too much to say"),
-        }
-    }
-
-    /// Returns when the worker has taken nothing of what waits for it for so long. Looks are counted,
-    /// not time, so that a machine that was suspended gives nobody up.
-    async fn frozen(&self, watchdog: Duration) {
-        let mut tick = interval(LOOK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let patience = watchdog.as_millis().div_ceil(LOOK.as_millis());
-        let mut took = self.took.get();
-        let mut looks: u128 = 0;
-        loop {
-            tick.tick().await;
-            let idle = self.queue.bytes() == 0;
-            if idle || took != self.took.get() {
-                took = self.took.get();
-                looks = 0;
-            } else {
-                looks += 1;
-            }
-            if looks > patience {
-                return;
-            }
-        }
     }
 }
 
@@ -249,7 +233,7 @@ impl Drop for Seated<'_> {
 }
 
 /// A worker's first frame.
-async fn hello(reader: &mut Reader<tokio::net::unix::OwnedReadHalf>) -> Result<Sid, BusError> {
+async fn hello(reader: &mut Reader<OwnedReadHalf>) -> Result<Sid, BusError> {
     match Frame::decode(&reader.next().await?)?.body {
         Body::Hello(id) => Ok(id),
         other => {

@@ -183,6 +183,7 @@ impl Slot {
         let status = child.wait().await;
         // What it had sent to the others is still on its way.
         if !bus.is_finished() && timeout(LAST_WORDS, &mut bus).await.is_err() {
+            warn!(pid, "the last broadcasts of a worker that ended are lost");
             bus.abort();
         }
         // Now nobody reads from them any more.
@@ -221,6 +222,7 @@ impl Slot {
                             ToMaster::Pong => {
                                 unanswered = 0;
                                 member.set_stalled(false);
+                                self.hub.alive(member.pid);
                             }
                             message => self.obey(member, message, passed),
                         }
@@ -266,8 +268,7 @@ impl Slot {
     fn serve_bus(&self, pid: u32, stream: UnixStream) -> JoinHandle<Left> {
         let hub = Rc::clone(&self.hub);
         let slot = self.home.slot;
-        let watchdog = self.config.watchdog;
-        spawn_local(async move { hub.serve(slot, pid, stream, watchdog).await })
+        spawn_local(async move { hub.serve(slot, pid, stream).await })
     }
 
     async fn welcome(&self, member: &Member, bus: UnixStream) -> Result<(), LinkError> {

@@ -335,7 +335,7 @@ impl Frame {
         Ok(out.freeze())
     }
 
-    /// The frame that these bytes are. Its binary parts share their memory.
+    /// The frame that these bytes are. Its large binary parts share their memory.
     ///
     /// # Errors
     /// When they are not one frame, whole and nothing else.
@@ -718,6 +718,16 @@ impl Input {
         self.take(len)
     }
 
+    /// A small one does not keep all that came with it in memory.
+    fn attachment(&mut self) -> Result<Bytes, FrameError> {
+        const SMALL: usize = 4096;
+        let bytes = self.bytes()?;
+        Ok(match bytes.len() {
+            ..SMALL => Bytes::copy_from_slice(&bytes),
+            _ => bytes,
+        })
+    }
+
     fn string(&mut self) -> Result<String, FrameError> {
         let bytes = self.bytes()?;
         String::from_utf8(bytes.into()).map_err(|_| FrameError::Text)
@@ -779,7 +789,7 @@ impl Input {
             0 => Value::Str(self.text()?, None),
             1 => {
                 let text = self.text()?;
-                let attachments: VecDeque<_> = self.list(Self::bytes)?.into();
+                let attachments: VecDeque<_> = self.list(Self::attachment)?.into();
                 Value::Str(text, Some(attachments))
             }
             2 => Value::Bytes(self.bytes()?),

@@ -44,15 +44,19 @@ pub(crate) async fn keep_below_ceiling(worker: &Worker, ceiling: u64) {
         most = now;
         let behind = behind(worker);
         let part = behind.len().div_ceil(PART);
-        for (since, session) in behind.into_iter().take(part) {
-            ended += 1;
-            warn!(
-                memory = now,
-                ceiling,
-                behind_ms = since.elapsed().as_millis(),
-                total = ended,
-                "the memory is full; the session of a client that reads too slowly was ended"
-            );
+        let Some(&(first, _)) = behind.first() else {
+            continue;
+        };
+        ended += part;
+        warn!(
+            memory = now,
+            ceiling,
+            behind_ms = first.elapsed().as_millis(),
+            sessions = part,
+            total = ended,
+            "the memory is full; sessions of clients that read too slowly were ended"
+        );
+        for (_, session) in behind.into_iter().take(part) {
             match session {
                 Session::WebSocket(control) => control.abort(),
                 polling @ Session::Polling(..) => drain::end(worker, polling).await,
@@ -83,14 +87,11 @@ fn resident() -> u64 {
     pages.unwrap_or(0_u64) * rustix::param::page_size() as u64
 }
 
-/// What this machine has, or what its service may have if that is less, in bytes.
+/// What this machine has, or what its service may have if that is less, in bytes. Asked of the kernel
+/// (sysinfo(2)), because a sandbox may hide /proc/meminfo.
 fn available() -> u64 {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let machine = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:")?.strip_suffix("kB"))
-        .and_then(|kib| kib.trim().parse::<u64>().ok())
-        .map_or(u64::MAX, |kib| kib.saturating_mul(1024));
+    let machine = rustix::system::sysinfo();
+    let machine = machine.totalram.saturating_mul(machine.mem_unit.into());
     service_limits().fold(machine, u64::min)
 }
 
@@ -106,4 +107,17 @@ fn service_limits() -> impl Iterator<Item = u64> {
         .filter_map(|limit| limit.trim().parse().ok())
         .collect();
     limits.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_configured_holds_and_zero_is_a_share_of_what_there_is() {
+        assert_eq!(ceiling(1_000_000, 4), 1_000_000);
+        let (one, four) = (ceiling(0, 1), ceiling(0, 4));
+        assert!(one < available() && one > 64 << 20, "{one}");
+        assert!(one / 4 - four <= 1);
+    }
 }

@@ -31,7 +31,7 @@ use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinError;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tower::{Service, ServiceExt};
 use tracing::{debug, info, warn};
 
@@ -51,6 +51,9 @@ use crate::wire::session_id::{Home, Keyring};
 
 /// Reports of counts to the master are at least this far apart.
 const REPORT_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long the last broadcasts of a worker that leaves may take.
+const FLUSH: Duration = Duration::from_millis(500);
 
 /// The same trouble is told once in this time.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
@@ -164,6 +167,8 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
             .await
             .map(|within| *within);
         drain::run(&worker, within.ok().flatten().unwrap_or_default()).await;
+        // What handlers sent when their sockets were disconnected.
+        let _ = timeout(FLUSH, worker.bus.flushed()).await;
     };
     tokio::select! {
         ended = listen(&worker, inbox, stop) => Err(ended.into()),

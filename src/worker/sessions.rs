@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::stream::{Activity, Control};
-use crate::bus::Gate;
+use crate::bus::{Allowance, Gate};
 use crate::wire::link::{Origin, Report};
 use crate::wire::session_id::BARE_LEN;
 
@@ -58,9 +58,21 @@ struct PollingSession {
     /// When the last one ended.
     polled: Instant,
     /// When one last had nothing to take.
-    caught_up: Instant,
+    /// Since when every poll has left something.
+    behind: Option<Instant>,
+    allowance: Allowance,
     /// How many bytes were posted, less what was polled, since there was last nothing to take.
     posted: u64,
+}
+
+impl PollingSession {
+    fn behind_since(&self) -> Option<Instant> {
+        // A client polls again when it has its answer. After this long it is away, whatever there is
+        // for it.
+        const AWAY: Duration = Duration::from_secs(3);
+        let away = self.polls == 0 && self.polled.elapsed() >= AWAY;
+        self.behind.or_else(|| away.then_some(self.polled))
+    }
 }
 
 /// The revision of the Engine.IO protocol that a session speaks.
@@ -185,14 +197,14 @@ impl Sessions {
             .collect()
     }
 
-    /// The polling sessions of this moment that have had something to take for a while, and since when.
+    /// The polling sessions of this moment that do not take all that there is for them, and since when.
     pub(crate) fn polling_behind(&self) -> Vec<(Instant, BareSid, Revision)> {
         let lists = self.lists();
         let polling = lists.polling.iter();
-        let behind = polling.filter(|(_, session)| !session.upgraded && session.polls == 0);
-        behind
-            .map(|(&sid, session)| (session.caught_up, sid, session.revision))
-            .collect()
+        let polling = polling.filter(|(_, session)| !session.upgraded);
+        let behind = polling
+            .filter_map(|(sid, session)| Some((session.behind_since()?, *sid, session.revision)));
+        behind.collect()
     }
 
     /// A session is being polled, until the guard is dropped.
@@ -224,6 +236,24 @@ impl Sessions {
                 None => return,
             }
             took.await;
+        }
+    }
+
+    /// Waits, if the bus is full and the session has posted much already, until it may go on; for no
+    /// longer than it takes until allowances are given anew.
+    pub(crate) async fn may_pass_gate(&self, sid: &BareSid, bytes: u64) {
+        let held_back = {
+            let mut lists = self.lists();
+            let Some(session) = lists.polling.get_mut(sid) else {
+                return;
+            };
+            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+            let held_back = self.gate.holds_back(&session.allowance);
+            self.gate.read(&mut session.allowance, bytes);
+            held_back
+        };
+        if held_back {
+            self.gate.opened().await;
         }
     }
 
@@ -342,9 +372,19 @@ impl PollGuard {
         self.change(|session| session.posted = 0);
     }
 
-    /// It took so many bytes.
-    pub(crate) fn took(&self, bytes: u64) {
-        self.change(|session| session.posted = session.posted.saturating_sub(bytes));
+    /// It took so many bytes, of at most so many.
+    pub(crate) fn took(&self, bytes: u64, most: u64) {
+        // An answer that is not full was all that there was; one more event would have had a place, unless
+        // it is a large one.
+        let left_some = !self.waited.load(Relaxed) && bytes >= most / 2;
+        self.change(|session| {
+            session.posted = session.posted.saturating_sub(bytes);
+            session.behind = match (left_some, session.behind) {
+                (true, None) => Some(Instant::now()),
+                (true, since) => since,
+                (false, _) => None,
+            };
+        });
     }
 
     fn change(&self, change: impl FnOnce(&mut PollingSession)) {
@@ -360,9 +400,6 @@ impl Drop for PollGuard {
         self.change(|session| {
             session.polls = session.polls.saturating_sub(1);
             session.polled = Instant::now();
-            if self.waited.load(Relaxed) {
-                session.caught_up = session.polled;
-            }
         });
     }
 }
@@ -383,7 +420,8 @@ impl SessionGuard {
             upgraded: false,
             polls: 0,
             polled: Instant::now(),
-            caught_up: Instant::now(),
+            behind: None,
+            allowance: Allowance::default(),
             posted: 0,
         };
         self.sessions.lists().polling.insert(sid, session);

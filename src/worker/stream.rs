@@ -190,7 +190,7 @@ impl Stream {
     fn poll_stall(&mut self, cx: &mut Context<'_>, first: &[u8]) -> Poll<io::Result<usize>> {
         let timeout = self.stall_timeout;
         self.control.set_stalled(true);
-        self.control.falls_behind();
+        self.control.waits_for_client();
         let stall = self.stall.get_or_insert_with(|| Stall {
             since: Instant::now(),
             tick: Box::pin(sleep(STALL_TICK.min(timeout))),
@@ -226,6 +226,7 @@ impl Stream {
     fn progressed(&mut self, written: usize) {
         if self.stall.take().is_some() {
             self.control.set_stalled(false);
+            self.control.waits_for_client();
             self.credit = self.credit.saturating_add(written).min(CREDIT);
             if self.control.is_websocket() {
                 self.deserted.get_or_insert_with(Instant::now);
@@ -386,11 +387,7 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_greeting(cx))?;
-        // The engine flushes when its queue is empty.
-        this.control.caught_up();
-        Poll::Ready(Ok(()))
+        self.get_mut().poll_greeting(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

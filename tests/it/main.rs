@@ -15,6 +15,7 @@
 
 mod admission;
 mod bus_faults;
+mod chat;
 mod clients;
 mod faults;
 #[allow(

@@ -252,9 +252,9 @@ fn workers_have_nothing_of_systemds() {
                     .any(|kind| file.starts_with(kind));
             assert!(known, "{file}");
         }
-        // Its link, and the two ends by which it hears of signals.
+        // Its link, its end of the bus, and the two ends by which it hears of signals.
         let sockets: BTreeSet<_> = files.iter().filter(|f| f.starts_with("socket:")).collect();
-        assert_eq!(sockets.len(), 3, "{files:?}");
+        assert_eq!(sockets.len(), 4, "{files:?}");
         assert!(!listening.iter().any(|socket| sockets.contains(socket)));
         assert!(!of_master.iter().any(|socket| sockets.contains(socket)));
         assert!(files.len() < 16, "{files:?}");

@@ -1,7 +1,7 @@
 use super::*;
 use std::future::Future;
 use tokio::io::AsyncWriteExt;
-use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
@@ -23,15 +23,10 @@ async fn on_a_hub<F: Future<Output = ()>>(test: impl FnOnce(Rc<Hub>) -> F) {
 impl Peer {
     /// Joins, and hears that it is a member.
     async fn join(hub: &Rc<Hub>, slot: u16) -> Self {
-        Self::join_for(hub, slot, SOON).await
-    }
-
-    /// The same, with a watchdog of its own.
-    async fn join_for(hub: &Rc<Hub>, slot: u16, watchdog: Duration) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let served = spawn_local({
             let hub = Rc::clone(hub);
-            async move { hub.serve(slot, 100 + u32::from(slot), ours, watchdog).await }
+            async move { hub.serve(slot, 100 + u32::from(slot), ours).await }
         });
         let (read, writer) = theirs.into_split();
         let mut peer = Self {
@@ -143,24 +138,26 @@ async fn who_asks_hears_whom_it_asked_and_then_who_left() {
 }
 
 #[tokio::test]
-async fn who_takes_nothing_is_given_up_and_nobody_waits_for_it() {
+async fn nobody_waits_for_who_takes_nothing() {
     on_a_hub(async |hub| {
         let mut a = Peer::join(&hub, 0).await;
-        let watchdog = Duration::from_millis(500);
-        let frozen = Peer::join_for(&hub, 1, watchdog).await;
+        let _frozen = Peer::join(&hub, 1).await;
         let mut c = Peer::join(&hub, 2).await;
-        // More than its socket takes.
-        for n in 0..10 {
-            a.emit(None, n, 100_000).await;
-        }
-        for n in 0..10 {
-            assert_eq!(c.event().await, n);
-        }
-        let Left::GivenUp(why) = frozen.left().await else {
-            panic!("it was not given up");
+        let piece = 8 << 20;
+        let count = CAP / piece;
+        let send = async {
+            for n in 0..count {
+                a.emit(None, n, piece).await;
+            }
         };
-        assert_eq!(why, "it took no broadcast for 500ms");
-        assert_eq!(c.members().await, [0, 2]);
+        let began = Instant::now();
+        let hear = async {
+            for n in 0..count {
+                assert_eq!(c.event().await, n);
+            }
+        };
+        tokio::join!(send, hear);
+        assert!(began.elapsed() < DEAD_AFTER * 4, "{:?}", began.elapsed());
     })
     .await;
 }
@@ -207,6 +204,66 @@ async fn who_is_slow_slows_who_floods_it_and_loses_nothing() {
             assert!(waits.unwrap() <= SLOW + 2 * piece, "{waits:?}");
         }
         flood.await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_is_alive_is_waited_for_however_little_its_socket_takes() {
+    on_a_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        let mut busy = Peer::join(&hub, 1).await;
+        let (piece, count) = (1 << 20, (2 * CAP) >> 20);
+        let flood = spawn_local(async move {
+            for n in 0..count {
+                a.emit(None, n, piece).await;
+            }
+            a
+        });
+        // It works on something else, much longer than what is taken for death.
+        for _ in 0..DEAD_AFTER.as_millis() / 50 {
+            sleep(Duration::from_millis(100)).await;
+            hub.alive(101);
+        }
+        for n in 0..count {
+            assert_eq!(busy.event().await, n);
+        }
+        flood.await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_who_send_at_once_do_not_overflow_who_is_alive() {
+    on_a_hub(async |hub| {
+        let mut receiver = Peer::join(&hub, 0).await;
+        let piece = 8 << 20;
+        let mut senders = Vec::new();
+        for slot in 1..=9 {
+            senders.push(Peer::join(&hub, slot).await);
+        }
+        for _ in 1..=9 {
+            receiver.members().await;
+        }
+        let to = receiver.id;
+        let sending: Vec<_> = senders
+            .into_iter()
+            .map(|mut sender| {
+                spawn_local(async move {
+                    for n in 0..3 {
+                        sender.emit(Some(to), n, piece).await;
+                    }
+                    sender
+                })
+            })
+            .collect();
+        for _ in 0..9 * 3 {
+            sleep(Duration::from_millis(5)).await;
+            receiver.event().await;
+        }
+        for sender in sending {
+            sender.await.unwrap();
+        }
     })
     .await;
 }

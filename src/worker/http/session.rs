@@ -101,7 +101,8 @@ async fn poll(
             }
         }
     };
-    guard.took(response.body().size_hint().lower());
+    let most = worker.config.engine.max_payload as u64;
+    guard.took(response.body().size_hint().lower(), most);
     if revision == Revision::Three && response.status() == StatusCode::OK {
         return Ok(mended(response).await);
     }
@@ -121,14 +122,14 @@ async fn post(
     let length = body.size_hint().exact().unwrap_or(most);
     // A pong must not wait for the poll that may come after it.
     let event = length > LONGEST_SIGN;
-    let allowed = async {
-        worker.sessions.may_post(&sid, length, 4 * most).await;
-        worker.bus.gate().opened().await;
-    };
+    let allowed = worker.sessions.may_post(&sid, length, 4 * most);
     if event && timeout(worker.session_lifetime(), allowed).await.is_err() {
         warn!(client = %visit.client, "a client posts and does not poll; its session was ended");
         drain::end(worker, Session::Polling(sid, revision)).await;
         return Err(request::bad_request());
+    }
+    if event {
+        worker.sessions.may_pass_gate(&sid, length).await;
     }
     let uri = parts.uri.clone();
     let response = worker.call_engine(Request::from_parts(parts, body)).await;

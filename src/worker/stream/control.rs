@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Wake};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
@@ -15,9 +16,19 @@ pub(crate) struct Control {
     abort: AtomicBool,
     stalled: AtomicBool,
     held_back: AtomicBool,
-    behind: Mutex<Option<Instant>>,
+    behind: Mutex<Option<Behind>>,
     reader: AtomicWaker,
     activity: Mutex<Activity>,
+}
+
+/// How long writes must go without waiting for a client that reads all that it gets.
+const CAUGHT_UP: Duration = Duration::from_millis(20);
+
+/// Writes that wait for a client again and again.
+#[derive(Debug, Clone, Copy)]
+struct Behind {
+    since: Instant,
+    last: Instant,
 }
 
 /// What an HTTP connection is doing.
@@ -73,20 +84,23 @@ impl Control {
         self.stalled.store(stalled, Relaxed);
     }
 
-    /// A write had to wait: from here on the client is behind.
-    pub(super) fn falls_behind(&self) {
+    /// A write waits, or has waited until now. Between two such moments of a client that is behind there
+    /// is next to nothing; one that is not has all it gets meanwhile.
+    pub(super) fn waits_for_client(&self) {
+        let now = Instant::now();
         let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
-        behind.get_or_insert_with(Instant::now);
+        let since = behind
+            .filter(|behind| behind.last.elapsed() < CAUGHT_UP)
+            .map_or(now, |behind| behind.since);
+        *behind = Some(Behind { since, last: now });
     }
 
-    /// All that there was to write is written.
-    pub(super) fn caught_up(&self) {
-        *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-
-    /// Since when has there always been something to write?
+    /// Since when has there been something to write all the time?
     pub(crate) fn behind_since(&self) -> Option<Instant> {
-        *self.behind.lock().unwrap_or_else(PoisonError::into_inner)
+        let behind = *self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        behind
+            .filter(|behind| self.is_stalled() || behind.last.elapsed() < CAUGHT_UP)
+            .map(|behind| behind.since)
     }
 
     pub(super) fn is_closing(&self) -> bool {

@@ -57,17 +57,19 @@ export class Session {
     this.wanted = [];
     this.lost = null;
     this.closing = false;
+    this.onAsked = null; // (answer, name, ...arguments), for an event that wants an acknowledgement
     this.onLost = new Promise((_, reject) => (this.rejectLost = reject));
     this.onLost.catch(() => {});
     // v2 has no onAny(), but the same inner method behind which all events pass.
     const take = (event, ...args) => {
-      if (typeof args.at(-1) === "function") args.pop();
+      const answer = typeof args.at(-1) === "function" ? args.pop() : null;
+      if (answer) this.onAsked?.(answer, event, ...args);
       const given = [event, ...args];
       const want = this.wanted.shift();
       if (want) want.resolve(given);
       else this.arrived.push(given);
     };
-    if (version === "v2") socket.onevent = (packet) => take(...packet.data);
+    if (version === "v2") socket.onevent = ({ id, data }) => take(...data, ...(id == null ? [] : [socket.ack(id)]));
     else socket.onAny(take);
     socket.on("disconnect", (reason) => this.lose(new Failed(`expected to stay connected, was disconnected: ${reason}`)));
   }
