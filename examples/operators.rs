@@ -75,7 +75,7 @@ fn connected(socket: &Socket, heard: &Heard) {
     socket.on("rooms", rooms);
     socket.on("joinAll", join_all);
     socket.on("leaveAll", leave_all);
-    socket.on("disconnect", disconnect);
+    socket.on("disconnectAll", disconnect_all);
     socket.on("remote", remote);
     socket.on("servers", servers);
     socket.on("serverSideEmit", server_side_emit);
@@ -216,7 +216,7 @@ async fn leave_all(
     give(ack, left.map(|()| ok()).map_err(|error| error.to_string()));
 }
 
-async fn disconnect(io: Io, socket: Socket, Data(selection): Data<Selection>, ack: Ack) {
+async fn disconnect_all(io: Io, socket: Socket, Data(selection): Data<Selection>, ack: Ack) {
     let gone = selection.of(&io, &socket).disconnect().await;
     give(ack, gone.map(|()| ok()).map_err(|error| error.to_string()));
 }
