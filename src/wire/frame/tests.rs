@@ -1,4 +1,5 @@
 use super::*;
+use socketioxide_core::adapter::BroadcastFlags;
 
 fn id(n: u8) -> Sid {
     format!("member_or_sock{n:02}").parse().unwrap()
