@@ -4,7 +4,6 @@
 //! client sees a close frame (1001), a polling client's poll returns, and both connect anew.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use ::http::{Request, StatusCode};
@@ -26,9 +25,10 @@ pub(crate) enum Session {
     Polling(BareSid, Revision),
 }
 
-/// Opens no more sessions, and ends those that there are, spread evenly over `within`.
+/// Ends the sessions that there are, spread evenly over `within`, and then those that began meanwhile.
+/// A handshake whose connection was accepted before the stop is served like any other: there is nobody
+/// else who could, and its client would see an error instead of a short session.
 pub(crate) async fn run(worker: &Worker, within: Duration) {
-    worker.stopping.store(true, Relaxed);
     let begun = Instant::now();
     let sessions = all(worker);
     let total = u32::try_from(sessions.len()).unwrap_or(u32::MAX);

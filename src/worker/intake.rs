@@ -27,7 +27,6 @@ use super::http::{self as road, Opening, Visitor};
 use super::sessions::ConnectionGuard;
 use super::stream::Stream;
 use super::{Worker, request};
-use crate::api::Refusal;
 use crate::wire::conn::Conn;
 use crate::wire::link::{Handoff, MAX_HEAD, Origin};
 use crate::wire::target::SidParam;
@@ -82,11 +81,7 @@ pub(crate) async fn take(
 
     let client = worker.admission.client(origin, request.headers());
     let (parts, ()) = request.into_parts();
-    let admitted = if worker.is_stopping() {
-        Err(Refusal::busy("the server is restarting"))
-    } else {
-        worker.admission.check(Wish::WebSocket, &parts, client)
-    };
+    let admitted = worker.admission.check(Wish::WebSocket, &parts, client);
     let admitted = admitted.and_then(|()| request::canonical(&parts.uri, None));
     let uri = match admitted {
         Ok(uri) => uri,

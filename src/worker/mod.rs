@@ -19,7 +19,6 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -93,7 +92,6 @@ pub(crate) struct Worker {
     peers: Peers,
     engine: SocketIoService<axum::Router, Adapter>,
     answers: Answers,
-    stopping: AtomicBool,
 }
 
 impl std::fmt::Debug for Worker {
@@ -310,13 +308,8 @@ impl Worker {
             peers: Peers::default(),
             engine,
             answers: http::answers(Weak::clone(worker), &config.engine),
-            stopping: AtomicBool::new(false),
             config,
         })
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.stopping.load(Relaxed)
     }
 
     fn answers(&self) -> Answers {

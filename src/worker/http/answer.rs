@@ -75,9 +75,6 @@ async fn handshake(
     visit: &Visit,
 ) -> Result<Response<Body>, Refusal> {
     let (mut parts, body) = request.into_parts();
-    if worker.is_stopping() {
-        return Err(Refusal::busy("the server is restarting"));
-    }
     let wish = match wanted.transport {
         Transport::Polling => Wish::Polling,
         Transport::Websocket => Wish::WebSocket,
