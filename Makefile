@@ -19,7 +19,8 @@ SHELL := /bin/bash
 
 # The steps of `test` stand in order of what fails fastest, even under `make -j`.
 .NOTPARALLEL:
-.PHONY: help run fmt check test-deps unit-tests black-box-tests fuzz fuzz-briefly test
+.PHONY: help run fmt check deb install test-deps unit-tests black-box-tests package-tests fuzz \
+	fuzz-briefly test
 
 # Prints what begins, and the seconds since `make` did.
 BEGAN := $(shell date +%s)
@@ -30,6 +31,12 @@ help: ## List the targets
 
 run: ## Build the server and run it on LISTEN=127.0.0.1:3000; needs Rust and a C compiler only
 	$(CARGO) run $(CARGO_FLAGS) --release --bin my-app -- --listen $(LISTEN) --workers $(WORKERS)
+
+deb: ## Build the Debian package: my-app.deb; for all releases from this machine's on
+	@scripts/build-deb
+
+install: deb ## Build the Debian package and install it on this machine, as root or through sudo
+	$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --reinstall -y ./my-app.deb
 
 fmt: ## Format the Rust sources
 	$(CARGO) fmt
@@ -59,6 +66,14 @@ black-box-tests:
 	$(call say,Black-box tests)
 	$(CARGO) test $(CARGO_FLAGS) --release --test it -- --test-threads=$(TEST_THREADS)
 
+# Containers are booted, which only root can.
+package-tests: deb
+	$(call say,Package tests)
+	$(CARGO) build $(CARGO_FLAGS) --release --example outbound
+	$(CARGO) test $(CARGO_FLAGS) --release --test package --no-run
+	$$([ "$$(id -u)" = 0 ] || echo sudo -E env PATH="$$PATH") \
+		$(CARGO) test $(CARGO_FLAGS) --release --test package -- --test-threads=$(TEST_THREADS)
+
 fuzz: ## Look for bytes that what reads the bus cannot stand, for FUZZ_SECONDS=60
 	scripts/fuzz $(FUZZ_SECONDS)
 
@@ -66,4 +81,4 @@ fuzz-briefly:
 	$(call say,Fuzzing)
 	@scripts/fuzz $(FUZZ_BRIEFLY)
 
-test: test-deps check unit-tests fuzz-briefly black-box-tests ## All that CI runs
+test: test-deps check unit-tests fuzz-briefly black-box-tests package-tests ## All that CI runs
