@@ -60,19 +60,20 @@ unit-tests:
 	$(call say,Release build)
 	$(CARGO) build $(CARGO_FLAGS) --release --bins --examples
 	$(call say,Unit tests)
-	$(CARGO) test $(CARGO_FLAGS) --release --lib --bins
+	$(CARGO) test $(CARGO_FLAGS) --release --lib --bins --test docs
 
 black-box-tests:
 	$(call say,Black-box tests)
 	$(CARGO) test $(CARGO_FLAGS) --release --test it -- --test-threads=$(TEST_THREADS)
 
-# Containers are booted, which only root can.
+# Only root can boot containers. What root runs is built before, by whoever calls.
 package-tests: deb
 	$(call say,Package tests)
 	$(CARGO) build $(CARGO_FLAGS) --release --example outbound
-	$(CARGO) test $(CARGO_FLAGS) --release --test package --no-run
-	$$([ "$$(id -u)" = 0 ] || echo sudo -E env PATH="$$PATH") \
-		$(CARGO) test $(CARGO_FLAGS) --release --test package -- --test-threads=$(TEST_THREADS)
+	tests=$$($(CARGO) test $(CARGO_FLAGS) --release --test package --no-run --message-format=json | \
+		sed -n 's/.*"executable":"\([^"]*\/package-[^"]*\)".*/\1/p'); \
+	$$([ "$$(id -u)" = 0 ] || echo sudo env PATH="$$PATH" HOME="$$HOME" XDG_CACHE_HOME="$$XDG_CACHE_HOME") \
+		"$$tests" --test-threads=$(TEST_THREADS)
 
 fuzz: ## Look for bytes that what reads the bus cannot stand, for FUZZ_SECONDS=60
 	scripts/fuzz $(FUZZ_SECONDS)

@@ -1,0 +1,141 @@
+//! What the machines get to see of this one: the package, its next version, an example.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use super::Release;
+
+/// The top of the sources.
+pub fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The package under test.
+pub fn the_package() -> PathBuf {
+    let package = project().join("my-app.deb");
+    assert!(package.exists(), "`make deb` comes first");
+    package
+}
+
+/// The directory that every machine sees at /srv/share.
+///
+/// `my-app.deb`; `my-app-next.deb`: a later version with other files for the server and for nginx;
+/// `outbound`: the example.
+pub fn share() -> &'static Path {
+    static SHARE: OnceLock<PathBuf> = OnceLock::new();
+    SHARE.get_or_init(|| {
+        let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join("share");
+        let _ = fs::remove_dir_all(&share);
+        fs::create_dir_all(&share).unwrap();
+        fs::copy(the_package(), share.join("my-app.deb")).unwrap();
+        let outbound = Path::new(env!("CARGO_BIN_EXE_my-app")).with_file_name("examples/outbound");
+        fs::copy(outbound, share.join("outbound"))
+            .expect("`cargo build --release --example outbound` comes first");
+        the_next_version(&share);
+        share
+    })
+}
+
+fn the_next_version(share: &Path) {
+    let tree = share.join("next");
+    run(Command::new("dpkg-deb")
+        .arg("-R")
+        .arg(share.join("my-app.deb"))
+        .arg(&tree));
+    change(&tree.join("DEBIAN/control"), |control| {
+        control.replacen("\nVersion: ", "\nVersion: 99.", 1)
+    });
+    for path in ["etc/my-app/my-app.toml", "etc/nginx/conf.d/my-app.conf"] {
+        change(&tree.join(path), |text| {
+            format!("{text}\n# What the next version says.\n")
+        });
+    }
+    run(Command::new("dpkg-deb")
+        .args(["--root-owner-group", "-b"])
+        .arg(&tree)
+        .arg(share.join("my-app-next.deb")));
+    fs::remove_dir_all(&tree).unwrap();
+}
+
+fn change(path: &Path, how: impl Fn(String) -> String) {
+    let text = fs::read_to_string(path).unwrap();
+    fs::write(path, how(text)).unwrap();
+}
+
+/// Builds the package once more, from the same sources, in another place.
+pub fn the_package_again() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("again");
+    // Only the dependencies of an earlier run may stay: the program itself is compiled anew.
+    let known = fs::read_dir(target.join("release/.fingerprint"));
+    for entry in known.into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with("my-app-") {
+            fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join("again.deb");
+    run(Command::new(project().join("scripts/build-deb"))
+        .arg(&copy)
+        .env("CARGO_TARGET_DIR", &target));
+    copy
+}
+
+/// The directory with a release's root file systems, made if need be.
+pub fn rootfs(release: &Release) -> PathBuf {
+    // Two at one time would share the network and the disk, and gain nothing.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let said = run(Command::new(project().join("scripts/test-rootfs")).arg(release.name));
+    said.trim().into()
+}
+
+/// Runs a shell script on this machine, in a mount namespace of its own. `$1` is a root file system
+/// with the named layers; changes to it are lost.
+#[track_caller]
+pub fn with_rootfs(release: &Release, layers: &[&str], script: &str) -> String {
+    let scratch = tempfile::tempdir_in("/var/tmp").unwrap();
+    let root = scratch.path().join("root");
+    run(Command::new("unshare")
+        .args(["--mount", "sh", "-euc"])
+        .arg(format!(
+            "{}\nset -- {} {}\n{script}",
+            overlay(release, layers, scratch.path()),
+            root.display(),
+            share().display(),
+        )))
+}
+
+/// The command that mounts a root file system at `scratch`/root.
+pub fn overlay(release: &Release, layers: &[&str], scratch: &Path) -> String {
+    let rootfs = rootfs(release);
+    for name in ["upper", "work", "root"] {
+        fs::create_dir_all(scratch.join(name)).unwrap();
+    }
+    let lower: Vec<_> = layers
+        .iter()
+        .chain(&["base"])
+        .map(|layer| rootfs.join(layer).display().to_string())
+        .collect();
+    let scratch = scratch.display();
+    format!(
+        "mount -t overlay overlay -o lowerdir={},upperdir={scratch}/upper,workdir={scratch}/work {scratch}/root",
+        lower.join(":")
+    )
+}
+
+/// Runs a command that must succeed; gives what it printed.
+#[track_caller]
+pub fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| {
+        panic!("{command:?}: {error} (`make test-deps` installs what the tests need)")
+    });
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{said}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}

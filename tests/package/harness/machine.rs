@@ -1,0 +1,324 @@
+//! A booted Debian.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::files::{overlay, project, share};
+use super::{Release, SOON, Talker, eventually, saw};
+
+/// A container with systemd as its first process. It ends with the value.
+pub struct Machine {
+    pub release: &'static Release,
+    nspawn: Child,
+    /// Its first process, as this machine sees it.
+    leader: u32,
+    /// Its control group.
+    cgroup: PathBuf,
+    _scratch: TempDir,
+}
+
+/// What a command printed, standard error included, and whether it succeeded.
+#[derive(Debug)]
+pub struct Said {
+    pub ok: bool,
+    pub text: String,
+}
+
+impl Machine {
+    /// A Debian on which nginx was never installed.
+    pub fn plain(release: &'static Release) -> Self {
+        Self::boot(release, &[])
+    }
+
+    /// A Debian with its nginx.
+    pub fn with_nginx(release: &'static Release) -> Self {
+        Self::boot(release, &["nginx"])
+    }
+
+    /// The same, with the package installed, and a client that was served.
+    pub fn serving(release: &'static Release) -> Self {
+        let machine = Self::with_nginx(release);
+        machine.install();
+        machine.echo("http://127.0.0.1", "websocket");
+        machine
+    }
+
+    fn boot(release: &'static Release, layers: &[&str]) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let scratch = tempfile::tempdir_in("/var/tmp").unwrap();
+        let mount = overlay(release, layers, scratch.path());
+        let name = format!(
+            "{}-{}-{}",
+            release.name,
+            std::process::id(),
+            COUNT.fetch_add(1, Relaxed)
+        );
+        // Without one of its own it would share those of its services with the other containers.
+        let cgroup = cgroups().join(format!("my-app-tests-{name}"));
+        fs::create_dir(&cgroup).unwrap();
+        let nspawn = format!(
+            "echo $$ >{cgroup}/cgroup.procs && {mount} && exec systemd-nspawn --quiet --boot --register=no --keep-unit \
+             --private-network --machine={name} --directory={root} \
+             --bind-ro={tests}:/opt/tests --bind-ro={share}:/srv/share",
+            cgroup = cgroup.display(),
+            root = scratch.path().join("root").display(),
+            tests = project().join("tests").display(),
+            share = share().display(),
+        );
+        let console = fs::File::create(scratch.path().join("console")).unwrap();
+        // The mount is in a namespace of its own and goes with it. Should this test be killed, so is
+        // the container.
+        let nspawn = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "unshare", "--mount", "sh", "-euc"])
+            .arg(nspawn)
+            // As on today's machines, whatever this one has.
+            .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+            .stdin(Stdio::null())
+            .stdout(console.try_clone().unwrap())
+            .stderr(console)
+            .spawn()
+            .expect("systemd-nspawn is installed (`make test-deps` does it)");
+        let mut machine = Self {
+            release,
+            nspawn,
+            leader: 0,
+            cgroup,
+            _scratch: scratch,
+        };
+        eventually("the machine is up", Duration::from_secs(90), || {
+            assert!(
+                machine.nspawn.try_wait().unwrap().is_none(),
+                "the container ended"
+            );
+            machine.leader = machine.first_process().unwrap_or_default();
+            machine.leader != 0 && {
+                let state = machine.try_sh("systemctl is-system-running").text;
+                assert_ne!(state.trim(), "degraded", "{}", machine.failed_units());
+                state.trim() == "running"
+            }
+        });
+        machine
+    }
+
+    fn first_process(&self) -> Option<u32> {
+        let pid = self.nspawn.id();
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        (name.trim() == "systemd-nspawn")
+            .then(|| children.split_whitespace().next()?.parse().ok())
+            .flatten()
+    }
+
+    fn failed_units(&self) -> String {
+        self.try_sh("systemctl --failed --no-legend").text
+    }
+
+    /// A command inside, as root.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--target", &self.leader.to_string()])
+            .args([
+                "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--",
+            ])
+            .args(["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"])
+            .args(["HOME=/root", "LANG=C.UTF-8", "SYSTEMD_COLORS=0"])
+            .arg("DEBIAN_FRONTEND=noninteractive")
+            .arg(program)
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a shell script inside, whatever comes of it.
+    pub fn try_sh(&self, script: &str) -> Said {
+        let mut shell = self.command("timeout");
+        shell.args(["300", "sh", "-euc"]);
+        let output = shell
+            .arg(format!("exec 2>&1\ncd /root\n{script}"))
+            .output()
+            .unwrap();
+        Said {
+            ok: output.status.success(),
+            text: String::from_utf8_lossy(&output.stdout).into_owned(),
+        }
+    }
+
+    /// Runs a shell script that must succeed; gives what it printed.
+    #[track_caller]
+    pub fn sh(&self, script: &str) -> String {
+        let said = self.try_sh(script);
+        assert!(said.ok, "{script}\n{}", said.text);
+        said.text.trim_end().to_owned()
+    }
+
+    /// The number that a shell script prints.
+    #[track_caller]
+    pub fn number(&self, script: &str) -> u64 {
+        let said = self.sh(script);
+        said.trim()
+            .parse()
+            .unwrap_or_else(|_| panic!("no number: {said}"))
+    }
+
+    /// Writes a file, and what directories it needs.
+    #[track_caller]
+    pub fn write(&self, path: &str, text: &str) {
+        self.sh(&format!(
+            "mkdir -p \"$(dirname {path})\"\ncat >{path} <<'END_OF_FILE'\n{text}\nEND_OF_FILE"
+        ));
+    }
+
+    /// `apt install ./my-app.deb`, which must succeed and leave both units active.
+    #[track_caller]
+    pub fn install(&self) -> String {
+        self.install_with("")
+    }
+
+    /// The same, with more options for apt-get.
+    #[track_caller]
+    pub fn install_with(&self, options: &str) -> String {
+        let said = self.sh(&install("my-app.deb", options));
+        self.assert_active();
+        said
+    }
+
+    /// Installs the next version, whatever comes of it.
+    pub fn upgrade_with(&self, options: &str) -> Said {
+        self.try_sh(&install("my-app-next.deb", options))
+    }
+
+    #[track_caller]
+    pub fn assert_active(&self) {
+        for unit in ["my-app.socket", "my-app.service"] {
+            let said = self.try_sh(&format!("systemctl is-active {unit}"));
+            assert!(said.ok, "{unit} is {}", said.text);
+        }
+    }
+
+    /// Runs a script of tests/clients to its end, and gives what its last line says.
+    #[track_caller]
+    pub fn node(&self, line: &str) -> Value {
+        let said = self.sh(&format!("node /opt/tests/clients/{line}"));
+        let last = said.lines().next_back().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|_| panic!("{line}: no figures in {last:?}"))
+    }
+
+    /// A real client sends all kinds of data, and gets them back.
+    #[track_caller]
+    pub fn echo(&self, url: &str, transport: &str) {
+        self.node(&format!(
+            "echo.mjs --url {url} --transport {transport} --events 200 --acks 20 --crossings 1"
+        ));
+    }
+
+    /// The same over polling, WebSocket, and from one to the other.
+    #[track_caller]
+    pub fn echo_every_way(&self, url: &str) {
+        for transport in ["polling", "websocket", "upgrade"] {
+            self.echo(url, transport);
+        }
+    }
+
+    /// Starts a script of tests/clients that obeys lines on its standard input.
+    #[track_caller]
+    pub fn talk(&self, line: &str) -> Talker {
+        let mut command = self.command("sh");
+        command
+            .arg("-c")
+            .arg(format!("exec node /opt/tests/clients/{line}"));
+        Talker::start(command)
+    }
+
+    /// The status that curl sees.
+    #[track_caller]
+    pub fn status(&self, arguments: &str) -> String {
+        self.sh(&format!(
+            "curl -s -o /dev/null -w '%{{http_code}}' {arguments} || true"
+        ))
+    }
+
+    /// The lines of the service in the journal that contain `text`.
+    #[track_caller]
+    pub fn journal_count(&self, text: &str) -> u64 {
+        self.number(&format!(
+            "journalctl -q -o cat -u my-app.service | grep -c -F -e '{text}' || true"
+        ))
+    }
+
+    /// Waits for such a line.
+    #[track_caller]
+    pub fn wait_for_journal(&self, text: &str) {
+        eventually(text, SOON, || self.journal_count(text) > 0);
+    }
+
+    /// The process that is the master, as the machine numbers it.
+    #[track_caller]
+    pub fn master(&self) -> u64 {
+        self.number("systemctl show --property=MainPID --value my-app.service")
+    }
+
+    pub fn saw(&self, what: &str, value: impl std::fmt::Display) {
+        saw(self.release, what, value);
+    }
+}
+
+/// apt wants a path with a slash, and a file that its own user may read.
+fn install(package: &str, options: &str) -> String {
+    format!(
+        "cp /srv/share/{package} /var/tmp/\n\
+         apt-get install -q -y -o Dpkg::Use-Pty=0 {options} /var/tmp/{package} </dev/null"
+    )
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if thread::panicking() && self.leader != 0 {
+            let said = self.try_sh(
+                "systemctl --failed --no-legend; journalctl -q --no-pager -n 40 | grep -v 'connected client'",
+            );
+            eprintln!("--- {} said:\n{}\n---", self.release.name, said.text);
+        }
+        // With its first process all others of its namespace go, and then nspawn.
+        let victim = match self.leader {
+            0 => self.nspawn.id(),
+            leader => leader,
+        };
+        let _ = Command::new("kill")
+            .args(["-KILL", &victim.to_string()])
+            .status();
+        let _ = self.nspawn.wait();
+        remove_groups(&self.cgroup);
+    }
+}
+
+/// Where this machine has its control groups, version 2.
+fn cgroups() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let fields = mounts
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>());
+    let mut of_version_2 = fields.filter(|fields| fields[2] == "cgroup2");
+    of_version_2.next().expect("control groups version 2")[1].into()
+}
+
+/// Removes a group and those below it. A process that is just ending keeps its group for a moment.
+fn remove_groups(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.path().is_dir() {
+            remove_groups(&entry.path());
+        }
+    }
+    for _ in 0..100 {
+        if fs::remove_dir(group).is_ok() || !group.exists() {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,100 @@
+//! What the service may not do, and the drop-ins that open what an application needs.
+
+use super::harness::*;
+
+on_every_release!(
+    the_service_is_shut_in,
+    network_conf_gives_the_service_the_network,
+    public_port_conf_lets_other_hosts_in,
+);
+
+fn the_service_is_shut_in(release: &'static Release) {
+    let machine = Machine::serving(release);
+    let exposure = machine.sh("systemd-analyze security my-app.service | tail -n 1");
+    let figure = exposure.split(": ").nth(1).unwrap();
+    let figure: f64 = figure.split(' ').next().unwrap().parse().unwrap();
+    assert!(figure <= 0.3, "{exposure}");
+    machine.saw("systemd-analyze security", exposure);
+    let units = "/usr/lib/systemd/system/my-app.service /usr/lib/systemd/system/my-app.socket";
+    assert_eq!(machine.sh(&format!("systemd-analyze verify {units}")), "");
+}
+
+/// The service runs the example whose handler reaches other services.
+fn with_outbound(release: &'static Release) -> Machine {
+    let machine = Machine::serving(release);
+    machine.write(
+        "/etc/systemd/system/my-app.service.d/program.conf",
+        "[Service]\nExecStart=\nExecStart=/srv/share/outbound",
+    );
+    // A service, and a name server that knows where it is: no name is resolved from a file.
+    machine.sh(
+        "systemd-run -q --unit backend -p Type=exec node /opt/tests/package/backend.mjs
+         rm -f /etc/resolv.conf; echo 'nameserver 127.0.0.1' >/etc/resolv.conf
+         systemctl daemon-reload; systemctl restart my-app.service",
+    );
+    eventually("the service is there", SOON, || {
+        machine.try_sh("ss -Hltn | grep -q :7000").ok
+    });
+    machine
+}
+
+fn network_conf_gives_the_service_the_network(release: &'static Release) {
+    let machine = with_outbound(release);
+    let fetch = |service| {
+        machine.node(&format!(
+            "fetch.mjs --url http://127.0.0.1 --service {service}"
+        ))
+    };
+    for service in [
+        "127.0.0.1:7000",
+        "[::1]:7000",
+        "192.0.2.1:80",
+        "backend.test:7000",
+    ] {
+        let refused = fetch(service);
+        assert_eq!(refused["ok"], false, "{refused}");
+        let error = refused["error"].as_str().unwrap();
+        assert!(error.contains("examples/network.conf"), "{error}");
+        machine.saw(&format!("a handler that connects to {service}"), error);
+    }
+    machine.sh("mkdir -p /etc/systemd/system/my-app.service.d
+         cp /usr/share/doc/my-app/examples/network.conf /etc/systemd/system/my-app.service.d/
+         systemctl daemon-reload && systemctl restart my-app.service");
+    for service in ["127.0.0.1:7000", "backend.test:7000"] {
+        let answer = fetch(service);
+        assert_eq!(answer["answer"], "heard hello", "{answer}");
+    }
+    let exposure = machine.sh("systemd-analyze security my-app.service | tail -n 1");
+    machine.saw("systemd-analyze security with network.conf", exposure);
+}
+
+fn public_port_conf_lets_other_hosts_in(release: &'static Release) {
+    let machine = Machine::serving(release);
+    // Another host is another network, joined by a cable.
+    machine.sh(
+        "ip netns add other; echo '2001:db8::1 six.test' >>/etc/hosts
+         ip link add name cable0 type veth peer name cable1
+         ip link set cable1 netns other
+         ip address add 192.0.2.1/24 dev cable0; ip address add 2001:db8::1/64 dev cable0 nodad
+         ip link set cable0 up
+         ip -n other address add 192.0.2.2/24 dev cable1; ip -n other address add 2001:db8::2/64 dev cable1 nodad
+         ip -n other link set cable1 up",
+    );
+    let from_there = |url: &str| {
+        machine.try_sh(&format!(
+            "nsenter --net=/run/netns/other node /opt/tests/clients/echo.mjs --url {url} \
+             --transport upgrade --events 200 --acks 20 --crossings 1 --deadline 20"
+        ))
+    };
+    assert!(!from_there("http://192.0.2.1:3000").ok);
+    machine.sh("mkdir -p /etc/systemd/system/my-app.socket.d
+         cp /usr/share/doc/my-app/examples/public-port.conf /etc/systemd/system/my-app.socket.d/
+         systemctl daemon-reload && systemctl restart my-app.socket");
+    for url in ["http://192.0.2.1:3000", "http://six.test:3000"] {
+        let said = from_there(url);
+        assert!(said.ok, "{}", said.text);
+    }
+    machine.assert_active();
+    machine.echo("http://127.0.0.1", "upgrade");
+    machine.echo("http://127.0.0.1:3000", "polling");
+}
