@@ -19,6 +19,7 @@ use socketioxide::extract::Data;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tracing::warn;
 
 /// Whoever waits for another service has a deadline.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,11 +37,21 @@ fn namespaces(io: &Io, _cluster: &Cluster) {
 }
 
 /// Sends a line to the service at `address`, a name and a port, and acknowledges with its answer.
-async fn fetch(Data((address, line)): Data<(String, String)>, ack: Responder) {
-    let answer = match timeout(PATIENCE, exchange(&address, &line)).await {
-        Ok(Ok(answer)) => json!({ "ok": true, "answer": answer }),
-        Ok(Err(error)) => json!({ "ok": false, "error": explained(&error) }),
-        Err(_) => json!({ "ok": false, "error": "no answer in time" }),
+async fn fetch(socket: Socket, Data((address, line)): Data<(String, String)>, ack: Responder) {
+    let answered = match timeout(PATIENCE, exchange(&address, &line)).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(explained(&error)),
+        Err(_) => Err("no answer in time".to_owned()),
+    };
+    let answer = match answered {
+        Ok(answer) => json!({ "ok": true, "answer": answer }),
+        Err(error) => {
+            // Fields of the journal: `journalctl -u my-app MY_APP_SOCKET_ID=…`.
+            let client = socket.req_parts().extensions.get::<ClientAddr>().copied();
+            let client_addr = client.unwrap_or(ClientAddr(None));
+            warn!(socket_id = %socket.id, %client_addr, address, error, "a service was not reached");
+            json!({ "ok": false, "error": error })
+        }
     };
     // An error means that the client is gone already.
     let _ = ack.send(&answer);

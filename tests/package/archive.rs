@@ -23,34 +23,44 @@ fn lintian_finds_nothing(release: &'static Release) {
     saw(release, "lintian", said.lines().next().unwrap());
 }
 
-/// Install, upgrade and purge on a small Debian without systemd: nothing is left, nothing fails.
+/// Install, upgrade from the version before, and purge, on a small Debian without systemd: nothing
+/// fails, and nothing is left.
 fn piuparts_finds_nothing(release: &'static Release) {
     let rootfs = rootfs(release);
     let mirror = fs::read_to_string(rootfs.join("mirror")).unwrap();
-    let log = tempfile::tempdir_in("/var/tmp").unwrap();
-    let log = log.path().join("log");
-    let piuparts = |packages: &[&str]| {
-        let mut command = Command::new("piuparts");
-        command
-            .args(["--basetgz", rootfs.join("minimal.tar.gz").to_str().unwrap()])
-            .args(["--distribution", release.name])
-            .args(["--mirror", &format!("{} main", mirror.trim())])
-            .args(["--warn-on-leftovers-after-purge", "--no-eatmydata"])
-            .arg("--log-file")
-            .arg(&log)
-            .args(packages.iter().map(|package| share().join(package)))
-            .env(
-                "PATH",
-                format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap()),
-            );
-        let output = command
-            .output()
-            .expect("piuparts is installed (`make test-deps` does it)");
-        let said = fs::read_to_string(&log).unwrap_or_default();
-        let tail: Vec<_> = said.lines().rev().take(40).collect();
-        assert!(output.status.success(), "{tail:#?}");
-    };
-    piuparts(&["my-app.deb"]);
+    let scratch = tempfile::tempdir_in("/var/tmp").unwrap();
+    let log = scratch.path().join("log");
+    let archive = share().join("archive");
+    let output = Command::new("piuparts")
+        .arg("--basetgz")
+        .arg(rootfs.join("minimal.tar.gz"))
+        .args(["--distribution", release.name])
+        .args(["--mirror", &format!("{} main", mirror.trim())])
+        // Where it finds the version before.
+        .arg("--bindmount")
+        .arg(&archive)
+        .arg("--extra-repo")
+        .arg(format!("deb [trusted=yes] file:{} ./", archive.display()))
+        .args(["--no-eatmydata", "--tmpdir"])
+        .arg(scratch.path())
+        .arg("--log-file")
+        .arg(&log)
+        .arg(share().join("my-app-next.deb"))
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .output()
+        .expect("piuparts is installed (`make test-deps` does it)");
+    let said = fs::read_to_string(&log).unwrap_or_default();
+    let lines: Vec<_> = said.lines().collect();
+    let tail = lines[lines.len().saturating_sub(40)..].join("\n");
+    assert!(output.status.success(), "{tail}");
+    let upgraded = said
+        .lines()
+        .find(|line| line.contains("my-app (99.") && line.contains(" over ("));
+    saw(
+        release,
+        "piuparts",
+        upgraded.expect("piuparts upgrades").trim(),
+    );
 }
 
 #[test]

@@ -57,6 +57,14 @@ fn network_conf_gives_the_service_the_network(release: &'static Release) {
         assert!(error.contains("examples/network.conf"), "{error}");
         machine.saw(&format!("a handler that connects to {service}"), error);
     }
+    // The handler's own line in the journal has fields to look for.
+    let json =
+        machine.sh("journalctl -q -u my-app.service -o json MY_APP_CLIENT_ADDR=127.0.0.1 -n 1");
+    let line: serde_json::Value = serde_json::from_str(&json).unwrap();
+    for field in ["MY_APP_SOCKET_ID", "MY_APP_CLIENT_ADDR", "MY_APP_FIELDS"] {
+        assert!(line[field].is_string(), "{line}");
+    }
+    machine.saw("a handler's line in the journal", line);
     machine.sh("mkdir -p /etc/systemd/system/my-app.service.d
          cp /usr/share/doc/my-app/examples/network.conf /etc/systemd/system/my-app.service.d/
          systemctl daemon-reload && systemctl restart my-app.service");

@@ -7,7 +7,10 @@ on_every_release!(a_playbooks_deployment_is_refused_and_then_taken_over);
 /// A server in Node, as a unit of the same name, with its files where the package's belong.
 fn deployed_by_a_playbook(release: &'static Release) -> Machine {
     let machine = Machine::with_nginx(release);
-    machine.sh("useradd --create-home my-app-runner; mkdir -p /opt/my-app /var/log/my-app");
+    machine.sh(
+        "echo 'u my-app-runner - - /home/my-app-runner /bin/sh' | systemd-sysusers -
+         mkdir -p /home/my-app-runner /opt/my-app /var/log/my-app",
+    );
     machine.write(
         "/opt/my-app/server.mjs",
         "import { createServer } from 'node:http';

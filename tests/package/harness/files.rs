@@ -22,7 +22,7 @@ pub fn the_package() -> PathBuf {
 /// The directory that every machine sees at /srv/share.
 ///
 /// `my-app.deb`; `my-app-next.deb`: a later version with other files for the server and for nginx;
-/// `outbound`: the example.
+/// `outbound`: the example; `archive`: an archive for apt, with `my-app.deb`.
 pub fn share() -> &'static Path {
     static SHARE: OnceLock<PathBuf> = OnceLock::new();
     SHARE.get_or_init(|| {
@@ -34,6 +34,7 @@ pub fn share() -> &'static Path {
         fs::copy(outbound, share.join("outbound"))
             .expect("`cargo build --release --example outbound` comes first");
         the_next_version(&share);
+        an_archive(&share);
         share
     })
 }
@@ -57,6 +58,22 @@ fn the_next_version(share: &Path) {
         .arg(&tree)
         .arg(share.join("my-app-next.deb")));
     fs::remove_dir_all(&tree).unwrap();
+}
+
+fn an_archive(share: &Path) {
+    let archive = share.join("archive");
+    fs::create_dir(&archive).unwrap();
+    let package = archive.join("my-app.deb");
+    fs::copy(share.join("my-app.deb"), &package).unwrap();
+    let control = run(Command::new("dpkg-deb").arg("-f").arg(&package));
+    let sum = run(Command::new("sha256sum").arg(&package));
+    let sum = sum.split(' ').next().unwrap();
+    let size = fs::metadata(&package).unwrap().len();
+    let index = format!(
+        "{}\nFilename: ./my-app.deb\nSize: {size}\nSHA256: {sum}\n",
+        control.trim_end()
+    );
+    fs::write(archive.join("Packages"), index).unwrap();
 }
 
 fn change(path: &Path, how: impl Fn(String) -> String) {
