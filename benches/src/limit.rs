@@ -13,8 +13,8 @@ use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, EventData};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind,
-    listen, recv, send, socket_with, sockopt,
+    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with,
+    bind, listen, recv, send, socket_with, sockopt,
 };
 
 use crate::address::Address;
@@ -41,7 +41,7 @@ struct Client {
 #[derive(Default)]
 struct Answer {
     asked: Vec<u8>,
-    answer: Vec<u8>,
+    bytes: Vec<u8>,
     to_all: bool,
 }
 
@@ -53,7 +53,7 @@ impl Answer {
         self.asked = asked.to_vec();
         let text = frame::unmasked(asked);
         self.to_all = text.starts_with(b"42/");
-        self.answer = frame::server(match &*text {
+        self.bytes = frame::server(match &*text {
             [b'4', b'0', b'/', ..] => JOINED_CHAT,
             [b'4', b'0', ..] => JOINED,
             text => text,
@@ -108,7 +108,7 @@ pub(crate) fn serve(address: &Address) -> io::Result<()> {
             }
             for _ in 0..client.hear(&buffer[..count], &mut answer)? {
                 for client in clients.values() {
-                    client.say(&answer.answer)?;
+                    client.say(&answer.bytes)?;
                 }
             }
         }
@@ -132,7 +132,7 @@ impl Client {
             if answer.to_all {
                 announces += 1;
             } else {
-                self.say(&answer.answer)?;
+                self.say(&answer.bytes)?;
             }
         }
         self.partial.extend_from_slice(left);

@@ -22,15 +22,63 @@ struct Line {
 }
 
 const LINES: [Line; 9] = [
-    line(Figure::Open, "open a WebSocket session", "us", 120.0, Some((Who::Bun, 0.6))),
+    line(
+        Figure::Open,
+        "open a WebSocket session",
+        "us",
+        120.0,
+        Some((Who::Bun, 0.6)),
+    ),
     line(Figure::Idle, "idle WebSocket session", "KiB", 17.0, None),
-    line(Figure::IdleUpgraded, "polling, upgraded, idle", "KiB", 19.0, None),
-    line(Figure::Echo, "echo, 100 clients, 1 under way", "us", 14.0, Some((Who::Limit, 1.65))),
-    line(Figure::EchoDeep, "echo, 100 clients, 16 under way", "us", 7.0, Some((Who::Limit, 1.25))),
-    line(Figure::EchoLarge, "echo of 4 KiB, 50 clients, 4 under way", "us", 13.0, Some((Who::Limit, 1.25))),
-    line(Figure::Broadcast, "broadcast to 1,000, per delivery", "us", 7.5, Some((Who::Limit, 1.3))),
-    line(Figure::OpenPolling, "open a polling session", "us", 300.0, Some((Who::Bun, 1.0))),
-    line(Figure::Polling, "polling round trip (POST and GET)", "us", 65.0, Some((Who::Bun, 0.65))),
+    line(
+        Figure::IdleUpgraded,
+        "polling, upgraded, idle",
+        "KiB",
+        19.0,
+        None,
+    ),
+    line(
+        Figure::Echo,
+        "echo, 100 clients, 1 under way",
+        "us",
+        14.0,
+        Some((Who::Limit, 1.65)),
+    ),
+    line(
+        Figure::EchoDeep,
+        "echo, 100 clients, 16 under way",
+        "us",
+        7.0,
+        Some((Who::Limit, 1.25)),
+    ),
+    line(
+        Figure::EchoLarge,
+        "echo of 4 KiB, 50 clients, 4 under way",
+        "us",
+        13.0,
+        Some((Who::Limit, 1.25)),
+    ),
+    line(
+        Figure::Broadcast,
+        "broadcast to 1,000, per delivery",
+        "us",
+        7.5,
+        Some((Who::Limit, 1.3)),
+    ),
+    line(
+        Figure::OpenPolling,
+        "open a polling session",
+        "us",
+        300.0,
+        Some((Who::Bun, 1.0)),
+    ),
+    line(
+        Figure::Polling,
+        "polling round trip (POST and GET)",
+        "us",
+        65.0,
+        Some((Who::Bun, 0.65)),
+    ),
 ];
 
 const fn line(
@@ -40,10 +88,14 @@ const fn line(
     at_most: f64,
     ratio: Option<(Who, f64)>,
 ) -> Line {
-    Line { figure, what, unit, at_most, ratio }
+    Line {
+        figure,
+        what,
+        unit,
+        at_most,
+        ratio,
+    }
 }
-
-const WHOS: [Who; 4] = [Who::Node, Who::Bun, Who::Limit, Who::Ours];
 
 /// All that a run found.
 #[derive(Serialize)]
@@ -83,10 +135,15 @@ impl Report {
     }
 
     /// The median of the rounds' ratios: what disturbs a round disturbs both.
-    fn ratio(&self, over: Over, figure: Figure, to: Who) -> Option<f64> {
-        let ours = &self.cell(over, figure, Who::Ours)?.rounds;
+    fn ratio(&self, over: Over, figure: Figure, of: Who, to: Who) -> Option<f64> {
+        let ours = &self.cell(over, figure, of)?.rounds;
         let theirs = &self.cell(over, figure, to)?.rounds;
-        Some(median(ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()))
+        Some(median(
+            ours.iter()
+                .zip(theirs)
+                .map(|(ours, theirs)| ours / theirs)
+                .collect(),
+        ))
     }
 }
 
@@ -110,7 +167,7 @@ impl fmt::Display for Report {
                 continue;
             }
             write!(f, "\n{:<44}", format!("over {over:?}").to_lowercase())?;
-            for who in WHOS {
+            for who in Who::ALL {
                 write!(f, "{:>9}", who.to_string())?;
             }
             writeln!(f, "{:>9}  ratio in this run", "at most")?;
@@ -131,19 +188,29 @@ impl Report {
             return Ok(());
         };
         write!(f, "{:<44}", format!("{}, {}", line.what, line.unit))?;
-        for who in WHOS {
+        for who in Who::ALL {
             match self.cell(over, line.figure, who) {
                 Some(cell) => write!(f, "{:>9.1}", cell.median)?,
                 None => write!(f, "{:>9}", "")?,
             }
         }
         let broken = |holds: bool| if holds { "" } else { " BROKEN" };
-        write!(f, "{:>9.1}{}", line.at_most, broken(ours.median <= line.at_most))?;
-        if let Some((who, at_most)) = line.ratio {
-            if let Some(ratio) = self.ratio(over, line.figure, who) {
-                let broken = broken(ratio <= at_most);
-                write!(f, "  {ratio:.2} x {who} (at most {at_most}){broken}")?;
-            }
+        write!(
+            f,
+            "{:>9.1}{}",
+            line.at_most,
+            broken(ours.median <= line.at_most)
+        )?;
+        // Servers of one process are compared with one worker; what two are in addition is for reading.
+        if let Some((who, at_most)) = line.ratio
+            && let Some(single) = self.ratio(over, line.figure, Who::Single, who)
+            && let Some(ratio) = self.ratio(over, line.figure, Who::Ours, who)
+        {
+            let broken = broken(single <= at_most);
+            write!(
+                f,
+                "  {single:.2} and {ratio:.2} x {who} (at most {at_most}){broken}"
+            )?;
         }
         writeln!(f)
     }

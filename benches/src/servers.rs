@@ -43,8 +43,16 @@ pub(crate) enum Who {
     Bun,
     /// A bare epoll loop.
     Limit,
-    /// my-app.
+    /// my-app with one worker, beside the servers of one process.
+    Single,
+    /// my-app with a worker for each core.
     Ours,
+}
+
+impl Who {
+    /// In the order of the table.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Node, Self::Bun, Self::Limit, Self::Single, Self::Ours];
 }
 
 impl fmt::Display for Who {
@@ -53,7 +61,8 @@ impl fmt::Display for Who {
             Self::Node => "Node",
             Self::Bun => "Bun",
             Self::Limit => "limit",
-            Self::Ours => "ours",
+            Self::Single => "ours, 1",
+            Self::Ours => "ours, 2",
         })
     }
 }
@@ -101,7 +110,7 @@ impl Servers {
         Ipv4Addr::new(127, 0, high, low).into()
     }
 
-    /// Starts one with so many workers (Bun and the limit are one process), and waits until it serves.
+    /// Starts one with so many workers, if it is of several processes, and waits until it serves.
     pub(crate) fn start(&self, who: Who, workers: u16, over: Over) -> Result<Server, ServerError> {
         let address = match over {
             Over::Tcp => Address::Tcp(
@@ -121,7 +130,7 @@ impl Servers {
             Address::Unix(path) => path.display().to_string(),
         };
         let mut command = match who {
-            Who::Ours => {
+            Who::Ours | Who::Single => {
                 let mut command = Command::new(&self.server);
                 command.arg("--config");
                 command.arg(self.folder.path().join("my-app.toml"));
@@ -196,12 +205,9 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let began = Instant::now();
-        if let Ok(pid) = i32::try_from(self.child.id()) {
-            if let Some(pid) = Pid::from_raw(pid) {
-                // It may have ended already.
-                let _ = kill_process(pid, Signal::TERM);
-            }
-        }
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        // It may have ended already.
+        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
         while began.elapsed() < PATIENCE && matches!(self.child.try_wait(), Ok(None)) {
             sleep(Duration::from_millis(10));
         }

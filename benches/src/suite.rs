@@ -63,7 +63,7 @@ pub(crate) enum Mode {
 }
 
 /// Bytes of text in a small event.
-const SMALL: usize = 16;
+pub(crate) const SMALL: usize = 16;
 const LARGE: usize = 4096;
 
 impl Mode {
@@ -80,7 +80,7 @@ impl Mode {
 
     pub(crate) fn sessions(self) -> usize {
         match self {
-            Self::Open | Self::Upgrade | Self::OpenPolling => 3000,
+            Self::Open | Self::Upgrade | Self::OpenPolling => 6000,
             Self::Echo | Self::EchoDeep | Self::Polling => 100,
             Self::EchoLarge => 50,
             Self::Broadcast => 1000,
@@ -97,7 +97,7 @@ impl Mode {
     }
 
     /// Begins what open sessions of this mode do.
-    fn begin(self, load: &mut Load) -> Result<(), LoadError> {
+    pub(crate) fn begin(self, load: &mut Load) -> Result<(), LoadError> {
         match self {
             Self::Open | Self::Upgrade | Self::OpenPolling => Ok(()),
             Self::Echo => load.echo(1, SMALL),
@@ -116,7 +116,7 @@ impl Mode {
         Ok(done)
     }
 
-    /// Only our server and Node's polling know it: the limit speaks no HTTP.
+    /// The limit knows no polling.
     fn is_for(self, who: Who) -> bool {
         who != Who::Limit || !matches!(self, Self::Upgrade | Self::OpenPolling | Self::Polling)
     }
@@ -147,38 +147,46 @@ pub(crate) struct Times {
     measured: Duration,
 }
 
+impl Times {
+    fn of(quick: bool) -> Self {
+        let (warm, measured) = if quick { (400, 800) } else { (1000, 2000) };
+        Self {
+            warm: Duration::from_millis(warm),
+            measured: Duration::from_millis(measured),
+        }
+    }
+}
+
 /// Measures all that the plan says, and reports it.
 pub(crate) fn run(plan: &Plan) -> Result<(), BenchError> {
     let servers = Servers::new(&plan.server, &plan.peers)?;
     let began = Instant::now();
     if plan.scale {
-        return scale::run(&servers, plan.quick).map(|_| ());
+        let scale = scale::run(&servers, plan.rounds, Times::of(plan.quick))?;
+        print!("{scale}");
+        return Ok(());
     }
-    let times = if plan.quick {
-        Times {
-            warm: Duration::from_millis(400),
-            measured: Duration::from_millis(800),
-        }
-    } else {
-        Times {
-            warm: Duration::from_millis(1500),
-            measured: Duration::from_secs(3),
-        }
-    };
-    let all = [Who::Node, Who::Bun, Who::Limit, Who::Ours];
-    let whos = all.iter().filter(|who| plan.servers.is_empty() || plan.servers.contains(who));
+    let times = Times::of(plan.quick);
+    let whos = Who::ALL
+        .iter()
+        .filter(|who| plan.servers.is_empty() || plan.servers.contains(who));
     let whos: Vec<Who> = whos.copied().collect();
-    let modes = Mode::ALL.iter().filter(|mode| plan.only.is_empty() || plan.only.contains(mode));
+    let modes = Mode::ALL
+        .iter()
+        .filter(|mode| plan.only.is_empty() || plan.only.contains(mode));
     let modes: Vec<Mode> = modes.copied().collect();
-    let overs: &[Over] = if plan.quick { &[Over::Tcp] } else { &[Over::Tcp, Over::Unix] };
+    let rounds = if plan.quick { 1 } else { plan.rounds };
+    // Proxies come over the Unix socket; what that changes one round tells.
+    let unix = usize::from(!plan.quick);
     let mut values = Values::new();
-    for round in 1..=if plan.quick { 1 } else { plan.rounds } {
-        for &over in overs {
+    for (over, rounds) in [(Over::Tcp, rounds), (Over::Unix, unix)] {
+        for round in 1..=rounds {
             for &mode in &modes {
                 for &who in whos.iter().filter(|who| mode.is_for(**who)) {
                     let seconds = began.elapsed().as_secs();
-                    eprintln!("[{seconds:>4} s] round {round}, {over:?}, {mode:?}, {who}");
-                    let server = servers.start(who, 2, over)?;
+                    eprintln!("[{seconds:>4} s] {over:?}, round {round}, {mode:?}, {who}");
+                    let workers = if who == Who::Single { 1 } else { 2 };
+                    let server = servers.start(who, workers, over)?;
                     for (figure, value) in measure(&server, mode, times)? {
                         values.entry((over, figure, who)).or_default().push(value);
                     }
@@ -189,12 +197,14 @@ pub(crate) fn run(plan: &Plan) -> Result<(), BenchError> {
     let scale = if plan.quick || !plan.only.is_empty() {
         None
     } else {
-        Some(scale::run(&servers, false)?)
+        Some(scale::run(&servers, plan.rounds, times)?)
     };
     let report = Report::new(&values, scale);
     print!("{report}");
-    report::write(&report, &plan.json)
-        .map_err(|source| BenchError::Write { path: plan.json.clone(), source })
+    report::write(&report, &plan.json).map_err(|source| BenchError::Write {
+        path: plan.json.clone(),
+        source,
+    })
 }
 
 fn measure(server: &Server, mode: Mode, times: Times) -> Result<Vec<(Figure, f64)>, BenchError> {
@@ -209,21 +219,27 @@ fn measure(server: &Server, mode: Mode, times: Times) -> Result<Vec<(Figure, f64
     let mut load = Load::new(&server.address, Servers::source())?;
     load.open(mode.kind(), mode.sessions())?;
     mode.begin(&mut load)?;
+    Ok(vec![(figure, cost(server, &mut load, times)?)])
+}
+
+/// What each operation of a load costs that has begun, in microseconds.
+pub(crate) fn cost(server: &Server, load: &mut Load, times: Times) -> Result<f64, BenchError> {
     load.run(times.warm)?;
     let before = server.tree.cpu();
     let done = load.run(times.measured)?;
     let cpu = server.tree.cpu().saturating_sub(before);
     load.finish()?;
-    Ok(vec![(figure, micros(cpu, done))])
+    Ok(micros(cpu, done))
 }
 
 /// The cost of opening sessions, and their memory when they rest.
 fn opening(server: &Server, mode: Mode) -> Result<Vec<(Figure, f64)>, BenchError> {
     // The first ones warm it up.
     let (warm, all) = (mode.sessions() / 6, mode.sessions());
-    let base = server.tree.pss();
     let mut load = Load::new(&server.address, Servers::source())?;
     load.open(mode.kind(), warm)?;
+    load.run(Duration::from_millis(500))?;
+    let base = server.tree.pss();
     let before = server.tree.cpu();
     load.open(mode.kind(), all)?;
     // What is still to be done when the last one is open: reports, timers.
@@ -231,22 +247,33 @@ fn opening(server: &Server, mode: Mode) -> Result<Vec<(Figure, f64)>, BenchError
     let cpu = server.tree.cpu().saturating_sub(before);
     let cost = micros(cpu, (all - warm) as u64);
     if load.refused > 0 {
-        eprintln!("         {} of {all} sessions were refused at first", load.refused);
+        eprintln!(
+            "         {} of {all} sessions were refused at first",
+            load.refused
+        );
     }
     if mode == Mode::OpenPolling {
         return Ok(vec![(Figure::OpenPolling, cost)]);
     }
     sleep(Duration::from_secs(1));
-    #[expect(clippy::cast_precision_loss, reason = "bytes and sessions are far below 2^52")]
-    let idle = server.tree.pss().saturating_sub(base) as f64 / all as f64 / 1024.0;
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+    let idle = kib(server.tree.pss().saturating_sub(base)) / (all - warm) as f64;
     Ok(match mode {
         Mode::Upgrade => vec![(Figure::IdleUpgraded, idle)],
         _ => vec![(Figure::Open, cost), (Figure::Idle, idle)],
     })
 }
 
+#[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+pub(crate) fn kib(bytes: u64) -> f64 {
+    bytes as f64 / 1024.0
+}
+
 /// Microseconds for each of `done`.
-#[expect(clippy::cast_precision_loss, reason = "a run has far fewer than 2^52 operations")]
-pub(crate) fn micros(cpu: Duration, done: u64) -> f64 {
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a run has far fewer than 2^52 operations"
+)]
+fn micros(cpu: Duration, done: u64) -> f64 {
     cpu.as_secs_f64() * 1e6 / done.max(1) as f64
 }

@@ -37,6 +37,11 @@ impl Tree {
         self.pids().into_iter().map(cpu).sum()
     }
 
+    /// What the first of its processes has run.
+    pub(crate) fn root_cpu(self) -> Duration {
+        cpu(self.root)
+    }
+
     /// Proportional set size, in bytes: private memory, and its share of what is shared.
     pub(crate) fn pss(self) -> u64 {
         self.pids().into_iter().map(pss).sum()
@@ -45,7 +50,7 @@ impl Tree {
 
 /// What a process' threads have run on a processor. The first number of schedstat counts
 /// nanoseconds, where stat counts hundredths of a second.
-pub(crate) fn cpu(pid: u32) -> Duration {
+fn cpu(pid: u32) -> Duration {
     let threads = fs::read_dir(format!("/proc/{pid}/task"));
     let nanos = threads
         .into_iter()

@@ -5,11 +5,19 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 const FIN_TEXT: u8 = 0x81;
 
+/// In the place of a length: it stands behind, in two bytes or in eight.
+const LENGTH_16: u8 = 0x7e;
+const LENGTH_64: u8 = 0x7f;
+
 /// A client's frame with this text.
 pub(crate) fn client(text: &str) -> Vec<u8> {
     let mut frame = header(text.len(), 0x80);
     frame.extend(MASK);
-    frame.extend(text.bytes().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame.extend(
+        text.bytes()
+            .zip(MASK.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
     frame
 }
 
@@ -23,13 +31,13 @@ pub(crate) fn server(text: &[u8]) -> Vec<u8> {
 fn header(len: usize, masked: u8) -> Vec<u8> {
     let mut header = vec![FIN_TEXT];
     match (u8::try_from(len), u16::try_from(len)) {
-        (Ok(len @ ..126), _) => header.push(masked | len),
+        (Ok(len @ ..LENGTH_16), _) => header.push(masked | len),
         (_, Ok(len)) => {
-            header.push(masked | 126);
+            header.push(masked | LENGTH_16);
             header.extend(len.to_be_bytes());
         }
         _ => {
-            header.push(masked | 127);
+            header.push(masked | LENGTH_64);
             header.extend((len as u64).to_be_bytes());
         }
     }
@@ -40,8 +48,8 @@ fn header(len: usize, masked: u8) -> Vec<u8> {
 pub(crate) fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let start = payload_start(bytes)?;
     let len = match bytes.get(1)? & 0x7f {
-        126 => u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
-        127 => u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?),
+        LENGTH_16 => u64::from(u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?)),
+        LENGTH_64 => u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?),
         short => u64::from(short),
     };
     bytes.split_at_checked(start.checked_add(usize::try_from(len).ok()?)?)
@@ -62,8 +70,8 @@ pub(crate) fn unmasked(frame: &[u8]) -> Vec<u8> {
 fn payload_start(bytes: &[u8]) -> Option<usize> {
     let second = *bytes.get(1)?;
     let length = match second & 0x7f {
-        126 => 4,
-        127 => 10,
+        LENGTH_16 => 4,
+        LENGTH_64 => 10,
         _ => 2,
     };
     let start = length + if second & 0x80 == 0 { 0 } else { MASK.len() };

@@ -68,15 +68,14 @@ pub(crate) fn split(bytes: &[u8]) -> Result<Option<Answer<'_>>, LoadError> {
             .ok_or_else(|| wrong("with a length that is none"))?,
     };
     let closes = head.headers.iter().any(|header| {
-        header.name.eq_ignore_ascii_case("connection") && header.value.eq_ignore_ascii_case(b"close")
+        header.name.eq_ignore_ascii_case("connection")
+            && header.value.eq_ignore_ascii_case(b"close")
     });
     let all = bytes.get(start..).unwrap_or_default();
-    Ok(all
-        .split_at_checked(length)
-        .map(|(body, rest)| Answer {
-            status,
-            closes,
-            body,
-            rest,
-        }))
+    Ok(all.split_at_checked(length).map(|(body, rest)| Answer {
+        status,
+        closes,
+        body,
+        rest,
+    }))
 }

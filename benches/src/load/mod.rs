@@ -47,7 +47,9 @@ pub(crate) enum LoadError {
     Stuck,
     #[error("the server said something else than what was awaited: {0}")]
     Protocol(String),
-    #[error("{ready} of {wanted} sessions are open, {done} operations are done, and nothing more comes")]
+    #[error(
+        "{ready} of {wanted} sessions are open, {done} operations are done, and nothing more comes"
+    )]
     Silence {
         ready: usize,
         wanted: usize,
@@ -70,8 +72,12 @@ pub(crate) enum Kind {
 enum Work {
     /// They answer pings.
     Rest,
-    /// Each sends this frame again when this text has come back.
-    Echo { ask: Vec<u8>, answer: Vec<u8> },
+    /// Who sent this frame sends it again when this text has come back, or lets the next session send it.
+    Echo {
+        ask: Vec<u8>,
+        answer: Vec<u8>,
+        next: Option<usize>,
+    },
     /// The first sends this frame again when everybody has had this text.
     Announce { ask: Vec<u8>, answer: Vec<u8> },
     /// Each posts this packet, polls until it has come back, and begins again.
@@ -151,8 +157,31 @@ impl Load {
             }
         }
         self.under_way = outstanding * self.sessions.len() as u64;
-        let answer = text.into_bytes();
-        self.work = Work::Echo { ask, answer };
+        self.work = Work::Echo {
+            ask,
+            answer: text.into_bytes(),
+            next: None,
+        };
+        Ok(())
+    }
+
+    /// So many echoes of `bytes` bytes are under way from now on, and every session has its turn.
+    pub(crate) fn wandering_echo(
+        &mut self,
+        under_way: usize,
+        bytes: usize,
+    ) -> Result<(), LoadError> {
+        let text = format!("42[\"echo\",\"{}\"]", "x".repeat(bytes));
+        let ask = frame::client(&text);
+        for session in self.sessions.iter().take(under_way) {
+            session.send_frame(&ask)?;
+        }
+        self.under_way = under_way as u64;
+        self.work = Work::Echo {
+            ask,
+            answer: text.into_bytes(),
+            next: Some(under_way),
+        };
         Ok(())
     }
 
@@ -303,12 +332,18 @@ impl Load {
 
     /// After `count` answers to a session.
     fn go_on(&mut self, index: usize, count: u64) -> Result<(), LoadError> {
-        match &self.work {
-            Work::Rest => {}
-            Work::Echo { ask, .. } => {
+        match &mut self.work {
+            Work::Echo { ask, next, .. } => {
                 // Each with a write of its own, as a client that emits does.
                 for _ in 0..count {
-                    self.sessions[index].send_frame(ask)?;
+                    let sender = match next {
+                        None => index,
+                        Some(next) => {
+                            *next = (*next + 1) % self.sessions.len();
+                            *next
+                        }
+                    };
+                    self.sessions[sender].send_frame(ask)?;
                 }
                 self.under_way += count;
             }
@@ -318,7 +353,7 @@ impl Load {
                 }
                 self.under_way = self.sessions.len() as u64;
             }
-            Work::Announce { .. } => {}
+            Work::Rest | Work::Announce { .. } => {}
             Work::RoundTrip { packet } => {
                 self.sessions[index].post(packet)?;
                 self.reconnect(index)?;

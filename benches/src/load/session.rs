@@ -33,7 +33,10 @@ enum Phase {
     /// It has joined, and answers a ping that came with that.
     PostsPong,
     /// Upgrading: is the probe answered, is the last poll?
-    Probing { probed: bool, released: bool },
+    Probing {
+        probed: bool,
+        released: bool,
+    },
     Ready,
     /// A round trip by polling.
     Posts,
@@ -94,7 +97,10 @@ impl Session {
 
     /// Sends a frame over the session's WebSocket.
     pub(super) fn send_frame(&self, frame: &[u8]) -> Result<(), LoadError> {
-        self.websocket.as_ref().ok_or(LoadError::Closed)?.send(frame)
+        self.websocket
+            .as_ref()
+            .ok_or(LoadError::Closed)?
+            .send(frame)
     }
 
     /// Posts a packet; its answer will be polled for.
@@ -227,8 +233,9 @@ impl Session {
 
     /// The packets that a poll brought, but for pings.
     fn packets<'a>(&mut self, body: &'a [u8]) -> Vec<&'a [u8]> {
-        let (pings, packets): (Vec<_>, Vec<_>) =
-            body.split(|byte| *byte == 0x1e).partition(|packet| *packet == b"2");
+        let (pings, packets): (Vec<_>, Vec<_>) = body
+            .split(|byte| *byte == 0x1e)
+            .partition(|packet| *packet == b"2");
         self.owes_pong |= !pings.is_empty();
         packets
     }
