@@ -287,4 +287,24 @@ mod tests {
             Err(3)
         );
     }
+
+    #[test]
+    fn a_session_keeps_its_headers_but_for_those_of_the_connection() {
+        let cookies = [("cookie", "a=1"), ("x-id", "7"), ("cookie", "b=\u{e9}")];
+        let sent = HANDSHAKE.iter().chain(&cookies);
+        let sent: HeaderMap = sent
+            .map(|(name, value)| {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                (name, HeaderValue::from_bytes(value.as_bytes()).unwrap())
+            })
+            .collect();
+        let kept = kept(&sent);
+        let kept: Vec<_> = kept
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        let expected = [("cookie", "a=1"), ("cookie", "b=\u{e9}"), ("x-id", "7")];
+        assert_eq!(kept, expected.map(|(name, value)| (name, value.as_bytes())));
+        assert_eq!(key(&sent).len(), 1);
+    }
 }

@@ -273,15 +273,17 @@ impl Stream {
         }
     }
 
-    /// Reads at most `most` of a WebSocket's bytes: what there is room for, and the rest ahead.
+    /// Reads from a WebSocket: what there is room for, and the rest ahead. Of a client that is behind, no
+    /// more than its credit.
     fn poll_window(
         &mut self,
         cx: &mut Context<'_>,
-        most: usize,
+        behind: bool,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<usize>> {
+        let most = if behind { self.credit.into() } else { WINDOW };
         WINDOW_BUFFER.with_borrow_mut(|window| {
-            let window = window.get_mut(..most.min(WINDOW)).unwrap_or_default();
+            let window = window.get_mut(..most).unwrap_or_default();
             let mut window = ReadBuf::new(window);
             ready!(self.poll_conn(cx, &mut window))?;
             let came = window.filled();
@@ -289,13 +291,24 @@ impl Stream {
                 guard.gate().read(&mut self.allowance, came.len());
             }
             let (piece, rest) = came.split_at(came.len().min(buf.remaining()));
-            self.frames.follow(piece);
             buf.put_slice(piece);
+            self.passed(piece, behind);
             if !rest.is_empty() {
                 self.unread = Bytes::copy_from_slice(rest);
             }
             Poll::Ready(Ok(came.len()))
         })
+    }
+
+    /// The reader got this.
+    fn passed(&mut self, piece: &[u8], behind: bool) {
+        if self.websocket {
+            self.frames.follow(piece);
+        }
+        if behind {
+            let used = u16::try_from(piece.len()).unwrap_or(u16::MAX);
+            self.credit = self.credit.saturating_sub(used);
+        }
     }
 
     /// So much was written; how much of it was the greeting? Once it is out, nothing is kept of it.
@@ -353,20 +366,22 @@ impl AsyncRead for Stream {
             this.unread = Bytes::from_static(CLOSE_FRAME);
         }
         if this.unread.has_remaining() {
-            let count = this.unread.len().min(buf.remaining());
+            let most = if behind {
+                this.credit.into()
+            } else {
+                usize::MAX
+            };
+            let count = this.unread.len().min(buf.remaining()).min(most);
             let piece = this.unread.split_to(count);
             buf.put_slice(&piece);
-            if websocket {
-                this.frames.follow(&piece);
-            }
+            this.passed(&piece, behind);
             return Poll::Ready(Ok(()));
         }
         if this.conn.is_none() || this.close_was_fed {
             return Poll::Ready(Ok(()));
         }
         let read = if websocket {
-            let most = if behind { this.credit.into() } else { WINDOW };
-            this.poll_window(cx, most, buf)
+            this.poll_window(cx, behind, buf)
         } else {
             let before = buf.filled().len();
             let read = this.poll_conn(cx, buf);
@@ -384,9 +399,6 @@ impl AsyncRead for Stream {
             Poll::Ready(Ok(count)) => {
                 if count == 0 {
                     this.peer_closed = true;
-                } else if behind {
-                    let used = u16::try_from(count).unwrap_or(u16::MAX);
-                    this.credit = this.credit.saturating_sub(used);
                 } else if !websocket && matches!(this.control.activity(), Activity::Idle(_)) {
                     this.control.set_activity(Activity::Head(Instant::now()));
                 }
