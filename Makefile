@@ -12,6 +12,12 @@ TEST_THREADS ?= 2
 # How long `make fuzz` looks for faults, and how long `make test` does.
 FUZZ_SECONDS ?= 60
 FUZZ_BRIEFLY ?= 15
+# What `make bench` hands on: --quick, --only, --servers, --rounds, --scale, --json.
+BENCH ?=
+
+# Where cargo builds to.
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+BENCH_DIR := $(or $(CARGO_TARGET_DIR),benches/target)
 
 # `&&` and pipes in recipes shall fail as a whole.
 SHELL := /bin/bash
@@ -20,7 +26,7 @@ SHELL := /bin/bash
 # The steps of `test` stand in order of what fails fastest, even under `make -j`.
 .NOTPARALLEL:
 .PHONY: help run fmt check deb install test-deps unit-tests black-box-tests package-tests fuzz \
-	fuzz-briefly test
+	fuzz-briefly bench test
 
 # Prints what begins, and the seconds since `make` did.
 BEGAN := $(shell date +%s)
@@ -41,13 +47,16 @@ install: deb ## Build the Debian package and install it on this machine, as root
 fmt: ## Format the Rust sources
 	$(CARGO) fmt
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
+	$(CARGO) fmt --manifest-path benches/Cargo.toml
 
 check: ## Formatting, lints and documentation, every warning an error
 	$(call say,Formatting)
 	$(CARGO) fmt --check
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
+	$(CARGO) fmt --check --manifest-path benches/Cargo.toml
 	$(call say,Lints)
 	$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	$(CARGO) clippy $(CARGO_FLAGS) --all-targets --manifest-path benches/Cargo.toml -- -D warnings
 	$(call say,Documentation)
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --no-deps
 
@@ -61,6 +70,7 @@ unit-tests:
 	$(CARGO) build $(CARGO_FLAGS) --release --bins --examples
 	$(call say,Unit tests)
 	$(CARGO) test $(CARGO_FLAGS) --release --lib --bins --test docs
+	$(CARGO) test $(CARGO_FLAGS) --release --manifest-path benches/Cargo.toml
 
 black-box-tests:
 	$(call say,Black-box tests)
@@ -81,5 +91,13 @@ fuzz: ## Look for bytes that what reads the bus cannot stand, for FUZZ_SECONDS=6
 fuzz-briefly:
 	$(call say,Fuzzing)
 	@scripts/fuzz $(FUZZ_BRIEFLY)
+
+bench: ## Measure the server beside its peers; BENCH=--quick takes two minutes, all of it a quarter of an hour
+	$(call say,Release builds)
+	$(CARGO) build $(CARGO_FLAGS) --release --bin my-app
+	$(CARGO) build $(CARGO_FLAGS) --release --manifest-path benches/Cargo.toml
+	@scripts/test-deps bench
+	$(call say,Measuring)
+	@$(BENCH_DIR)/release/bench --server $(TARGET_DIR)/release/my-app --json $(TARGET_DIR)/bench.json $(BENCH)
 
 test: test-deps check unit-tests fuzz-briefly black-box-tests package-tests ## All that CI runs

@@ -2,16 +2,18 @@
 
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 
 use listenfd::ListenFd;
-use rustix::net::sockopt;
-use tokio::net::{TcpListener, TcpSocket, UnixListener, lookup_host};
+use rustix::net::{SocketFlags, sockopt};
+use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 
 use crate::config::ListenAddr;
-use crate::wire::conn::Conn;
+use crate::wire::conn::{self, Conn};
 use crate::wire::link::Origin;
 
 /// The kernel caps it at net.core.somaxconn (listen(2)).
@@ -75,26 +77,52 @@ impl Drop for SocketFile {
 
 /// A listener from which connections are accepted.
 #[derive(Debug)]
-pub(crate) enum Listener {
-    Tcp(TcpListener),
-    Unix {
-        listener: UnixListener,
-        _file: Option<SocketFile>,
-    },
+pub(crate) struct Listener {
+    /// Watched as connections are: "readable" is that there is somebody to accept.
+    socket: Conn,
+    _file: Option<SocketFile>,
 }
 
 impl Listener {
-    pub(crate) async fn accept(&self) -> io::Result<(Conn, Origin)> {
-        match self {
-            Self::Tcp(listener) => {
-                let (conn, peer) = listener.accept().await?;
-                Ok((Conn::Tcp(conn), Origin::Tcp(peer)))
-            }
-            Self::Unix { listener, .. } => {
-                let (conn, _) = listener.accept().await?;
-                Ok((Conn::Unix(conn), Origin::Unix))
+    fn tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+        // What is accepted inherits it.
+        conn::tune(&listener)?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpStream::from_std(OwnedFd::from(listener).into())?;
+        Ok(Self {
+            socket: Conn::Tcp(listener),
+            _file: None,
+        })
+    }
+
+    fn unix(listener: StdUnixListener, file: Option<SocketFile>) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let listener = UnixStream::from_std(OwnedFd::from(listener).into())?;
+        Ok(Self {
+            socket: Conn::Unix(listener),
+            _file: file,
+        })
+    }
+
+    /// The next connection, which nobody watches yet: most are passed on before anything would be seen.
+    pub(crate) async fn accept(&self) -> io::Result<(OwnedFd, Origin)> {
+        loop {
+            self.socket.readable().await?;
+            match self.socket.try_read_with(|socket| self.take(socket)) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                accepted => return accepted,
             }
         }
+    }
+
+    fn take(&self, socket: BorrowedFd<'_>) -> io::Result<(OwnedFd, Origin)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        if let Conn::Unix(_) = self.socket {
+            return Ok((rustix::net::accept_with(socket, flags)?, Origin::Unix));
+        }
+        let (conn, peer) = rustix::net::acceptfrom_with(socket, flags)?;
+        let peer = peer.ok_or(io::ErrorKind::NotConnected)?;
+        Ok((conn, Origin::Tcp(SocketAddr::try_from(peer)?)))
     }
 }
 
@@ -149,22 +177,14 @@ impl Listeners {
 
     /// Makes them ready to accept from.
     pub(crate) fn watched(self) -> Result<Vec<Listener>, ListenError> {
-        let tcp = self.tcp.into_iter().map(|listener| {
-            listener.set_nonblocking(true)?;
-            TcpListener::from_std(listener).map(Listener::Tcp)
-        });
+        let tcp = self.tcp.into_iter().map(Listener::tcp);
         let files = self
             .files
             .into_iter()
             .map(Some)
             .chain(std::iter::repeat_with(|| None));
-        let unix = self.unix.into_iter().zip(files).map(|(listener, file)| {
-            listener.set_nonblocking(true)?;
-            UnixListener::from_std(listener).map(|listener| Listener::Unix {
-                listener,
-                _file: file,
-            })
-        });
+        let unix = self.unix.into_iter().zip(files);
+        let unix = unix.map(|(listener, file)| Listener::unix(listener, file));
         tcp.chain(unix)
             .collect::<io::Result<_>>()
             .map_err(ListenError::Watch)
@@ -213,4 +233,21 @@ fn bind_unix(path: &Path, address: &ListenAddr) -> Result<StdUnixListener, Liste
     rustix::net::listen(&listener, BACKLOG.try_into().unwrap_or(i32::MAX))
         .map_err(|error| failed(error.into()))?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_accepted_is_tuned_already() {
+        let listener = bind_tcp(([127, 0, 0, 1], 0).into()).unwrap();
+        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (conn, origin) = Listener::tcp(listener).unwrap().accept().await.unwrap();
+        assert_eq!(origin, Origin::Tcp(client.local_addr().unwrap()));
+        assert!(sockopt::tcp_nodelay(&conn).unwrap());
+        assert!(sockopt::socket_keepalive(&conn).unwrap());
+        let buffer = sockopt::socket_send_buffer_size(&conn).unwrap();
+        assert_eq!(buffer, 2 * conn::SEND_BUFFER, "the kernel doubles it");
+    }
 }

@@ -6,14 +6,16 @@
 //! `head_timeout` for it.
 
 use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::{AbortHandle, spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
@@ -26,6 +28,8 @@ use crate::wire::request_line::{self, MAX_LINE, Peeked, RequestLine};
 use crate::wire::session_id::{self, Home};
 use crate::wire::target::{SidParam, Target};
 
+/// After so many accepted connections the others have their turn.
+const BURST: u32 = 64;
 /// After an accept that failed for want of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The same trouble is told once in this time.
@@ -93,10 +97,21 @@ impl Router {
 
     async fn accept(self: Rc<Self>, listener: Listener) {
         let mut complained: Option<Instant> = None;
+        let mut accepted = 0_u32;
         loop {
             match listener.accept().await {
                 Ok((conn, origin)) => {
-                    spawn_local(Rc::clone(&self).route(conn, origin, Instant::now()));
+                    let route = Rc::clone(&self).route(conn, origin, Instant::now());
+                    let mut route = Box::pin(route);
+                    // Most are on their way at once; only who has to wait needs a task.
+                    let polled = poll_fn(|cx| Poll::Ready(route.as_mut().poll(cx))).await;
+                    if polled.is_pending() {
+                        spawn_local(route);
+                    }
+                    accepted = accepted.wrapping_add(1);
+                    if accepted.is_multiple_of(BURST) {
+                        yield_now().await;
+                    }
                 }
                 Err(error) if is_exhaustion(&error) => {
                     if complained.is_none_or(|at| at.elapsed() > COMPLAINT_PAUSE) {
@@ -112,21 +127,39 @@ impl Router {
         }
     }
 
-    async fn route(self: Rc<Self>, conn: Conn, origin: Origin, accepted: Instant) {
+    /// What few connections need is boxed: the rest of the future is small.
+    async fn route(self: Rc<Self>, conn: OwnedFd, origin: Origin, accepted: Instant) {
         let limit = u64::from(self.config.limits.max_connections);
         if limit > 0 && self.pool.connections() + self.routing.get() >= limit {
-            return refuse(conn, "503 Service Unavailable").await;
+            return Box::pin(refuse(conn, origin, "503 Service Unavailable")).await;
         }
         let _counted = Counted::new(&self.routing);
-        let deadline = accepted + self.config.limits.head_timeout;
-        match timeout_at(deadline, self.look(&conn)).await {
+        let (conn, seen) = match self.peek(conn.as_fd()) {
+            // Most requests are there as soon as their connections are.
+            Ok(seen) => (Ok(conn), Ok(seen)),
+            Err(_) => match Conn::from_fd(conn, origin) {
+                Ok(conn) => {
+                    let deadline = accepted + self.config.limits.head_timeout;
+                    let seen = Box::pin(timeout_at(deadline, self.look(&conn))).await;
+                    (conn.into_fd(), seen)
+                }
+                Err(error) => return debug!(%error, "a connection cannot be watched"),
+            },
+        };
+        let conn = match conn {
+            Ok(conn) => conn,
+            Err(error) => return debug!(%error, "a connection was over before its dispatch"),
+        };
+        match seen {
             Ok(Seen::Request(destination)) => {
                 self.dispatch(conn, origin, accepted, destination).await;
             }
-            Ok(Seen::Garbage) => refuse(conn, "400 Bad Request").await,
-            Ok(Seen::TooLong) => refuse(conn, "431 Request Header Fields Too Large").await,
+            Ok(Seen::Garbage) => Box::pin(refuse(conn, origin, "400 Bad Request")).await,
+            Ok(Seen::TooLong) => {
+                Box::pin(refuse(conn, origin, "431 Request Header Fields Too Large")).await;
+            }
             Ok(Seen::Closed) => {}
-            Err(_) => refuse(conn, "408 Request Timeout").await,
+            Err(_) => Box::pin(refuse(conn, origin, "408 Request Timeout")).await,
         }
     }
 
@@ -189,22 +222,17 @@ impl Router {
 
     async fn dispatch(
         &self,
-        conn: Conn,
+        mut conn: OwnedFd,
         origin: Origin,
         accepted: Instant,
         destination: Destination,
     ) {
-        let conn = match conn.into_fd() {
-            Ok(conn) => conn,
-            Err(error) => return debug!(%error, "a connection was over before its dispatch"),
-        };
         let opens = destination == Destination::NewSession;
         let mut home = match destination {
             Destination::Home(home) => Some(home),
             _ => None,
         };
         let deadline = Instant::now() + WORKER_PATIENCE;
-        let mut conn = conn;
         while Instant::now() < deadline {
             let changed = self.pool.changed();
             let member = home.and_then(|home| self.pool.at(home));
@@ -227,19 +255,13 @@ impl Router {
             // Its worker is gone, and the session with it.
             home = None;
         }
-        match Conn::from_fd(conn, origin) {
-            Ok(conn) => refuse(conn, "503 Service Unavailable").await,
-            Err(error) => debug!(%error, "a connection was over before its refusal"),
-        }
+        Box::pin(refuse(conn, origin, "503 Service Unavailable")).await;
     }
 
     /// Gives connections that a worker took down with it to others, if that worker had not begun
     /// to read them.
     pub(crate) fn rescue(self: &Rc<Self>, lost: impl IntoIterator<Item = Unacknowledged>) {
         for Unacknowledged { conn, handoff } in lost {
-            let Ok(conn) = Conn::from_fd(conn, handoff.origin) else {
-                continue;
-            };
             let untouched = handoff.origin != Origin::Worker && handoff.head.is_empty();
             let age = Duration::from_millis(handoff.age_ms.into());
             let accepted = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
@@ -281,7 +303,11 @@ impl Drop for Counted<'_> {
 
 /// Answers and closes, so that the client gets to read the answer: a close with unread data in the
 /// socket would reset the connection (RFC 9112 section 9.6).
-async fn refuse(conn: Conn, status: &str) {
+async fn refuse(conn: OwnedFd, origin: Origin, status: &str) {
+    let conn = match Conn::from_fd(conn, origin) {
+        Ok(conn) => conn,
+        Err(error) => return debug!(%error, "a connection was over before its refusal"),
+    };
     let retry = if status.starts_with("503") {
         "Retry-After: 1\r\n"
     } else {

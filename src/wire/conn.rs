@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rustix::net::SendFlags;
+use rustix::net::{SendFlags, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -14,7 +14,20 @@ use super::link::Origin;
 /// The kernel would let the buffer of a client that reads nothing grow for seconds, which looks like
 /// progress; of a fixed size it takes more only when the client took some. The kernel doubles the
 /// number (socket(7), `SO_SNDBUF`): at 100 ms from here a client still gets 4 MB a second.
-const SEND_BUFFER: usize = 256 * 1024;
+pub const SEND_BUFFER: usize = 256 * 1024;
+
+/// Makes a TCP socket send small packets at once (each of Engine.IO's is awaited by somebody), notice a
+/// peer that vanished without a word, and keep its send buffer's size. Of a listener, all connections
+/// have it from the beginning: three calls less for each.
+///
+/// # Errors
+/// When the kernel refuses one of the options.
+pub fn tune(socket: impl AsFd) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    sockopt::set_socket_keepalive(&socket, true)?;
+    sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER)?;
+    Ok(())
+}
 
 /// A client's, a proxy's or another worker's connection.
 #[derive(Debug)]
@@ -46,20 +59,6 @@ impl Conn {
             Self::Tcp(stream) => stream.into_std().map(OwnedFd::from),
             Self::Unix(stream) => stream.into_std().map(OwnedFd::from),
         }
-    }
-
-    /// Sends small packets at once (each of Engine.IO's is awaited by somebody), notices a peer
-    /// that vanished without a word, and fixes the send buffer's size.
-    ///
-    /// # Errors
-    /// When the connection is over.
-    pub fn tune(&self) -> io::Result<()> {
-        if let Self::Tcp(stream) = self {
-            stream.set_nodelay(true)?;
-            rustix::net::sockopt::set_socket_keepalive(stream, true)?;
-            rustix::net::sockopt::set_socket_send_buffer_size(stream, SEND_BUFFER)?;
-        }
-        Ok(())
     }
 
     /// Ends the connection in both directions now, whatever is still queued.

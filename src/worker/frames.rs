@@ -7,7 +7,7 @@
 #[derive(Debug, Default)]
 pub(crate) struct FrameTracker {
     header: [u8; 14],
-    have: usize,
+    have: u8,
     payload_left: u64,
 }
 
@@ -28,7 +28,7 @@ impl FrameTracker {
                 bytes = bytes.get(skip..).unwrap_or_default();
                 continue;
             }
-            if let Some(byte) = self.header.get_mut(self.have) {
+            if let Some(byte) = self.header.get_mut(usize::from(self.have)) {
                 *byte = first;
             }
             self.have += 1;

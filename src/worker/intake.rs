@@ -49,7 +49,7 @@ pub(crate) async fn take(
     } = handoff;
     // Whatever becomes of it, the master learns that it is decided.
     let opening = Opening::new(opens.then(|| Arc::clone(&worker.sessions)));
-    let mut conn = match Conn::from_fd(fd, origin).and_then(|conn| conn.tune().map(|()| conn)) {
+    let mut conn = match Conn::from_fd(fd, origin) {
         Ok(conn) => conn,
         Err(error) => return debug!(%error, "a connection was over before it was taken"),
     };
@@ -64,7 +64,7 @@ pub(crate) async fn take(
             Ok(false) => return,
             Err(_) => {
                 let mut stream = Stream::new(conn, Bytes::new(), stall_timeout, guard);
-                return road::refuse_timeout(&mut stream).await;
+                return Box::pin(road::refuse_timeout(&mut stream)).await;
             }
         }
     }
@@ -76,7 +76,9 @@ pub(crate) async fn take(
     };
     let Some((head_len, mut request)) = websocket else {
         let stream = Stream::new(conn, read, stall_timeout, guard);
-        return road::serve(worker, stream, Visitor::new(origin, begun, opening, None)).await;
+        let visitor = Visitor::new(origin, begun, opening, None);
+        // A WebSocket shall not pay for the room that hyper takes.
+        return Box::pin(road::serve(worker, stream, visitor)).await;
     };
 
     let client = worker.admission.client(origin, request.headers());
@@ -88,13 +90,14 @@ pub(crate) async fn take(
         Err(refusal) => {
             let stream = Stream::new(conn, read, stall_timeout, guard);
             let visitor = Visitor::new(origin, begun, opening, Some(refusal));
-            return road::serve(worker, stream, visitor).await;
+            return Box::pin(road::serve(worker, stream, visitor)).await;
         }
     };
     request = Request::from_parts(parts, ());
     *request.uri_mut() = uri;
     request.extensions_mut().insert(client);
     let greeting = switching_protocols(request.headers());
+    *request.headers_mut() = request::kept(request.headers());
     let mut stream = Stream::new(conn, read.slice(head_len..), stall_timeout, guard);
     stream.control().becomes_websocket();
     stream.greet(greeting);
@@ -127,7 +130,7 @@ async fn read_head(conn: &mut Conn, read: &mut BytesMut) -> bool {
 }
 
 /// The request and the length of its head, if these bytes open a WebSocket session.
-fn websocket_handshake(worker: &Worker, bytes: &[u8]) -> Option<(usize, Request<()>)> {
+fn websocket_handshake(worker: &Worker, bytes: &Bytes) -> Option<(usize, Request<()>)> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     let Ok(httparse::Status::Complete(head_len)) = parsed.parse(bytes) else {
@@ -148,7 +151,8 @@ fn websocket_handshake(worker: &Worker, bytes: &[u8]) -> Option<(usize, Request<
     let mut map = HeaderMap::with_capacity(parsed.headers.len());
     for header in &*parsed.headers {
         let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
-        map.append(name, HeaderValue::from_bytes(header.value).ok()?);
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(header.value)).ok()?;
+        map.append(name, value);
     }
     let engine = &worker.config.engine;
     request::read(engine, &Method::GET, Version::HTTP_11, &map, &query).ok()?;

@@ -51,6 +51,10 @@ use crate::wire::session_id::{Home, Keyring};
 /// Reports of counts to the master are at least this far apart.
 const REPORT_PAUSE: Duration = Duration::from_millis(5);
 
+/// What the engine reads a WebSocket with, in bytes. Each session keeps it; larger messages get a buffer of
+/// their own for as long as they last, and the stream reads ahead.
+const READ_BUFFER: usize = 128;
+
 /// How long the last broadcasts of a worker that leaves may take.
 const FLUSH: Duration = Duration::from_millis(500);
 
@@ -330,7 +334,9 @@ impl Worker {
     /// Gives the engine a WebSocket whose handshake was checked.
     fn open_websocket(&self, stream: Stream, request: Request<()>) -> Result<(), String> {
         let mut engine = self.engine.clone();
-        let opened = Service::<(Stream, Request<()>)>::call(&mut engine, (stream, request));
+        // The engine's task has room for several of what it is given.
+        let stream = Box::new(stream);
+        let opened = Service::<(Box<Stream>, Request<()>)>::call(&mut engine, (stream, request));
         opened.into_inner().map_err(|error| error.to_string())
     }
 }
@@ -354,6 +360,7 @@ fn engine(
         .max_payload(limit as u64)
         .ws_max_message_size(limit)
         .ws_max_frame_size(limit)
+        .ws_read_buffer_size(READ_BUFFER)
         // A full queue would lose packets without a word. Bytes are bounded instead: by the
         // write-stall rule, and, for polling, by how much a client may post, and how long it may wait,
         // before it polls.

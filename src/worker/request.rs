@@ -7,11 +7,12 @@
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::general_purpose::{GeneralPurpose, PAD};
+use bytes::BytesMut;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
-    TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TE, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::sessions::Revision;
 use crate::api::Refusal;
@@ -74,6 +75,43 @@ pub(crate) fn read(
 }
 
 /// Is this a client's opening handshake (RFC 6455 section 4.2.1), with nothing behind it?
+/// The headers that a session keeps for its life: those of its handshake, but for what concerns the
+/// connection alone (RFC 9110 section 7.6.1, RFC 6455 section 11.3). They are copied, into one piece: each
+/// would pin the buffer that it was read into.
+pub(super) fn kept(headers: &HeaderMap) -> HeaderMap {
+    let keeps = |name: &HeaderName| !OF_THE_CONNECTION.contains(name);
+    let all = || headers.iter().filter(|(name, _)| keeps(name));
+    let mut values = BytesMut::with_capacity(all().map(|(_, value)| value.len()).sum());
+    all().for_each(|(_, value)| values.extend_from_slice(value.as_bytes()));
+    let mut values = values.freeze();
+    let mut kept = HeaderMap::with_capacity(all().count());
+    for (name, value) in all() {
+        let copy = values.split_to(value.len());
+        if let Ok(copy) = HeaderValue::from_maybe_shared(copy) {
+            kept.append(name, copy);
+        }
+    }
+    kept
+}
+
+/// What the engine reads of an upgrade's headers, copied.
+pub(super) fn key(headers: &HeaderMap) -> HeaderMap {
+    let value = headers.get(SEC_WEBSOCKET_KEY).map(HeaderValue::as_bytes);
+    let copy = value.and_then(|value| HeaderValue::from_bytes(value).ok());
+    let one = copy.map(|copy| (SEC_WEBSOCKET_KEY, copy));
+    one.into_iter().collect()
+}
+
+const OF_THE_CONNECTION: [HeaderName; 7] = [
+    CONNECTION,
+    SEC_WEBSOCKET_EXTENSIONS,
+    SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION,
+    TE,
+    UPGRADE,
+];
+
 fn opens_websocket(headers: &HeaderMap) -> bool {
     let key = headers
         .get(SEC_WEBSOCKET_KEY)
@@ -248,5 +286,25 @@ mod tests {
             ),
             Err(3)
         );
+    }
+
+    #[test]
+    fn a_session_keeps_its_headers_but_for_those_of_the_connection() {
+        let cookies = [("cookie", "a=1"), ("x-id", "7"), ("cookie", "b=\u{e9}")];
+        let sent = HANDSHAKE.iter().chain(&cookies);
+        let sent: HeaderMap = sent
+            .map(|(name, value)| {
+                let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+                (name, HeaderValue::from_bytes(value.as_bytes()).unwrap())
+            })
+            .collect();
+        let kept = kept(&sent);
+        let kept: Vec<_> = kept
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        let expected = [("cookie", "a=1"), ("cookie", "b=\u{e9}"), ("x-id", "7")];
+        assert_eq!(kept, expected.map(|(name, value)| (name, value.as_bytes())));
+        assert_eq!(key(&sent).len(), 1);
     }
 }

@@ -4,6 +4,8 @@
 //!
 //! - **Bytes read ahead** by the intake come first, and a **greeting** (the `101` answer) goes out
 //!   in one write with the engine's first packet.
+//! - **A WebSocket is read by the window**: the engine's buffer, which each session keeps, is small;
+//!   what the kernel has beyond it is taken with the same call and kept until the engine asks again.
 //! - **The write-stall rule.** While a write waits for its client, little is read from a
 //!   WebSocket's client; after `write_stall_timeout` without progress the connection is dead.
 //!   It is dead, too, that long after the engine gave the session up and only its backlog is left.
@@ -19,6 +21,7 @@
 mod control;
 mod shared;
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
@@ -45,8 +48,16 @@ const CLOSE_FRAME: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];
 /// How often it is looked whether a client that is behind reads at all.
 const STALL_TICK: Duration = Duration::from_millis(500);
 
+/// How much is read from a WebSocket at one time. Of what a flood sends, as many messages share a call.
+const WINDOW: usize = 32 * 1024;
+
+thread_local! {
+    /// What is read goes on in the same poll, so all connections share one.
+    static WINDOW_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; WINDOW].into());
+}
+
 /// A client that is behind may send as much as it takes, up to this: its pongs, above all.
-const CREDIT: usize = 8 * 1024;
+const CREDIT: u16 = 8 * 1024;
 
 /// How long, and for how many bytes, a connection that we end may still send.
 const LINGER: Duration = Duration::from_secs(2);
@@ -63,16 +74,19 @@ pub(crate) struct Stream {
     /// Gone only while the stream is dropped, or when the connection was passed on.
     conn: Option<Conn>,
     control: Arc<Control>,
+    /// What the control says, once it is so: every write asks, and the control is elsewhere in memory.
+    websocket: bool,
     unread: Bytes,
     greeting: Bytes,
     frames: FrameTracker,
     close_was_fed: bool,
     dead: Option<io::ErrorKind>,
     peer_closed: bool,
-    stall: Option<Stall>,
+    /// Few streams have one, and every session has a stream.
+    stall: Option<Box<Stall>>,
     stall_timeout: Duration,
     /// How much may be read while a write waits.
-    credit: usize,
+    credit: u16,
     /// What it has sent while others were held back.
     allowance: Allowance,
     /// Since when the reader was called and did not come: the engine has given the session up.
@@ -94,6 +108,7 @@ impl Stream {
         Self {
             conn: Some(conn),
             control: guard.control(),
+            websocket: false,
             unread,
             greeting: Bytes::new(),
             frames: FrameTracker::default(),
@@ -122,6 +137,11 @@ impl Stream {
     /// Sends `greeting` before, and together with, whatever is written first.
     pub(crate) fn greet(&mut self, greeting: Bytes) {
         self.greeting = greeting;
+    }
+
+    fn is_websocket(&mut self) -> bool {
+        self.websocket = self.websocket || self.control.is_websocket();
+        self.websocket
     }
 
     /// Takes the connection out, to be passed on: nothing of it is closed or shut here.
@@ -178,7 +198,7 @@ impl Stream {
             },
         };
         self.die(error.kind());
-        Poll::Ready(if self.control.is_websocket() {
+        Poll::Ready(if self.is_websocket() {
             Ok(len)
         } else {
             Err(error)
@@ -191,9 +211,11 @@ impl Stream {
         let timeout = self.stall_timeout;
         self.control.set_stalled(true);
         self.control.waits_for_client();
-        let stall = self.stall.get_or_insert_with(|| Stall {
-            since: Instant::now(),
-            tick: Box::pin(sleep(STALL_TICK.min(timeout))),
+        let stall = self.stall.get_or_insert_with(|| {
+            Box::new(Stall {
+                since: Instant::now(),
+                tick: Box::pin(sleep(STALL_TICK.min(timeout))),
+            })
         });
         loop {
             if self
@@ -227,16 +249,76 @@ impl Stream {
         if self.stall.take().is_some() {
             self.control.set_stalled(false);
             self.control.waits_for_client();
-            self.credit = self.credit.saturating_add(written).min(CREDIT);
-            if self.control.is_websocket() {
+            let more = u16::try_from(written).unwrap_or(CREDIT);
+            self.credit = self.credit.saturating_add(more).min(CREDIT);
+            if self.is_websocket() {
                 self.deserted.get_or_insert_with(Instant::now);
             }
             self.control.wake_reader();
         }
-        if let Activity::Idle(_) = self.control.activity() {
+        // A WebSocket has no requests.
+        if !self.is_websocket()
+            && let Activity::Idle(_) = self.control.activity()
+        {
             // The answer is still on its way.
             self.control.set_activity(Activity::Idle(Instant::now()));
         }
+    }
+
+    /// Reads from the connection, which is there.
+    fn poll_conn(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.conn.as_mut() {
+            Some(conn) => Pin::new(conn).poll_read(cx, buf),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Reads from a WebSocket: what there is room for, and the rest ahead. Of a client that is behind, no
+    /// more than its credit.
+    fn poll_window(
+        &mut self,
+        cx: &mut Context<'_>,
+        behind: bool,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let most = if behind { self.credit.into() } else { WINDOW };
+        WINDOW_BUFFER.with_borrow_mut(|window| {
+            let window = window.get_mut(..most).unwrap_or_default();
+            let mut window = ReadBuf::new(window);
+            ready!(self.poll_conn(cx, &mut window))?;
+            let came = window.filled();
+            if let Some(guard) = &self.guard {
+                guard.gate().read(&mut self.allowance, came.len());
+            }
+            let (piece, rest) = came.split_at(came.len().min(buf.remaining()));
+            buf.put_slice(piece);
+            self.passed(piece, behind);
+            if !rest.is_empty() {
+                self.unread = Bytes::copy_from_slice(rest);
+            }
+            Poll::Ready(Ok(came.len()))
+        })
+    }
+
+    /// The reader got this.
+    fn passed(&mut self, piece: &[u8], behind: bool) {
+        if self.websocket {
+            self.frames.follow(piece);
+        }
+        if behind {
+            let used = u16::try_from(piece.len()).unwrap_or(u16::MAX);
+            self.credit = self.credit.saturating_sub(used);
+        }
+    }
+
+    /// So much was written; how much of it was the greeting? Once it is out, nothing is kept of it.
+    fn greeted(&mut self, written: usize) -> usize {
+        let greeted = written.min(self.greeting.len());
+        self.greeting.advance(greeted);
+        if self.greeting.is_empty() {
+            self.greeting = Bytes::new();
+        }
+        greeted
     }
 
     /// Writes the greeting out.
@@ -248,7 +330,7 @@ impl Stream {
             let greeting = self.greeting.clone();
             let outcome = Pin::new(conn).poll_write(cx, &greeting);
             let written = ready!(self.wrote(cx, outcome, &greeting, greeting.len()))?;
-            self.greeting.advance(written.min(self.greeting.len()));
+            self.greeted(written);
         }
         Poll::Ready(Ok(()))
     }
@@ -268,7 +350,7 @@ impl AsyncRead for Stream {
             return Poll::Ready(Err(dead.into()));
         }
         this.deserted = None;
-        let websocket = this.control.is_websocket();
+        let websocket = this.is_websocket();
         let behind = websocket && this.stall.is_some();
         if behind && this.credit == 0 {
             this.control.reads(cx);
@@ -284,28 +366,26 @@ impl AsyncRead for Stream {
             this.unread = Bytes::from_static(CLOSE_FRAME);
         }
         if this.unread.has_remaining() {
-            let count = this.unread.len().min(buf.remaining());
+            let most = if behind {
+                this.credit.into()
+            } else {
+                usize::MAX
+            };
+            let count = this.unread.len().min(buf.remaining()).min(most);
             let piece = this.unread.split_to(count);
             buf.put_slice(&piece);
-            if websocket {
-                this.frames.follow(&piece);
-            }
+            this.passed(&piece, behind);
             return Poll::Ready(Ok(()));
         }
-        let Some(conn) = this.conn.as_mut().filter(|_| !this.close_was_fed) else {
+        if this.conn.is_none() || this.close_was_fed {
             return Poll::Ready(Ok(()));
-        };
-        let before = buf.filled().len();
-        let read = if behind {
-            let room = this.credit.min(buf.remaining());
-            let mut some = ReadBuf::new(buf.initialize_unfilled_to(room));
-            let read = Pin::new(conn).poll_read(cx, &mut some);
-            let count = some.filled().len();
-            this.credit = this.credit.saturating_sub(count);
-            buf.advance(count);
-            read
+        }
+        let read = if websocket {
+            this.poll_window(cx, behind, buf)
         } else {
-            Pin::new(conn).poll_read(cx, buf)
+            let before = buf.filled().len();
+            let read = this.poll_conn(cx, buf);
+            read.map_ok(|()| buf.filled().len() - before)
         };
         match read {
             Poll::Pending => {
@@ -316,16 +396,10 @@ impl AsyncRead for Stream {
                 this.peer_closed = true;
                 Poll::Ready(Err(error))
             }
-            Poll::Ready(Ok(())) => {
-                let piece = buf.filled().get(before..).unwrap_or_default();
-                if piece.is_empty() {
+            Poll::Ready(Ok(count)) => {
+                if count == 0 {
                     this.peer_closed = true;
-                } else if websocket {
-                    this.frames.follow(piece);
-                    if let Some(guard) = &this.guard {
-                        guard.gate().read(&mut this.allowance, piece.len());
-                    }
-                } else if matches!(this.control.activity(), Activity::Idle(_)) {
+                } else if !websocket && matches!(this.control.activity(), Activity::Idle(_)) {
                     this.control.set_activity(Activity::Head(Instant::now()));
                 }
                 Poll::Ready(Ok(()))
@@ -357,7 +431,7 @@ impl AsyncWrite for Stream {
         loop {
             if let Some(dead) = this.dead {
                 // A WebSocket's reader has been told; see the module's text.
-                let websocket = this.control.is_websocket();
+                let websocket = this.is_websocket();
                 return Poll::Ready(if websocket { Ok(len) } else { Err(dead.into()) });
             }
             let Some(conn) = this.conn.as_mut() else {
@@ -374,8 +448,7 @@ impl AsyncWrite for Stream {
             let both = [io::IoSlice::new(&greeting), io::IoSlice::new(first)];
             let outcome = Pin::new(conn).poll_write_vectored(cx, &both);
             let written = ready!(this.wrote(cx, outcome, &greeting, len))?;
-            let greeted = written.min(this.greeting.len());
-            this.greeting.advance(greeted);
+            let greeted = this.greeted(written);
             if written > greeted {
                 return Poll::Ready(Ok(written - greeted));
             }

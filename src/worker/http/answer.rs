@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use tracing::{debug, error};
 
-use super::{session, unpin};
+use super::session;
 use crate::api::{ClientAddr, Refusal};
 use crate::config::Transport;
 use crate::wire::session_id::BARE_LEN;
@@ -83,7 +83,11 @@ async fn handshake(
 
     let guard = Arc::new(worker.sessions.session());
     parts.uri = request::canonical(&parts.uri, None)?;
-    unpin(&mut parts.headers);
+    let key = request::key(&parts.headers);
+    parts.headers = request::kept(&parts.headers);
+    if wish == Wish::WebSocket {
+        parts.headers.extend(key);
+    }
     parts.extensions.insert(visit.client);
     parts.extensions.insert(Arc::clone(&guard));
     let response = worker.call_engine(Request::from_parts(parts, body)).await;

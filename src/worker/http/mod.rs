@@ -21,7 +21,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::header::HeaderName;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -364,14 +364,4 @@ fn head_of<B>(request: &Request<B>) -> Vec<u8> {
     }
     head.extend_from_slice(b"\r\n");
     head
-}
-
-/// Copies headers out of the buffer that they were read into. engineioxide keeps them for a
-/// session's life, and each would pin hyper's whole read buffer.
-fn unpin(headers: &mut HeaderMap) {
-    for value in headers.values_mut() {
-        if let Ok(copy) = HeaderValue::from_bytes(value.as_bytes()) {
-            *value = copy;
-        }
-    }
 }

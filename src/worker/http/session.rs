@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::answer::{Visit, collect};
-use super::{eio3, unpin};
+use super::eio3;
 use crate::api::Refusal;
 use crate::config::Transport;
 use crate::worker::Worker;
@@ -73,7 +73,8 @@ async fn upgrade(
         Some(true) => return Err(request::bad_request()),
         Some(false) => {}
     }
-    unpin(&mut parts.headers);
+    // The engine keeps this request, too, and reads no more of it than the key.
+    parts.headers = request::key(&parts.headers);
     let response = worker.call_engine(Request::from_parts(parts, body)).await;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         visit.control.becomes_websocket();

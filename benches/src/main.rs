@@ -1,0 +1,114 @@
+//! What the server costs, measured beside its peers.
+//!
+//! ```text
+//! suite ──starts──▶ server (ours, Node, Bun, the limit) ◀──sockets── load
+//!   └──reads /proc──▶ usage                         report ◀── figures ──┘
+//! ```
+//!
+//! One process, one thread, one epoll loop play all clients. A figure is the CPU time of the server's own
+//! processes by operation, or their proportional memory by session; what the clients cost is not in it.
+
+mod address;
+mod limit;
+mod load;
+mod report;
+mod scale;
+mod servers;
+mod suite;
+mod usage;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::address::Address;
+use crate::load::{Load, LoadError};
+use crate::servers::{ServerError, Servers};
+
+/// Measures what the server costs by operation and by session, beside its peers.
+#[derive(Debug, Parser)]
+#[command(name = "bench", args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Option<Task>,
+    #[command(flatten)]
+    run: suite::Plan,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Put one kind of load on a server that runs already.
+    Load {
+        /// What the clients do.
+        #[arg(value_enum)]
+        mode: suite::Mode,
+        /// Where the server listens: host:port or unix:PATH.
+        #[arg(long)]
+        to: Address,
+        /// How many sessions [default: as many as the suite].
+        #[arg(long)]
+        sessions: Option<usize>,
+        /// How many seconds it lasts, once all sessions are open.
+        #[arg(long, default_value_t = 5)]
+        seconds: u64,
+    },
+    /// The bare epoll loop that the suite compares with.
+    #[command(hide = true)]
+    Limit {
+        #[arg(long)]
+        listen: Address,
+    },
+}
+
+/// Why there are no figures.
+#[derive(Debug, thiserror::Error)]
+enum BenchError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("the limit's loop: {0}")]
+    Limit(#[source] std::io::Error),
+    #[error("{}: {source}", path.display())]
+    Write {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.task {
+        None => suite::run(&cli.run),
+        Some(Task::Load {
+            mode,
+            to,
+            sessions,
+            seconds,
+        }) => load_once(mode, &to, sessions, Duration::from_secs(seconds)),
+        Some(Task::Limit { listen }) => limit::serve(&listen).map_err(BenchError::Limit),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn load_once(
+    mode: suite::Mode,
+    to: &Address,
+    sessions: Option<usize>,
+    lasts: Duration,
+) -> Result<(), BenchError> {
+    let sessions = sessions.unwrap_or(mode.sessions());
+    let mut load = Load::new(to, Servers::source())?;
+    load.open(mode.kind(), sessions)?;
+    let done = mode.work(&mut load, lasts)?;
+    println!("{sessions} sessions, {done} operations");
+    Ok(())
+}

@@ -1,0 +1,237 @@
+//! How our costs grow with sessions and workers, what the master takes, and what rest costs.
+
+use std::fmt;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::BenchError;
+use crate::load::{Kind, Load};
+use crate::servers::{Over, Server, Servers, Who};
+use crate::suite::{Mode, SMALL, Times, cost, kib};
+
+/// Sessions of the growth's lines.
+const SESSIONS: [usize; 4] = [100, 1000, 5000, 15_000];
+
+/// Echoes under way, whatever the number of sessions: each answer lets the next session ask.
+const UNDER_WAY: usize = 100;
+
+/// Sessions that rest.
+const RESTING: usize = 10_000;
+
+/// Twice the interval of pings.
+const REST: Duration = Duration::from_secs(50);
+
+/// Memory is looked at this long after all have left, at the latest.
+const AFTERWARDS: Duration = Duration::from_secs(15);
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub(crate) struct Scale {
+    growth: Vec<Growth>,
+    workers: Vec<Workers>,
+    rest: Rest,
+}
+
+/// The cost of an echo among so many sessions, in microseconds.
+#[derive(Debug, Serialize)]
+struct Growth {
+    sessions: usize,
+    ours: f64,
+    limit: f64,
+}
+
+/// The cost of an operation with one worker and with two, in microseconds of all processes.
+#[derive(Debug, Serialize)]
+struct Workers {
+    mode: &'static str,
+    one: f64,
+    two: f64,
+    /// The work of two on two cores of their own, as a multiple of the work of one on one.
+    gain: f64,
+    /// The master's part of the CPU time, of two workers.
+    master: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Rest {
+    sessions: usize,
+    /// KiB of memory for each.
+    memory: f64,
+    /// CPU time as a part of one core.
+    core: f64,
+    /// KiB of all processes, before the first session and after the last.
+    before: f64,
+    after: f64,
+    /// How long after the last had left, in seconds.
+    seconds: f64,
+}
+
+pub(crate) fn run(servers: &Servers, rounds: usize, times: Times) -> Result<Scale, BenchError> {
+    Ok(Scale {
+        growth: growth(servers, rounds, times)?,
+        workers: [("echo", Mode::Echo), ("echo-deep", Mode::EchoDeep)]
+            .into_iter()
+            .map(|(name, mode)| workers(servers, name, mode, rounds, times))
+            .collect::<Result<_, _>>()?,
+        rest: rest(servers)?,
+    })
+}
+
+fn growth(servers: &Servers, rounds: usize, times: Times) -> Result<Vec<Growth>, BenchError> {
+    let mut all = Vec::new();
+    for sessions in SESSIONS {
+        let mut costs = [Vec::new(), Vec::new()];
+        for _ in 0..rounds {
+            for (who, costs) in [Who::Ours, Who::Limit].into_iter().zip(&mut costs) {
+                eprintln!("         {sessions} sessions, {who}");
+                let server = servers.start(who, 2, Over::Tcp)?;
+                let mut load = Load::new(&server.address, Servers::source())?;
+                load.open(Kind::WebSocket(""), sessions)?;
+                load.wandering_echo(UNDER_WAY, SMALL)?;
+                costs.push(cost(&server, &mut load, times)?);
+            }
+        }
+        let [ours, limit] = costs.map(median);
+        all.push(Growth {
+            sessions,
+            ours,
+            limit,
+        });
+    }
+    Ok(all)
+}
+
+fn workers(
+    servers: &Servers,
+    name: &'static str,
+    mode: Mode,
+    rounds: usize,
+    times: Times,
+) -> Result<Workers, BenchError> {
+    let mut costs = [Vec::new(), Vec::new()];
+    let mut masters = Vec::new();
+    for _ in 0..rounds {
+        for (workers, costs) in [1, 2].into_iter().zip(&mut costs) {
+            eprintln!("         {name}, {workers} worker(s)");
+            let server = servers.start(Who::Ours, workers, Over::Tcp)?;
+            let mut load = Load::new(&server.address, Servers::source())?;
+            load.open(mode.kind(), mode.sessions())?;
+            mode.begin(&mut load)?;
+            let (all, master) = (server.tree.cpu(), server.tree.root_cpu());
+            costs.push(cost(&server, &mut load, times)?);
+            if workers == 2 {
+                let all = server.tree.cpu().saturating_sub(all);
+                let master = server.tree.root_cpu().saturating_sub(master);
+                masters.push(master.as_secs_f64() / all.as_secs_f64());
+            }
+        }
+    }
+    let [one, two] = costs.map(median);
+    Ok(Workers {
+        mode: name,
+        one,
+        two,
+        gain: 2.0 * one / two,
+        master: median(masters),
+    })
+}
+
+fn rest(servers: &Servers) -> Result<Rest, BenchError> {
+    eprintln!("         {RESTING} sessions rest");
+    let server = servers.start(Who::Ours, 2, Over::Tcp)?;
+    let before = kib(server.tree.pss());
+    let mut load = Load::new(&server.address, Servers::source())?;
+    load.open(Kind::WebSocket(""), RESTING)?;
+    load.run(Duration::from_secs(2))?;
+    let began = (Instant::now(), server.tree.cpu());
+    load.run(REST)?;
+    let cpu = server.tree.cpu().saturating_sub(began.1);
+    let core = cpu.as_secs_f64() / began.0.elapsed().as_secs_f64();
+    let full = kib(server.tree.pss());
+    drop(load);
+    let (after, seconds) = settled(&server, before);
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+    let memory = (full - before) / RESTING as f64;
+    Ok(Rest {
+        sessions: RESTING,
+        memory,
+        core,
+        before,
+        after,
+        seconds,
+    })
+}
+
+/// What memory is left when it is near what it was, or does not get there; and when that is.
+fn settled(server: &Server, before: f64) -> (f64, f64) {
+    let began = Instant::now();
+    loop {
+        let after = kib(server.tree.pss());
+        if after <= before * 1.15 || began.elapsed() > AFTERWARDS {
+            return (after, began.elapsed().as_secs_f64());
+        }
+        sleep(Duration::from_millis(250));
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+impl fmt::Display for Scale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let broken = |holds: bool| if holds { "" } else { " BROKEN" };
+        writeln!(
+            f,
+            "\n{UNDER_WAY} small echoes under way among all sessions, us for each"
+        )?;
+        let first = self.growth.first().map_or(f64::NAN, |growth| growth.ours);
+        for growth in &self.growth {
+            let times = growth.ours / first;
+            writeln!(
+                f,
+                "{:>7} sessions: ours {:.1}, {times:.2} x the first (at most 1.15){}; limit {:.1}",
+                growth.sessions,
+                growth.ours,
+                broken(times <= 1.15),
+                growth.limit,
+            )?;
+        }
+        writeln!(f, "\nworkers, the load's share of the cores subtracted")?;
+        for workers in &self.workers {
+            writeln!(
+                f,
+                "{:>17}: one {:.2} us, two {:.2} us: {:.2} x the work (at least 1.85){}; \
+                 master {:.1} % of the CPU time (below 3){}",
+                workers.mode,
+                workers.one,
+                workers.two,
+                workers.gain,
+                broken(workers.gain >= 1.85),
+                workers.master * 100.0,
+                broken(workers.master < 0.03),
+            )?;
+        }
+        let rest = &self.rest;
+        writeln!(
+            f,
+            "\n{} sessions that rest: {:.1} KiB each, {:.1} % of a core (below 3){}",
+            rest.sessions,
+            rest.memory,
+            rest.core * 100.0,
+            broken(rest.core < 0.03),
+        )?;
+        let times = rest.after / rest.before;
+        writeln!(
+            f,
+            "after they left: {:.0} KiB, {times:.2} x the {:.0} before them (at most 1.15){}, {:.1} s",
+            rest.after,
+            rest.before,
+            broken(times <= 1.15),
+            rest.seconds,
+        )
+    }
+}

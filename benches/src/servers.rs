@@ -1,0 +1,217 @@
+//! The servers of the comparison: each is started for one measurement and ended after it.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::address::Address;
+use crate::load::{Kind, Load};
+use crate::usage::Tree;
+
+/// How long a server may take until it serves, or until it has ended.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Why there is no server to measure.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServerError {
+    #[error("a folder for sockets and logs: {0}")]
+    Folder(#[source] io::Error),
+    #[error("no free port: {0}")]
+    Port(#[source] io::Error),
+    #[error("{0} does not start: {1}")]
+    Start(Who, #[source] io::Error),
+    #[error("{who} does not serve; the last that it said:\n{said}")]
+    Silent { who: Who, said: String },
+}
+
+/// A server of the comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Who {
+    /// socket.io with cluster, sticky and cluster-adapter.
+    Node,
+    /// socket.io with Bun's engine.
+    Bun,
+    /// A bare epoll loop.
+    Limit,
+    /// my-app with one worker, beside the servers of one process.
+    Single,
+    /// my-app with a worker for each core.
+    Ours,
+}
+
+impl Who {
+    /// In the order of the table.
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Node, Self::Bun, Self::Limit, Self::Single, Self::Ours];
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Node => "Node",
+            Self::Bun => "Bun",
+            Self::Limit => "limit",
+            Self::Single => "ours, 1",
+            Self::Ours => "ours, 2",
+        })
+    }
+}
+
+/// How clients come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Over {
+    Tcp,
+    Unix,
+}
+
+/// Starts servers.
+pub(crate) struct Servers {
+    folder: TempDir,
+    /// Our server's binary, and the folder of the others' scripts.
+    server: PathBuf,
+    peers: PathBuf,
+}
+
+/// A server that runs; dropped, it ends.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) address: Address,
+    pub(crate) tree: Tree,
+}
+
+impl Servers {
+    pub(crate) fn new(server: &Path, peers: &Path) -> Result<Self, ServerError> {
+        let folder = TempDir::with_prefix("bench-").map_err(ServerError::Folder)?;
+        // A log line for each count is in the figures, a file is not.
+        fs::write(folder.path().join("my-app.toml"), "[log]\nfile = \"\"\n")
+            .map_err(ServerError::Folder)?;
+        Ok(Self {
+            folder,
+            server: server.into(),
+            peers: peers.into(),
+        })
+    }
+
+    /// An address of this machine that no load has come from.
+    pub(crate) fn source() -> IpAddr {
+        static NEXT: AtomicU16 = AtomicU16::new(2);
+        let [high, low] = NEXT.fetch_add(1, Relaxed).to_be_bytes();
+        Ipv4Addr::new(127, 0, high, low).into()
+    }
+
+    /// Starts one with so many workers, if it is of several processes, and waits until it serves.
+    pub(crate) fn start(&self, who: Who, workers: u16, over: Over) -> Result<Server, ServerError> {
+        let address = match over {
+            Over::Tcp => Address::Tcp(
+                TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+                    .and_then(|listener| listener.local_addr())
+                    .map_err(ServerError::Port)?,
+            ),
+            Over::Unix => {
+                let path = self.folder.path().join("socket");
+                // What the server before left behind.
+                let _ = fs::remove_file(&path);
+                Address::Unix(path)
+            }
+        };
+        let place = match &address {
+            Address::Tcp(address) => address.port().to_string(),
+            Address::Unix(path) => path.display().to_string(),
+        };
+        let mut command = match who {
+            Who::Ours | Who::Single => {
+                let mut command = Command::new(&self.server);
+                command.arg("--config");
+                command.arg(self.folder.path().join("my-app.toml"));
+                command.args(["--listen", &address.to_string()]);
+                command.args(["--workers", &workers.to_string()]);
+                command
+            }
+            Who::Limit => {
+                let mut command = Command::new("/proc/self/exe");
+                command.args(["limit", "--listen", &address.to_string()]);
+                command
+            }
+            Who::Node => {
+                let mut command = Command::new("node");
+                command.arg(self.peers.join("node.mjs"));
+                command.args([&workers.to_string(), &place]);
+                command
+            }
+            Who::Bun => {
+                let mut command = Command::new(self.bun());
+                command.args([&self.peers.join("bun.mjs"), Path::new(&place)]);
+                command
+            }
+        };
+        let log = self.folder.path().join("log");
+        let child = File::create(&log)
+            .and_then(|said| {
+                command.stdin(Stdio::null()).stdout(said.try_clone()?);
+                command.stderr(said).spawn()
+            })
+            .map_err(|error| ServerError::Start(who, error))?;
+        let mut server = Server {
+            tree: Tree::of(child.id()),
+            child,
+            address,
+        };
+        if server.serves() {
+            return Ok(server);
+        }
+        let said = fs::read_to_string(log).unwrap_or_default();
+        Err(ServerError::Silent { who, said })
+    }
+
+    /// The binary that came with the npm package: what that links into `.bin` is a script's work.
+    fn bun(&self) -> PathBuf {
+        let arch = if cfg!(target_arch = "aarch64") {
+            "aarch64"
+        } else {
+            "x64"
+        };
+        let folder = self.peers.join("node_modules/@oven");
+        folder.join(format!("bun-linux-{arch}/bin/bun"))
+    }
+}
+
+impl Server {
+    /// Opens a session as soon as that is possible.
+    fn serves(&mut self) -> bool {
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE && !matches!(self.child.try_wait(), Ok(Some(_))) {
+            let opened = Load::new(&self.address, Servers::source())
+                .and_then(|mut load| load.open(Kind::WebSocket(""), 1));
+            if opened.is_ok() {
+                return true;
+            }
+            sleep(Duration::from_millis(20));
+        }
+        false
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let began = Instant::now();
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        // It may have ended already.
+        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+        while began.elapsed() < PATIENCE && matches!(self.child.try_wait(), Ok(None)) {
+            sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,83 @@
+//! CPU time and memory of a server's processes, from `/proc` (proc(5)).
+
+use std::collections::HashMap;
+use std::fs;
+use std::time::Duration;
+
+/// A process and all its descendants.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tree {
+    root: u32,
+}
+
+impl Tree {
+    pub(crate) fn of(root: u32) -> Self {
+        Self { root }
+    }
+
+    /// The processes that it has now, the root first.
+    pub(crate) fn pids(self) -> Vec<u32> {
+        let parents: HashMap<u32, u32> = all_pids()
+            .filter_map(|pid| Some((pid, parent(pid)?)))
+            .collect();
+        let mut family = vec![self.root];
+        let mut next = 0;
+        while let Some(&pid) = family.get(next) {
+            let children = parents.iter().filter(|&(_, parent)| *parent == pid);
+            let mut children: Vec<u32> = children.map(|(child, _)| *child).collect();
+            children.sort_unstable();
+            family.extend(children);
+            next += 1;
+        }
+        family
+    }
+
+    /// What all its threads have run on a processor since they began.
+    pub(crate) fn cpu(self) -> Duration {
+        self.pids().into_iter().map(cpu).sum()
+    }
+
+    /// What the first of its processes has run.
+    pub(crate) fn root_cpu(self) -> Duration {
+        cpu(self.root)
+    }
+
+    /// Proportional set size, in bytes: private memory, and its share of what is shared.
+    pub(crate) fn pss(self) -> u64 {
+        self.pids().into_iter().map(pss).sum()
+    }
+}
+
+/// What a process' threads have run on a processor. The first number of schedstat counts
+/// nanoseconds, where stat counts hundredths of a second.
+fn cpu(pid: u32) -> Duration {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    let nanos = threads
+        .into_iter()
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("schedstat")).ok())
+        .filter_map(|text| text.split(' ').next()?.parse::<u64>().ok());
+    Duration::from_nanos(nanos.sum())
+}
+
+fn pss(pid: u32) -> u64 {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let kib = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB"));
+    kib.and_then(|kib| kib.trim().parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
+}
+
+fn all_pids() -> impl Iterator<Item = u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; behind it come the state and the parent.
+    let (_, behind) = stat.rsplit_once(')')?;
+    behind.split_whitespace().nth(1)?.parse().ok()
+}
