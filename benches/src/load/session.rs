@@ -176,6 +176,7 @@ impl Session {
         let Some((answers, others)) = read else {
             return Ok(Heard::Nothing);
         };
+        let mut heard = Heard::Nothing;
         for other in others {
             if other.is_empty() && greeting {
                 greeting = false;
@@ -184,12 +185,13 @@ impl Session {
                 }
             } else if other == b"2" {
                 self.send_frame(&frame::client("3"))?;
-            } else if let Some(heard) = self.step(&other)? {
-                return Ok(heard);
+            } else if let Some(step) = self.step(&other)? {
+                // A ping may stand behind it.
+                heard = step;
             }
         }
         Ok(match answers {
-            0 => Heard::Nothing,
+            0 => heard,
             count => Heard::Answers(count),
         })
     }
