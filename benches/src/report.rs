@@ -101,7 +101,8 @@ const fn line(
 #[derive(Serialize)]
 pub(crate) struct Report {
     table: Vec<Cell>,
-    scale: Option<Scale>,
+    /// Printed by itself.
+    pub(crate) scale: Option<Scale>,
 }
 
 /// One figure of one server.
@@ -115,7 +116,7 @@ struct Cell {
 }
 
 impl Report {
-    pub(crate) fn new(values: &Values, scale: Option<Scale>) -> Self {
+    pub(crate) fn new(values: &Values) -> Self {
         let cell = |(&(over, figure, server), rounds): (&(Over, Figure, Who), &Vec<f64>)| Cell {
             over,
             figure,
@@ -125,7 +126,7 @@ impl Report {
         };
         Self {
             table: values.iter().map(cell).collect(),
-            scale,
+            scale: None,
         }
     }
 
@@ -175,10 +176,7 @@ impl fmt::Display for Report {
                 self.line(f, over, line)?;
             }
         }
-        match &self.scale {
-            Some(scale) => write!(f, "{scale}"),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
 

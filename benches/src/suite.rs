@@ -194,13 +194,13 @@ pub(crate) fn run(plan: &Plan) -> Result<(), BenchError> {
             }
         }
     }
-    let scale = if plan.quick || !plan.only.is_empty() {
-        None
-    } else {
-        Some(scale::run(&servers, plan.rounds, times)?)
-    };
-    let report = Report::new(&values, scale);
+    let mut report = Report::new(&values);
     print!("{report}");
+    if !plan.quick && plan.only.is_empty() {
+        let scale = scale::run(&servers, plan.rounds, times)?;
+        print!("{scale}");
+        report.scale = Some(scale);
+    }
     report::write(&report, &plan.json).map_err(|source| BenchError::Write {
         path: plan.json.clone(),
         source,
