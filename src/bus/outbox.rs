@@ -1,6 +1,6 @@
 //! What a worker sends to the hub: a queue whose bound slows the senders down.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -73,7 +73,7 @@ pub(crate) struct Gate {
     waiting: AtomicUsize,
     closed: AtomicBool,
     /// How often allowances were given.
-    times: AtomicU64,
+    times: AtomicU32,
     held_back: Mutex<Vec<Waker>>,
     opened: Notify,
 }
@@ -81,8 +81,8 @@ pub(crate) struct Gate {
 /// What one client has sent since allowances were last given.
 #[derive(Debug, Default)]
 pub(crate) struct Allowance {
-    time: u64,
-    used: usize,
+    time: u32,
+    used: u32,
 }
 
 /// Counts one sender.
@@ -100,7 +100,7 @@ impl Gate {
     pub(crate) fn holds_back(&self, allowance: &Allowance) -> bool {
         self.closed.load(Relaxed)
             && allowance.time == self.times.load(Relaxed)
-            && allowance.used >= ALLOWANCE
+            && allowance.used as usize >= ALLOWANCE
     }
 
     /// Wakes somebody, once, when the gate is opened; to be said while it is closed.
@@ -149,7 +149,8 @@ impl Gate {
         if allowance.time != time {
             *allowance = Allowance { time, used: 0 };
         }
-        allowance.used += bytes;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        allowance.used = allowance.used.saturating_add(bytes);
     }
 }
 

@@ -4,7 +4,6 @@
 //! they agree on duplicates, percent-encoding and absolute-form targets.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use percent_encoding::percent_decode_str;
 
@@ -116,11 +115,20 @@ impl<'a> Target<'a> {
 }
 
 impl EngineQuery<'_> {
-    /// The same query in the one spelling that engineioxide reads: its own parameters first and
-    /// not encoded, `sid` replaced by `sid`, the application's parameters behind them untouched.
+    /// A target with this query in the one spelling that engineioxide reads: its own parameters first
+    /// and not encoded, `sid` replaced by `sid`, the application's parameters behind them untouched.
     #[must_use]
-    pub fn canonical(&self, sid: Option<&str>) -> String {
-        let mut out = String::with_capacity(self.query.len() + 16);
+    pub fn canonical(&self, path: &str, sid: Option<&str>) -> String {
+        let mut out = String::with_capacity(path.len() + self.query.len() + 16);
+        out.push_str(path);
+        let mut separator = '?';
+        let mut push = |parts: &[&str]| {
+            out.push(separator);
+            separator = '&';
+            for part in parts {
+                out.push_str(part);
+            }
+        };
         let own = [
             ("EIO", self.eio.as_deref()),
             ("transport", self.transport.as_deref()),
@@ -135,24 +143,16 @@ impl EngineQuery<'_> {
                     .bytes()
                     .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
             {
-                push_separator(&mut out);
-                let _ = write!(out, "{key}={value}");
+                push(&[key, "=", value]);
             }
         }
         for pair in self.query.split('&').filter(|pair| !pair.is_empty()) {
             let key = decode(pair.split('=').next().unwrap_or_default());
             if !matches!(key.as_ref(), "EIO" | "transport" | "sid" | "b64") {
-                push_separator(&mut out);
-                out.push_str(pair);
+                push(&[pair]);
             }
         }
         out
-    }
-}
-
-fn push_separator(out: &mut String) {
-    if !out.is_empty() {
-        out.push('&');
     }
 }
 
@@ -235,22 +235,25 @@ mod tests {
         let target = Target::parse("/socket.io/?token=a%20b&EI%4F=4&sid=tagged&transport=polling");
         let query = target.engine_query();
         assert_eq!(
-            query.canonical(Some("bare")),
-            "EIO=4&transport=polling&sid=bare&token=a%20b"
+            query.canonical(target.path, Some("bare")),
+            "/socket.io/?EIO=4&transport=polling&sid=bare&token=a%20b"
         );
-        assert_eq!(query.canonical(None), "EIO=4&transport=polling&token=a%20b");
+        assert_eq!(
+            query.canonical(target.path, None),
+            "/socket.io/?EIO=4&transport=polling&token=a%20b"
+        );
     }
 
     #[test]
     fn the_first_of_repeated_parameters_counts() {
         let query = Target::parse("/socket.io/?EIO=4&EIO=3").engine_query();
         assert_eq!(query.eio.as_deref(), Some("4"));
-        assert_eq!(query.canonical(None), "EIO=4");
+        assert_eq!(query.canonical("/", None), "/?EIO=4");
     }
 
     #[test]
     fn a_value_that_needs_encoding_never_reaches_the_engine() {
         let query = Target::parse("/socket.io/?EIO=4%26sid%3Dx").engine_query();
-        assert_eq!(query.canonical(None), "");
+        assert_eq!(query.canonical("/", None), "/");
     }
 }

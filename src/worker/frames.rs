@@ -6,9 +6,12 @@
 /// Where in its client's byte stream a WebSocket is.
 #[derive(Debug, Default)]
 pub(crate) struct FrameTracker {
-    header: [u8; 14],
-    have: u8,
+    /// Of the payload, once the header is there; before, what is known of its length.
     payload_left: u64,
+    /// How much of the header is there.
+    have: u8,
+    /// Its second byte: is there a mask, and how long is the length?
+    second: u8,
 }
 
 impl FrameTracker {
@@ -21,38 +24,40 @@ impl FrameTracker {
     /// answer is meaningless; the engine closes such a session anyway.
     pub(crate) fn follow(&mut self, mut bytes: &[u8]) {
         while let Some((&first, rest)) = bytes.split_first() {
-            if self.payload_left > 0 {
+            if self.have == 0 && self.payload_left > 0 {
                 let skip = usize::try_from(self.payload_left)
                     .map_or(bytes.len(), |left| left.min(bytes.len()));
                 self.payload_left -= skip as u64;
                 bytes = bytes.get(skip..).unwrap_or_default();
                 continue;
             }
-            if let Some(byte) = self.header.get_mut(usize::from(self.have)) {
-                *byte = first;
-            }
-            self.have += 1;
+            self.header_byte(first);
             bytes = rest;
-            if let Some(length) = self.whole_header() {
-                self.payload_left = length;
-                self.have = 0;
-            }
         }
     }
 
-    /// The payload's length, once the header is there.
-    fn whole_header(&self) -> Option<u64> {
-        let [_, second, length @ ..] = self.header;
-        let mask = if second & 0x80 == 0 { 0 } else { 4 };
-        let (size, length) = match second & 0x7f {
-            126 => (4, u64::from(u16::from_be_bytes([length[0], length[1]]))),
-            127 => {
-                let (length, _) = length.split_first_chunk::<8>()?;
-                (10, u64::from_be_bytes(*length))
-            }
-            short => (2, u64::from(short)),
+    fn header_byte(&mut self, byte: u8) {
+        if self.have == 1 {
+            self.second = byte;
+        }
+        let (size, short) = match self.second & 0x7f {
+            126 => (4, 0),
+            127 => (10, 0),
+            short => (2, short),
         };
-        (self.have >= 2 && self.have == size + mask).then_some(length)
+        match self.have {
+            0 => self.second = 0,
+            1 => self.payload_left = short.into(),
+            // The length, in network byte order.
+            at if at < size => self.payload_left = self.payload_left << 8 | u64::from(byte),
+            // The mask.
+            _ => {}
+        }
+        self.have += 1;
+        let mask = if self.second & 0x80 == 0 { 0 } else { 4 };
+        if self.have >= 2 && self.have == size + mask {
+            self.have = 0;
+        }
     }
 }
 

@@ -22,11 +22,13 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, error};
 use tungstenite::handshake::derive_accept_key;
 
+use super::Worker;
 use super::admission::Wish;
 use super::http::{self as road, Opening, Visitor};
+use super::request::{self, Asked};
 use super::sessions::ConnectionGuard;
-use super::stream::Stream;
-use super::{Worker, request};
+use super::stream::{Control, Stream};
+use crate::api::Refusal;
 use crate::wire::conn::Conn;
 use crate::wire::link::{Handoff, MAX_HEAD, Origin};
 use crate::wire::target::SidParam;
@@ -39,7 +41,7 @@ pub(crate) async fn take(
     worker: Arc<Worker>,
     fd: OwnedFd,
     handoff: Handoff,
-    guard: ConnectionGuard,
+    counted: (ConnectionGuard, Arc<Control>),
 ) {
     let Handoff {
         origin,
@@ -53,7 +55,6 @@ pub(crate) async fn take(
         Ok(conn) => conn,
         Err(error) => return debug!(%error, "a connection was over before it was taken"),
     };
-    let stall_timeout = worker.config.engine.write_stall_timeout;
     let mut read = BytesMut::from(head.as_slice());
     let begun = Instant::now().checked_sub(Duration::from_millis(age_ms.into()));
     let begun = begun.unwrap_or_else(Instant::now);
@@ -63,7 +64,7 @@ pub(crate) async fn take(
             Ok(true) => {}
             Ok(false) => return,
             Err(_) => {
-                let mut stream = Stream::new(conn, Bytes::new(), stall_timeout, guard);
+                let mut stream = Stream::new(conn, Bytes::new(), counted);
                 return Box::pin(road::refuse_timeout(&mut stream)).await;
             }
         }
@@ -74,8 +75,8 @@ pub(crate) async fn take(
     } else {
         websocket_handshake(&worker, &read)
     };
-    let Some((head_len, mut request)) = websocket else {
-        let stream = Stream::new(conn, read, stall_timeout, guard);
+    let Some((head_len, mut request, asked)) = websocket else {
+        let stream = Stream::new(conn, read, counted);
         let visitor = Visitor::new(origin, begun, opening, None);
         // A WebSocket shall not pay for the room that hyper takes.
         return Box::pin(road::serve(worker, stream, visitor)).await;
@@ -84,21 +85,20 @@ pub(crate) async fn take(
     let client = worker.admission.client(origin, request.headers());
     let (parts, ()) = request.into_parts();
     let admitted = worker.admission.check(Wish::WebSocket, &parts, client);
-    let admitted = admitted.and_then(|()| request::canonical(&parts.uri, None));
-    let uri = match admitted {
-        Ok(uri) => uri,
+    let asked = match admitted.and(asked) {
+        Ok(asked) => asked,
         Err(refusal) => {
-            let stream = Stream::new(conn, read, stall_timeout, guard);
+            let stream = Stream::new(conn, read, counted);
             let visitor = Visitor::new(origin, begun, opening, Some(refusal));
             return Box::pin(road::serve(worker, stream, visitor)).await;
         }
     };
     request = Request::from_parts(parts, ());
-    *request.uri_mut() = uri;
+    *request.uri_mut() = asked.target;
     request.extensions_mut().insert(client);
     let greeting = switching_protocols(request.headers());
     *request.headers_mut() = request::kept(request.headers());
-    let mut stream = Stream::new(conn, read.slice(head_len..), stall_timeout, guard);
+    let mut stream = Stream::new(conn, read.slice(head_len..), counted);
     stream.control().becomes_websocket();
     stream.greet(greeting);
     stream.holds(worker.sessions.session());
@@ -129,8 +129,11 @@ async fn read_head(conn: &mut Conn, read: &mut BytesMut) -> bool {
     }
 }
 
-/// The request and the length of its head, if these bytes open a WebSocket session.
-fn websocket_handshake(worker: &Worker, bytes: &Bytes) -> Option<(usize, Request<()>)> {
+/// If these bytes open a WebSocket session: the length of the head, the request, what it asks for.
+fn websocket_handshake(
+    worker: &Worker,
+    bytes: &Bytes,
+) -> Option<(usize, Request<()>, Result<Asked, Refusal>)> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     let Ok(httparse::Status::Complete(head_len)) = parsed.parse(bytes) else {
@@ -141,8 +144,9 @@ fn websocket_handshake(worker: &Worker, bytes: &Bytes) -> Option<(usize, Request
     }
     // Most requests are none, and need no more than a look at their target.
     let uri: Uri = parsed.path?.parse().ok()?;
-    let query = request::target(&uri).engine_query();
-    if !request::target(&uri).is_engine(&worker.config.engine.path)
+    let target = request::target(&uri);
+    let query = target.engine_query();
+    if !target.is_engine(&worker.config.engine.path)
         || query.sid != SidParam::Absent
         || query.transport.as_deref() != Some("websocket")
     {
@@ -155,11 +159,12 @@ fn websocket_handshake(worker: &Worker, bytes: &Bytes) -> Option<(usize, Request
         map.append(name, value);
     }
     let engine = &worker.config.engine;
-    request::read(engine, &Method::GET, Version::HTTP_11, &map, &query).ok()?;
+    let wanted = request::read(engine, &Method::GET, Version::HTTP_11, &map, &query).ok()?;
+    let asked = Asked::new(wanted, target.path, &query, None);
     let mut request = Request::new(());
     *request.uri_mut() = uri;
     *request.headers_mut() = map;
-    Some((head_len, request))
+    Some((head_len, request, asked))
 }
 
 fn switching_protocols(headers: &HeaderMap) -> Bytes {

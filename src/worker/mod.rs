@@ -36,7 +36,7 @@ use tracing::{debug, info, warn};
 
 use self::admission::Admission;
 use self::forward::Peers;
-use self::http::Answers;
+use self::http::Cors;
 use self::master::Master;
 use self::sessions::Sessions;
 use self::stream::Stream;
@@ -53,7 +53,7 @@ const REPORT_PAUSE: Duration = Duration::from_millis(5);
 
 /// What the engine reads a WebSocket with, in bytes. Each session keeps it; larger messages get a buffer of
 /// their own for as long as they last, and the stream reads ahead.
-const READ_BUFFER: usize = 128;
+const READ_BUFFER: usize = 64;
 
 /// How long the last broadcasts of a worker that leaves may take.
 const FLUSH: Duration = Duration::from_millis(500);
@@ -73,9 +73,12 @@ pub enum WorkerError {
     /// The link to the master broke.
     #[error("the link to the master: {0}")]
     Link(#[from] LinkError),
-    /// The bus broke, or its task did.
-    #[error("{0}")]
-    Bus(String),
+    /// The bus broke.
+    #[error(transparent)]
+    Bus(#[from] BusError),
+    /// A task that runs as long as the worker does panicked.
+    #[error("a task of the worker: {0}")]
+    Task(#[from] JoinError),
     /// The configuration that the master sent could not be read.
     #[error("the master's configuration: {0}")]
     Config(#[source] io::Error),
@@ -95,7 +98,7 @@ pub(crate) struct Worker {
     bus: Bus,
     peers: Peers,
     engine: SocketIoService<axum::Router, Adapter>,
-    answers: Answers,
+    cors: Option<Cors>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -172,9 +175,13 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         // What handlers sent when their sockets were disconnected.
         let _ = timeout(FLUSH, worker.bus.flushed()).await;
     };
+    // What happens with each connection has tasks of its own: whatever wakes this future writes to an
+    // eventfd, and has all of the branches below polled.
+    let mut listens = tokio::spawn(listen(Arc::clone(&worker), inbox, stop));
+    let mut reports = tokio::spawn(report(Arc::clone(&worker)));
     tokio::select! {
-        ended = listen(&worker, inbox, stop) => Err(ended.into()),
-        ended = report(&worker) => Err(ended.into()),
+        ended = &mut listens => Err(link_error(ended)),
+        ended = &mut reports => Err(link_error(ended)),
         broken = bus => Err(bus_error(broken)),
         () = count_aloud(&worker, &log) => Ok(()),
         () = drain::end_silent(&worker) => Ok(()),
@@ -187,12 +194,16 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
 }
 
 fn bus_error(broken: Result<BusError, JoinError>) -> WorkerError {
-    WorkerError::Bus(broken.map_or_else(|error| error.to_string(), |error| error.to_string()))
+    broken.map_or_else(WorkerError::Task, WorkerError::Bus)
+}
+
+fn link_error(broken: Result<LinkError, JoinError>) -> WorkerError {
+    broken.map_or_else(WorkerError::Task, WorkerError::Link)
 }
 
 /// Hears the master until the link breaks.
 async fn listen(
-    worker: &Arc<Worker>,
+    worker: Arc<Worker>,
     mut inbox: Inbox,
     stop: watch::Sender<Option<Duration>>,
 ) -> LinkError {
@@ -202,8 +213,8 @@ async fn listen(
             Ok((ToWorker::Take(handoff), Some(conn))) => {
                 worker.sessions.taken();
                 // Counted at once: a report between this and the task would show it nowhere.
-                let guard = worker.sessions.connection(handoff.origin);
-                tokio::spawn(intake::take(Arc::clone(worker), conn, handoff, guard));
+                let counted = worker.sessions.connection(handoff.origin);
+                tokio::spawn(intake::take(Arc::clone(&worker), conn, handoff, counted));
                 Ok(())
             }
             Ok((ToWorker::Eio3 { ticket, home }, _)) => {
@@ -240,7 +251,7 @@ async fn listen(
 }
 
 /// Tells the master the counts whenever they changed.
-async fn report(worker: &Worker) -> LinkError {
+async fn report(worker: Arc<Worker>) -> LinkError {
     let mut last = None;
     loop {
         worker.sessions.changed().await;
@@ -305,19 +316,15 @@ impl Worker {
         Arc::new_cyclic(|worker| Self {
             home: welcome.home,
             keyring: welcome.keyring,
-            sessions: Sessions::new(Arc::clone(bus.gate())),
+            sessions: Sessions::new(Arc::clone(bus.gate()), config.engine.write_stall_timeout),
             admission: Admission::new(app, &config, welcome.workers),
             master: Master::new(link),
             bus,
             peers: Peers::default(),
             engine,
-            answers: http::answers(Weak::clone(worker), &config.engine),
+            cors: http::cors(Weak::clone(worker), &config.engine),
             config,
         })
-    }
-
-    fn answers(&self) -> Answers {
-        self.answers.clone()
     }
 
     /// How long a session may be silent before the engine ends it.

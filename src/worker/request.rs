@@ -30,6 +30,14 @@ pub(crate) struct Wanted {
     pub(crate) revision: Revision,
 }
 
+/// A request of the engine's that is right.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) wanted: Wanted,
+    /// Its target, in the one spelling that the engine gets.
+    pub(crate) target: Uri,
+}
+
 /// Reads a request whose path is the engine's.
 ///
 /// # Errors
@@ -74,7 +82,6 @@ pub(crate) fn read(
     })
 }
 
-/// Is this a client's opening handshake (RFC 6455 section 4.2.1), with nothing behind it?
 /// The headers that a session keeps for its life: those of its handshake, but for what concerns the
 /// connection alone (RFC 9110 section 7.6.1, RFC 6455 section 11.3). They are copied, into one piece: each
 /// would pin the buffer that it was read into.
@@ -112,6 +119,7 @@ const OF_THE_CONNECTION: [HeaderName; 7] = [
     UPGRADE,
 ];
 
+/// Is this a client's opening handshake (RFC 6455 section 4.2.1), with nothing behind it?
 fn opens_websocket(headers: &HeaderMap) -> bool {
     let key = headers
         .get(SEC_WEBSOCKET_KEY)
@@ -144,15 +152,23 @@ pub(crate) fn target(uri: &Uri) -> Target<'_> {
     Target::parse(uri.path_and_query().map_or("", |target| target.as_str()))
 }
 
-/// A URI in the one spelling that the engine gets, with `sid` in the place of the session's outer
-/// name.
-///
-/// # Errors
-/// When that is no URI, for a reason that nobody has thought of: then the engine gets nothing.
-pub(crate) fn canonical(uri: &Uri, sid: Option<&str>) -> Result<Uri, Refusal> {
-    let target = target(uri);
-    let canonical = format!("{}?{}", target.path, target.engine_query().canonical(sid));
-    canonical.parse().map_err(|_| bad_request())
+impl Asked {
+    /// What is wanted at this path, with `sid` in the place of the session's outer name.
+    ///
+    /// # Errors
+    /// When that makes no URI, for a reason that nobody has thought of: then the engine gets nothing.
+    pub(crate) fn new(
+        wanted: Wanted,
+        path: &str,
+        query: &EngineQuery<'_>,
+        sid: Option<&str>,
+    ) -> Result<Self, Refusal> {
+        let target = query
+            .canonical(path, sid)
+            .parse()
+            .map_err(|_| bad_request())?;
+        Ok(Self { wanted, target })
+    }
 }
 
 pub(crate) fn unknown_session() -> Refusal {

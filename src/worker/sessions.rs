@@ -1,12 +1,14 @@
 //! Counts the sessions and connections of this worker, and lets a drain find them.
 //!
 //! Nothing here keeps a session alive: the engine owns it. There is no hook for a session's end,
-//! so a [`SessionGuard`] lives where the session does: in the stream of a WebSocket, in the
-//! extensions of the handshake request that engineioxide keeps for a session's life.
+//! so a guard lives where the session does: a [`SessionGuard`] in the stream of a WebSocket, a
+//! [`HandshakeGuard`] in the extensions of the handshake request that engineioxide keeps for a
+//! session's life.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -25,6 +27,7 @@ pub(crate) type BareSid = [u8; BARE_LEN];
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     gate: Arc<Gate>,
+    stall_timeout: Duration,
     count: AtomicU64,
     taken: AtomicU64,
     resolved: AtomicU64,
@@ -57,7 +60,6 @@ struct PollingSession {
     polls: u32,
     /// When the last one ended.
     polled: Instant,
-    /// When one last had nothing to take.
     /// Since when every poll has left something.
     behind: Option<Instant>,
     allowance: Allowance,
@@ -85,10 +87,12 @@ pub(crate) enum Revision {
 }
 
 impl Sessions {
-    /// No sessions yet. `gate`: what holds their clients back while the bus is full.
-    pub(crate) fn new(gate: Arc<Gate>) -> Arc<Self> {
+    /// No sessions yet. `gate`: what holds their clients back while the bus is full. `stall_timeout`: how
+    /// long a client may take nothing of what it is sent.
+    pub(crate) fn new(gate: Arc<Gate>, stall_timeout: Duration) -> Arc<Self> {
         Arc::new(Self {
             gate,
+            stall_timeout,
             ..Self::default()
         })
     }
@@ -127,10 +131,10 @@ impl Sessions {
         self.changed.notified().await;
     }
 
-    /// Counts a connection from now until the guard is dropped.
-    pub(crate) fn connection(self: &Arc<Self>, origin: Origin) -> ConnectionGuard {
+    /// Counts a connection from now until the guard is dropped. The control is its stream's.
+    pub(crate) fn connection(self: &Arc<Self>, origin: Origin) -> (ConnectionGuard, Arc<Control>) {
         let internal = origin == Origin::Worker;
-        let control = Arc::new(Control::default());
+        let control = Arc::new(Control::new(internal));
         let mut lists = self.lists();
         lists.next += 1;
         let id = lists.next;
@@ -138,21 +142,22 @@ impl Sessions {
         lists.internal += u64::from(internal);
         drop(lists);
         self.changed.notify_one();
-        ConnectionGuard {
-            sessions: Arc::clone(self),
-            id,
-            internal,
-            control,
-        }
+        let sessions = Arc::clone(self);
+        (ConnectionGuard { sessions, id }, control)
     }
 
     /// Counts a session from now until the guard is dropped.
     pub(crate) fn session(self: &Arc<Self>) -> SessionGuard {
-        self.count.fetch_add(1, Relaxed);
-        self.changed.notify_one();
-        SessionGuard {
+        self.count_up();
+        SessionGuard(Arc::clone(self))
+    }
+
+    /// Counts a session from now until the guard is dropped, or it is said to be over.
+    pub(crate) fn handshake(self: &Arc<Self>) -> HandshakeGuard {
+        self.count_up();
+        HandshakeGuard {
             sessions: Arc::clone(self),
-            polling: Mutex::new(None),
+            polling: OnceLock::new(),
         }
     }
 
@@ -278,11 +283,17 @@ impl Sessions {
         let Some(session) = lists.polling.remove(sid) else {
             return;
         };
+        shrink(&mut lists.polling);
         if session.revision == Revision::Three {
             lists.ended_eio3.push(*sid);
         }
         drop(lists);
         self.count_down();
+    }
+
+    fn count_up(&self) {
+        self.count.fetch_add(1, Relaxed);
+        self.changed.notify_one();
     }
 
     fn count_down(&self) {
@@ -303,18 +314,25 @@ impl Sessions {
 
     /// Ends all connections on which nothing is going on; how many are left?
     pub(crate) fn abort_idle(&self) -> usize {
-        let all: Vec<_> = self.lists().connections.values().cloned().collect();
-        for control in &all {
+        let lists = self.lists();
+        for control in lists.connections.values() {
             let busy = control.is_stalled() || matches!(control.activity(), Activity::Busy);
             if !control.is_websocket() && !busy {
                 control.abort();
             }
         }
-        self.lists().connections.len()
+        lists.connections.len()
     }
 
     fn lists(&self) -> MutexGuard<'_, Lists> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives back what a table that has become much emptier holds.
+fn shrink<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
+    if table.capacity() > 64 && table.len() < table.capacity() / 8 {
+        table.shrink_to(2 * table.len());
     }
 }
 
@@ -323,25 +341,24 @@ impl Sessions {
 pub(crate) struct ConnectionGuard {
     sessions: Arc<Sessions>,
     id: u64,
-    internal: bool,
-    control: Arc<Control>,
 }
 
 impl ConnectionGuard {
-    pub(crate) fn control(&self) -> Arc<Control> {
-        Arc::clone(&self.control)
-    }
-
     pub(super) fn gate(&self) -> &Gate {
         &self.sessions.gate
     }
 
-    /// The client read nothing for this long, and its connection was ended for it.
-    pub(crate) fn stalled(&self, timeout: Duration) {
+    /// How long the client may take nothing of what it is sent.
+    pub(super) fn stall_timeout(&self) -> Duration {
+        self.sessions.stall_timeout
+    }
+
+    /// It took nothing for that long, and its connection was ended for it.
+    pub(super) fn stalled(&self) {
         let total = self.sessions.stalled.fetch_add(1, Relaxed) + 1;
         warn!(
             total,
-            after = %humantime::format_duration(timeout),
+            after = %humantime::format_duration(self.stall_timeout()),
             "a client does not read what it is sent; its connection was closed"
         );
     }
@@ -350,8 +367,9 @@ impl ConnectionGuard {
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let mut lists = self.sessions.lists();
-        lists.connections.remove(&self.id);
-        lists.internal -= u64::from(self.internal);
+        let control = lists.connections.remove(&self.id);
+        shrink(&mut lists.connections);
+        lists.internal -= u64::from(control.is_some_and(|control| control.is_internal()));
         drop(lists);
         self.sessions.changed.notify_one();
     }
@@ -404,17 +422,29 @@ impl Drop for PollGuard {
     }
 }
 
-/// Counts one session; held by its WebSocket's stream or its handshake request.
+/// Counts one session that began as a WebSocket; held by its stream.
 #[derive(Debug)]
-pub(crate) struct SessionGuard {
-    sessions: Arc<Sessions>,
-    polling: Mutex<Option<BareSid>>,
+pub(crate) struct SessionGuard(Arc<Sessions>);
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        self.0.count_down();
+    }
 }
 
-impl SessionGuard {
+/// Counts one session whose handshake was a request; held by that request, which the engine keeps.
+#[derive(Debug)]
+pub(crate) struct HandshakeGuard {
+    sessions: Arc<Sessions>,
+    polling: OnceLock<BareSid>,
+}
+
+impl HandshakeGuard {
     /// The session began by polling, and the engine gave it this id.
     pub(crate) fn began_polling(&self, sid: BareSid, revision: Revision) {
-        *self.polling.lock().unwrap_or_else(PoisonError::into_inner) = Some(sid);
+        if self.polling.set(sid).is_err() {
+            return;
+        }
         let session = PollingSession {
             revision,
             upgraded: false,
@@ -428,11 +458,10 @@ impl SessionGuard {
     }
 }
 
-impl Drop for SessionGuard {
+impl Drop for HandshakeGuard {
     fn drop(&mut self) {
-        let polling = *self.polling.lock().unwrap_or_else(PoisonError::into_inner);
-        match polling {
-            Some(sid) => self.sessions.ended(&sid),
+        match self.polling.get() {
+            Some(sid) => self.sessions.ended(sid),
             None => self.sessions.count_down(),
         }
     }

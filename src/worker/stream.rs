@@ -22,7 +22,7 @@ mod control;
 mod shared;
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -56,6 +56,9 @@ thread_local! {
     static WINDOW_BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; WINDOW].into());
 }
 
+/// Pieces that are no longer than this together are written as one: most answers to polls are.
+const SHORT: usize = 512;
+
 /// A client that is behind may send as much as it takes, up to this: its pongs, above all.
 const CREDIT: u16 = 8 * 1024;
 
@@ -77,20 +80,20 @@ pub(crate) struct Stream {
     /// What the control says, once it is so: every write asks, and the control is elsewhere in memory.
     websocket: bool,
     unread: Bytes,
-    greeting: Bytes,
+    /// Few sessions have one for long.
+    greeting: Option<Box<Bytes>>,
     frames: FrameTracker,
     close_was_fed: bool,
     dead: Option<io::ErrorKind>,
     peer_closed: bool,
     /// Few streams have one, and every session has a stream.
     stall: Option<Box<Stall>>,
-    stall_timeout: Duration,
     /// How much may be read while a write waits.
     credit: u16,
     /// What it has sent while others were held back.
     allowance: Allowance,
     /// Since when the reader was called and did not come: the engine has given the session up.
-    deserted: Option<Instant>,
+    deserted: Option<Box<Instant>>,
     /// Counts the connection, and lets a drain find it.
     guard: Option<ConnectionGuard>,
     /// Counts the session of a WebSocket that began as one.
@@ -102,21 +105,19 @@ impl Stream {
     pub(crate) fn new(
         conn: Conn,
         unread: Bytes,
-        stall_timeout: Duration,
-        guard: ConnectionGuard,
+        (guard, control): (ConnectionGuard, Arc<Control>),
     ) -> Self {
         Self {
             conn: Some(conn),
-            control: guard.control(),
+            control,
             websocket: false,
             unread,
-            greeting: Bytes::new(),
+            greeting: None,
             frames: FrameTracker::default(),
             close_was_fed: false,
             dead: None,
             peer_closed: false,
             stall: None,
-            stall_timeout,
             credit: 0,
             allowance: Allowance::default(),
             deserted: None,
@@ -136,7 +137,7 @@ impl Stream {
 
     /// Sends `greeting` before, and together with, whatever is written first.
     pub(crate) fn greet(&mut self, greeting: Bytes) {
-        self.greeting = greeting;
+        self.greeting = Some(Box::new(greeting));
     }
 
     fn is_websocket(&mut self) -> bool {
@@ -170,7 +171,7 @@ impl Stream {
         self.dead = Some(why);
         self.stall = None;
         self.control.set_stalled(false);
-        self.greeting = Bytes::new();
+        self.greeting = None;
         if let Some(conn) = &self.conn {
             conn.abort();
         }
@@ -208,7 +209,8 @@ impl Stream {
     /// Waits with a write that the socket is not ready for. A slow reader may have made a little
     /// room, not enough to be told of: that is progress, too.
     fn poll_stall(&mut self, cx: &mut Context<'_>, first: &[u8]) -> Poll<io::Result<usize>> {
-        let timeout = self.stall_timeout;
+        let guard = self.guard.as_ref();
+        let timeout = guard.map_or(Duration::ZERO, ConnectionGuard::stall_timeout);
         self.control.set_stalled(true);
         self.control.waits_for_client();
         let stall = self.stall.get_or_insert_with(|| {
@@ -220,6 +222,7 @@ impl Stream {
         loop {
             if self
                 .deserted
+                .as_ref()
                 .is_some_and(|since| since.elapsed() >= timeout)
             {
                 debug!("what was left of a session that has ended was not read in time");
@@ -232,7 +235,7 @@ impl Stream {
             }
             if stall.since.elapsed() >= timeout {
                 if let Some(guard) = &self.guard {
-                    guard.stalled(timeout);
+                    guard.stalled();
                 }
                 break;
             }
@@ -252,7 +255,8 @@ impl Stream {
             let more = u16::try_from(written).unwrap_or(CREDIT);
             self.credit = self.credit.saturating_add(more).min(CREDIT);
             if self.is_websocket() {
-                self.deserted.get_or_insert_with(Instant::now);
+                self.deserted
+                    .get_or_insert_with(|| Box::new(Instant::now()));
             }
             self.control.wake_reader();
         }
@@ -292,7 +296,10 @@ impl Stream {
             }
             let (piece, rest) = came.split_at(came.len().min(buf.remaining()));
             buf.put_slice(piece);
-            self.passed(piece, behind);
+            self.frames.follow(piece);
+            if behind {
+                self.uses_credit(piece.len());
+            }
             if !rest.is_empty() {
                 self.unread = Bytes::copy_from_slice(rest);
             }
@@ -300,34 +307,29 @@ impl Stream {
         })
     }
 
-    /// The reader got this.
-    fn passed(&mut self, piece: &[u8], behind: bool) {
-        if self.websocket {
-            self.frames.follow(piece);
-        }
-        if behind {
-            let used = u16::try_from(piece.len()).unwrap_or(u16::MAX);
-            self.credit = self.credit.saturating_sub(used);
-        }
+    /// The reader of a client that is behind got so many bytes.
+    fn uses_credit(&mut self, bytes: usize) {
+        let used = u16::try_from(bytes).unwrap_or(u16::MAX);
+        self.credit = self.credit.saturating_sub(used);
     }
 
-    /// So much was written; how much of it was the greeting? Once it is out, nothing is kept of it.
+    /// So much was written; how much of it was the greeting?
     fn greeted(&mut self, written: usize) -> usize {
-        let greeted = written.min(self.greeting.len());
-        self.greeting.advance(greeted);
-        if self.greeting.is_empty() {
-            self.greeting = Bytes::new();
+        let Some(greeting) = &mut self.greeting else {
+            return 0;
+        };
+        let greeted = written.min(greeting.len());
+        greeting.advance(greeted);
+        if greeting.is_empty() {
+            self.greeting = None;
         }
         greeted
     }
 
     /// Writes the greeting out.
     fn poll_greeting(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.greeting.has_remaining() {
-            let Some(conn) = self.conn.as_mut() else {
-                break;
-            };
-            let greeting = self.greeting.clone();
+        while let (Some(greeting), Some(conn)) = (&self.greeting, self.conn.as_mut()) {
+            let greeting = Bytes::clone(greeting);
             let outcome = Pin::new(conn).poll_write(cx, &greeting);
             let written = ready!(self.wrote(cx, outcome, &greeting, greeting.len()))?;
             self.greeted(written);
@@ -372,9 +374,19 @@ impl AsyncRead for Stream {
                 usize::MAX
             };
             let count = this.unread.len().min(buf.remaining()).min(most);
-            let piece = this.unread.split_to(count);
-            buf.put_slice(&piece);
-            this.passed(&piece, behind);
+            let piece = this.unread.get(..count).unwrap_or_default();
+            buf.put_slice(piece);
+            if websocket {
+                this.frames.follow(piece);
+            }
+            if behind {
+                this.uses_credit(count);
+            }
+            this.unread.advance(count);
+            if this.unread.is_empty() {
+                // It would keep the memory of what was read.
+                this.unread = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         if this.conn.is_none() || this.close_was_fed {
@@ -408,6 +420,24 @@ impl AsyncRead for Stream {
     }
 }
 
+/// Writes what there is with one call. To the kernel, one short piece is less work than two.
+fn poll_write_all(
+    conn: &mut Conn,
+    cx: &mut Context<'_>,
+    bufs: &[io::IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if let [buf] = bufs {
+        return Pin::new(conn).poll_write(cx, buf);
+    }
+    let mut short = [0; SHORT];
+    let mut left = short.as_mut_slice();
+    if bufs.iter().all(|buf| left.write_all(buf).is_ok()) {
+        let len = SHORT - left.len();
+        return Pin::new(conn).poll_write(cx, short.get(..len).unwrap_or_default());
+    }
+    Pin::new(conn).poll_write_vectored(cx, bufs)
+}
+
 impl AsyncWrite for Stream {
     fn poll_write(
         self: Pin<&mut Self>,
@@ -437,16 +467,13 @@ impl AsyncWrite for Stream {
             let Some(conn) = this.conn.as_mut() else {
                 return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
             };
-            if this.greeting.is_empty() {
-                let outcome = match bufs {
-                    [buf] => Pin::new(conn).poll_write(cx, buf),
-                    bufs => Pin::new(conn).poll_write_vectored(cx, bufs),
-                };
+            let Some(greeting) = &this.greeting else {
+                let outcome = poll_write_all(conn, cx, bufs);
                 return this.wrote(cx, outcome, first, len);
-            }
-            let greeting = this.greeting.clone();
+            };
+            let greeting = Bytes::clone(greeting);
             let both = [io::IoSlice::new(&greeting), io::IoSlice::new(first)];
-            let outcome = Pin::new(conn).poll_write_vectored(cx, &both);
+            let outcome = poll_write_all(conn, cx, &both);
             let written = ready!(this.wrote(cx, outcome, &greeting, len))?;
             let greeted = this.greeted(written);
             if written > greeted {

@@ -1,8 +1,7 @@
 //! Answers a request of this worker: through the engine, through the application's routes, or
 //! with a refusal in the engine's words.
 
-use std::convert::Infallible;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -18,8 +17,8 @@ use crate::wire::session_id::BARE_LEN;
 use crate::worker::Worker;
 use crate::worker::admission::Wish;
 use crate::worker::drain::{self, Session};
-use crate::worker::request::{self, Wanted};
-use crate::worker::sessions::{BareSid, Revision, SessionGuard};
+use crate::worker::request::{self, Asked};
+use crate::worker::sessions::{BareSid, HandshakeGuard, Revision};
 use crate::worker::stream::Control;
 
 /// What was decided of a request before it came here.
@@ -28,14 +27,14 @@ pub(crate) enum Verdict {
     /// Not the engine's: the application's routes answer.
     Route,
     /// The engine's, for no session: a handshake.
-    Handshake(Wanted),
+    Handshake(Asked),
     /// For the session that the engine calls this.
-    Session(String, Wanted),
+    Session(BareSid, Asked),
     /// Nothing but this.
     Refuse(Refusal),
 }
 
-/// A request's companion, in its extensions until it is answered.
+/// A request's companion until it is answered.
 #[derive(Debug, Clone)]
 pub(super) struct Visit {
     pub(super) verdict: Verdict,
@@ -44,51 +43,55 @@ pub(super) struct Visit {
 }
 
 pub(super) async fn answer(
-    worker: Weak<Worker>,
+    worker: &Worker,
     mut request: Request<Body>,
-) -> Result<Response<Body>, Infallible> {
-    let visit = request.extensions_mut().remove::<Visit>();
-    let (Some(worker), Some(visit)) = (worker.upgrade(), visit) else {
-        return Ok(refused(&Refusal::busy("the server is leaving")));
-    };
-    let answered = match &visit.verdict {
-        Verdict::Refuse(refusal) => return Ok(refused(refusal)),
+    visit: Visit,
+) -> Response<Body> {
+    let Visit {
+        verdict,
+        client,
+        control,
+    } = visit;
+    let answered = match verdict {
+        Verdict::Refuse(refusal) => return refused(&refusal),
         Verdict::Route => {
-            request.extensions_mut().insert(visit.client);
-            return Ok(worker.call_engine(request).await);
+            request.extensions_mut().insert(client);
+            return worker.call_engine(request).await;
         }
-        Verdict::Handshake(wanted) => handshake(&worker, request, *wanted, &visit).await,
-        Verdict::Session(sid, wanted) => {
-            session::answer(&worker, request, sid, *wanted, &visit).await
+        Verdict::Handshake(asked) => handshake(worker, request, asked, client, &control).await,
+        Verdict::Session(sid, asked) => {
+            session::answer(worker, request, sid, asked, client, &control).await
         }
     };
-    Ok(match answered {
+    match answered {
         Ok(response) => mended(response).await,
         Err(refusal) => refused(&refusal),
-    })
+    }
 }
 
 async fn handshake(
     worker: &Worker,
     request: Request<Body>,
-    wanted: Wanted,
-    visit: &Visit,
+    asked: Asked,
+    client: ClientAddr,
+    control: &Control,
 ) -> Result<Response<Body>, Refusal> {
+    let Asked { wanted, target } = asked;
     let (mut parts, body) = request.into_parts();
     let wish = match wanted.transport {
         Transport::Polling => Wish::Polling,
         Transport::Websocket => Wish::WebSocket,
     };
-    worker.admission.check(wish, &parts, visit.client)?;
+    worker.admission.check(wish, &parts, client)?;
 
-    let guard = Arc::new(worker.sessions.session());
-    parts.uri = request::canonical(&parts.uri, None)?;
+    let guard = Arc::new(worker.sessions.handshake());
+    parts.uri = target;
     let key = request::key(&parts.headers);
     parts.headers = request::kept(&parts.headers);
     if wish == Wish::WebSocket {
         parts.headers.extend(key);
     }
-    parts.extensions.insert(visit.client);
+    parts.extensions.insert(client);
     parts.extensions.insert(Arc::clone(&guard));
     let response = worker.call_engine(Request::from_parts(parts, body)).await;
     match response.status() {
@@ -96,7 +99,7 @@ async fn handshake(
             opened(worker, response, wanted.revision, &guard).await
         }
         StatusCode::SWITCHING_PROTOCOLS => {
-            visit.control.becomes_websocket();
+            control.becomes_websocket();
             Ok(response)
         }
         _ => Ok(response),
@@ -108,7 +111,7 @@ async fn opened(
     worker: &Worker,
     response: Response<Body>,
     revision: Revision,
-    guard: &SessionGuard,
+    guard: &HandshakeGuard,
 ) -> Result<Response<Body>, Refusal> {
     let (mut parts, body) = response.into_parts();
     let open = collect(body).await;
@@ -173,7 +176,7 @@ async fn mended(mut response: Response<Body>) -> Response<Body> {
 }
 
 /// A refusal in Engine.IO's form.
-fn refused(refusal: &Refusal) -> Response<Body> {
+pub(super) fn refused(refusal: &Refusal) -> Response<Body> {
     let json = serde_json::json!({ "code": refusal.code, "message": refusal.message });
     let mut response = Response::new(Body::from(json.to_string()));
     *response.status_mut() = refusal.status;

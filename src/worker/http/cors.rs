@@ -12,19 +12,30 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer, service_fn};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
-use super::answer::answer;
+use super::answer::{Visit, answer, refused};
+use crate::api::Refusal;
 use crate::config::Engine;
 use crate::worker::Worker;
 
 /// What answers a request, CORS headers and all.
-pub(crate) type Answers = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+pub(crate) type Cors = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
-/// The service that answers requests for `worker`.
-pub(crate) fn answers(worker: Weak<Worker>, engine: &Engine) -> Answers {
-    let service = service_fn(move |request| answer(worker.clone(), request));
+/// The service that answers requests for `worker`, if any other origin is allowed. A request comes with
+/// its [`Visit`].
+pub(crate) fn cors(worker: Weak<Worker>, engine: &Engine) -> Option<Cors> {
     if engine.cors_origins.is_empty() {
-        return BoxCloneSyncService::new(service);
+        return None;
     }
+    let service = service_fn(move |mut request: Request<Body>| {
+        let visit = request.extensions_mut().remove::<Visit>();
+        let found = worker.upgrade().zip(visit);
+        async move {
+            Ok(match found {
+                Some((worker, visit)) => answer(&worker, request, visit).await,
+                None => refused(&Refusal::busy("the server is leaving")),
+            })
+        }
+    });
     let origins = match engine.cors_origins.as_slice() {
         [any] if any == "*" => AllowOrigin::any(),
         some => AllowOrigin::list(some.iter().filter_map(|origin| origin.parse().ok())),
@@ -39,5 +50,5 @@ pub(crate) fn answers(worker: Weak<Worker>, engine: &Engine) -> Answers {
         .allow_credentials(engine.cors_credentials)
         .allow_methods([Method::GET, Method::POST])
         .allow_headers(headers);
-    BoxCloneSyncService::new(cors.layer(service))
+    Some(BoxCloneSyncService::new(cors.layer(service)))
 }

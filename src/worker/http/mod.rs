@@ -32,11 +32,11 @@ use tokio::time::{Instant, sleep_until};
 use tower::ServiceExt;
 use tracing::debug;
 
-pub(crate) use answer::Verdict;
-pub(crate) use cors::{Answers, answers};
+pub(crate) use cors::{Cors, cors};
 
+use self::answer::{Verdict, Visit, answer};
 use super::Worker;
-use super::request::{self, Wanted};
+use super::request::{self, Asked, Wanted};
 use super::sessions::Sessions;
 use super::stream::{Activity, Control, SharedStream, Stream};
 use crate::api::{ClientAddr, Refusal};
@@ -230,14 +230,18 @@ impl Connection {
                 }
             }
         };
-        request.extensions_mut().insert(answer::Visit {
+        let visit = Visit {
             verdict,
             client,
             control: Arc::clone(&self.control),
-        });
-        match worker.answers().oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
+        };
+        match &worker.cors {
+            None => answer(worker, request, visit).await,
+            Some(cors) => {
+                request.extensions_mut().insert(visit);
+                let Ok(response) = cors.clone().oneshot(request).await;
+                response
+            }
         }
     }
 
@@ -263,15 +267,21 @@ impl Connection {
             Ok(wanted) => wanted,
             Err(refusal) => return Judgement::refuse(refusal),
         };
-        let SidParam::One(sid) = query.sid else {
-            return Judgement::Answer(Verdict::Handshake(wanted));
+        let SidParam::One(sid) = &query.sid else {
+            let asked = Asked::new(wanted, target.path, &query, None);
+            return Judgement::answer(asked.map(Verdict::Handshake));
         };
-        let (bare, home) = match worker.keyring.open(&sid) {
-            Some((bare, home)) => (bare.to_owned(), Some(home)),
-            None => (sid.to_string(), self.eio3_home(&sid).await),
+        let (bare, home) = match worker.keyring.open(sid) {
+            Some((bare, home)) => (bare, Some(home)),
+            None => (sid.as_ref(), self.eio3_home(sid).await),
         };
         match home {
-            Some(home) if home == worker.home => Judgement::Answer(Verdict::Session(bare, wanted)),
+            Some(home) if home == worker.home => {
+                let asked = Asked::new(wanted, target.path, &query, Some(bare));
+                let sid = bare.as_bytes().try_into();
+                let sid = sid.map_err(|_| request::unknown_session());
+                Judgement::answer(sid.and_then(|sid| Ok(Verdict::Session(sid, asked?))))
+            }
             // Requests from another worker go no further.
             Some(home) if self.origin != Origin::Worker => Judgement::Forward(home, wanted),
             _ => Judgement::refuse(request::unknown_session()),
@@ -334,6 +344,10 @@ enum Judgement {
 impl Judgement {
     fn refuse(refusal: Refusal) -> Self {
         Self::Answer(Verdict::Refuse(refusal))
+    }
+
+    fn answer(verdict: Result<Verdict, Refusal>) -> Self {
+        Self::Answer(verdict.unwrap_or_else(Verdict::Refuse))
     }
 }
 

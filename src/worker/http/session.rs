@@ -16,15 +16,16 @@ use http_body::Body as _;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::answer::{Visit, collect};
+use super::answer::collect;
 use super::eio3;
-use crate::api::Refusal;
+use crate::api::{ClientAddr, Refusal};
 use crate::config::Transport;
 use crate::worker::Worker;
 use crate::worker::admission::Wish;
 use crate::worker::drain::{self, Session};
-use crate::worker::request::{self, Wanted};
+use crate::worker::request::{self, Asked};
 use crate::worker::sessions::{BareSid, Revision};
+use crate::worker::stream::Control;
 
 /// The longest body that is a packet without content, such as a pong or a close: `1`, or, of
 /// revision 3, `1:1`.
@@ -34,29 +35,24 @@ const LONGEST_SIGN: u64 = 3;
 pub(super) async fn answer(
     worker: &Worker,
     request: Request<Body>,
-    sid: &str,
-    wanted: Wanted,
-    visit: &Visit,
+    sid: BareSid,
+    asked: Asked,
+    client: ClientAddr,
+    control: &Control,
 ) -> Result<Response<Body>, Refusal> {
-    let bare = sid.as_bytes().try_into();
-    let bare: BareSid = bare.map_err(|_| request::unknown_session())?;
+    let Asked { wanted, target } = asked;
     let (mut parts, body) = request.into_parts();
-    let asked = parts.uri.clone();
-    parts.uri = request::canonical(&asked, Some(sid))?;
+    if wanted.transport == Transport::Websocket {
+        // The application sees the request as it was sent.
+        worker.admission.check(Wish::Upgrade, &parts, client)?;
+    }
+    parts.uri = target;
     match wanted.transport {
-        Transport::Websocket => {
-            // The application sees the request as it was sent.
-            let engines = std::mem::replace(&mut parts.uri, asked);
-            worker
-                .admission
-                .check(Wish::Upgrade, &parts, visit.client)?;
-            parts.uri = engines;
-            upgrade(worker, parts, body, bare, visit).await
-        }
+        Transport::Websocket => upgrade(worker, parts, body, sid, control).await,
         Transport::Polling if parts.method == Method::GET => {
-            poll(worker, parts, body, bare, wanted.revision).await
+            poll(worker, parts, body, sid, wanted.revision).await
         }
-        Transport::Polling => post(worker, parts, body, bare, wanted.revision, visit).await,
+        Transport::Polling => post(worker, parts, body, sid, wanted.revision, client).await,
     }
 }
 
@@ -65,7 +61,7 @@ async fn upgrade(
     mut parts: Parts,
     body: Body,
     sid: BareSid,
-    visit: &Visit,
+    control: &Control,
 ) -> Result<Response<Body>, Refusal> {
     // The engine would answer 101 first, and find out then.
     match worker.sessions.is_upgraded(&sid) {
@@ -77,7 +73,7 @@ async fn upgrade(
     parts.headers = request::key(&parts.headers);
     let response = worker.call_engine(Request::from_parts(parts, body)).await;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        visit.control.becomes_websocket();
+        control.becomes_websocket();
         worker.sessions.upgraded(&sid);
     }
     Ok(response)
@@ -116,7 +112,7 @@ async fn post(
     body: Body,
     sid: BareSid,
     revision: Revision,
-    visit: &Visit,
+    client: ClientAddr,
 ) -> Result<Response<Body>, Refusal> {
     // Of a chunked body nobody knows the length yet.
     let most = worker.config.engine.max_payload as u64;
@@ -125,7 +121,7 @@ async fn post(
     let event = length > LONGEST_SIGN;
     let allowed = worker.sessions.may_post(&sid, length, 4 * most);
     if event && timeout(worker.session_lifetime(), allowed).await.is_err() {
-        warn!(client = %visit.client, "a client posts and does not poll; its session was ended");
+        warn!(%client, "a client posts and does not poll; its session was ended");
         drain::end(worker, Session::Polling(sid, revision)).await;
         return Err(request::bad_request());
     }

@@ -1,7 +1,7 @@
 //! The handle by which the rest of the worker reaches a stream that hyper or the engine owns.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake};
 use std::time::Duration;
 
@@ -11,21 +11,31 @@ use tokio::time::Instant;
 /// What the rest of the worker may do to a stream that hyper or the engine owns.
 #[derive(Debug)]
 pub(crate) struct Control {
+    internal: bool,
     websocket: AtomicBool,
     close: AtomicBool,
     abort: AtomicBool,
     stalled: AtomicBool,
     held_back: AtomicBool,
-    behind: Mutex<Option<Behind>>,
+    /// Is what began at [`State::since`] a head?
+    head: AtomicBool,
+    state: Mutex<State>,
     reader: AtomicWaker,
-    activity: Mutex<Activity>,
+}
+
+/// Every session has one of these: it is kept small.
+#[derive(Debug)]
+struct State {
+    /// None: busy.
+    since: Option<Instant>,
+    behind: Option<Box<Behind>>,
 }
 
 /// How long writes must go without waiting for a client that reads all that it gets.
 const CAUGHT_UP: Duration = Duration::from_millis(20);
 
 /// Writes that wait for a client again and again.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Behind {
     since: Instant,
     last: Instant,
@@ -42,28 +52,51 @@ pub(crate) enum Activity {
     Busy,
 }
 
-impl Default for Control {
-    fn default() -> Self {
+impl Control {
+    /// Of a connection that another worker opened (`internal`) or a client did. It is busy.
+    pub(crate) fn new(internal: bool) -> Self {
         Self {
+            internal,
             websocket: AtomicBool::new(false),
             close: AtomicBool::new(false),
             abort: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             held_back: AtomicBool::new(false),
-            behind: Mutex::default(),
+            head: AtomicBool::new(false),
+            state: Mutex::new(State {
+                since: None,
+                behind: None,
+            }),
             reader: AtomicWaker::new(),
-            activity: Mutex::new(Activity::Busy),
         }
     }
-}
 
-impl Control {
+    /// Did another worker open it?
+    pub(crate) fn is_internal(&self) -> bool {
+        self.internal
+    }
+
     pub(crate) fn activity(&self) -> Activity {
-        *self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+        match self.state().since {
+            None => Activity::Busy,
+            Some(since) if self.head.load(Relaxed) => Activity::Head(since),
+            Some(since) => Activity::Idle(since),
+        }
     }
 
     pub(crate) fn set_activity(&self, activity: Activity) {
-        *self.activity.lock().unwrap_or_else(PoisonError::into_inner) = activity;
+        let (since, head) = match activity {
+            Activity::Busy => (None, false),
+            Activity::Idle(since) => (Some(since), false),
+            Activity::Head(since) => (Some(since), true),
+        };
+        let mut state = self.state();
+        state.since = since;
+        self.head.store(head, Relaxed);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From here on the client's bytes are WebSocket frames.
@@ -88,16 +121,23 @@ impl Control {
     /// is next to nothing; one that is not has all it gets meanwhile.
     pub(super) fn waits_for_client(&self) {
         let now = Instant::now();
-        let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = behind
-            .filter(|behind| behind.last.elapsed() < CAUGHT_UP)
-            .map_or(now, |behind| behind.since);
-        *behind = Some(Behind { since, last: now });
+        let mut state = self.state();
+        let behind = state.behind.get_or_insert_with(|| {
+            Box::new(Behind {
+                since: now,
+                last: now,
+            })
+        });
+        if behind.last.elapsed() >= CAUGHT_UP {
+            behind.since = now;
+        }
+        behind.last = now;
     }
 
     /// Since when has there been something to write all the time?
     pub(crate) fn behind_since(&self) -> Option<Instant> {
-        let behind = *self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state();
+        let behind = state.behind.as_ref();
         behind
             .filter(|behind| self.is_stalled() || behind.last.elapsed() < CAUGHT_UP)
             .map(|behind| behind.since)

@@ -11,11 +11,13 @@ use crate::worker::sessions::Sessions;
 const STALL: Duration = Duration::from_millis(300);
 
 /// A stream, and its client's end.
-fn stream(unread: &'static [u8]) -> (Stream, UnixStream) {
+fn stream(unread: impl Into<Bytes>) -> (Stream, UnixStream) {
     let (ours, client) = UnixStream::pair().unwrap();
-    let guard = Arc::new(Sessions::default()).connection(Origin::Unix);
-    let unread = Bytes::from_static(unread);
-    (Stream::new(Conn::Unix(ours), unread, STALL, guard), client)
+    let counted = Sessions::new(Arc::default(), STALL).connection(Origin::Unix);
+    (
+        Stream::new(Conn::Unix(ours), unread.into(), counted),
+        client,
+    )
 }
 
 fn websocket(unread: &'static [u8]) -> (Stream, UnixStream) {
@@ -34,11 +36,20 @@ async fn fill(stream: &mut Stream) {
 
 #[tokio::test]
 async fn what_was_read_ahead_comes_first() {
-    let (mut stream, mut client) = stream(b"ahead ");
+    let (mut stream, mut client) = stream(&b"ahead "[..]);
     client.write_all(b"behind").await.unwrap();
     let mut read = [0; 12];
     stream.read_exact(&mut read).await.unwrap();
     assert_eq!(&read, b"ahead behind");
+}
+
+#[tokio::test]
+async fn what_was_read_ahead_is_let_go() {
+    let ahead: Arc<[u8]> = Arc::from(*b"ahead");
+    let (mut stream, _client) = stream(Bytes::from_owner(Arc::clone(&ahead)));
+    stream.read_exact(&mut [0; 2]).await.unwrap();
+    stream.read_exact(&mut [0; 3]).await.unwrap();
+    assert_eq!(Arc::strong_count(&ahead), 1);
 }
 
 #[tokio::test]
@@ -81,7 +92,7 @@ async fn a_websocket_never_fails_a_write_and_its_reader_is_told() {
 
 #[tokio::test]
 async fn over_http_a_write_to_a_dead_peer_fails() {
-    let (mut stream, client) = stream(b"");
+    let (mut stream, client) = stream(Bytes::new());
     drop(client);
     assert!(stream.write_all(b"answer").await.is_err());
 }
@@ -171,7 +182,7 @@ async fn a_frame_that_has_begun_is_finished_before_the_close() {
 
 #[tokio::test]
 async fn an_answer_is_read_although_the_request_was_not() {
-    let (mut stream, mut client) = stream(b"");
+    let (mut stream, mut client) = stream(Bytes::new());
     client.write_all(&[b'x'; 1000]).await.unwrap();
     stream.write_all(b"answer").await.unwrap();
     drop(stream);
@@ -181,9 +192,10 @@ async fn an_answer_is_read_although_the_request_was_not() {
 }
 
 #[test]
-fn a_stream_fits_into_a_quarter_of_a_kilobyte() {
-    // Each session has one for its life; the next size that the allocator has is a quarter larger.
-    assert!(size_of::<Stream>() <= 256, "{}", size_of::<Stream>());
+fn what_each_session_keeps_is_small() {
+    // Each session has them for its life; the next size that the allocator has is a quarter larger.
+    assert!(size_of::<Stream>() <= 160, "{}", size_of::<Stream>());
+    assert!(size_of::<Control>() <= 64, "{}", size_of::<Control>());
 }
 
 #[tokio::test]
