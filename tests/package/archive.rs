@@ -30,7 +30,8 @@ fn piuparts_finds_nothing(release: &'static Release) {
     let mirror = fs::read_to_string(rootfs.join("mirror")).unwrap();
     let scratch = tempfile::tempdir_in("/var/tmp").unwrap();
     let log = scratch.path().join("log");
-    let archive = share().join("archive");
+    let archive = scratch.path().join("archive");
+    an_archive(&archive);
     let output = Command::new("piuparts")
         .arg("--basetgz")
         .arg(rootfs.join("minimal.tar.gz"))
