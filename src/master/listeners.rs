@@ -1,5 +1,6 @@
 //! The listeners: systemd's, or our own.
 
+use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -80,17 +81,21 @@ impl Drop for SocketFile {
 pub(crate) struct Listener {
     /// Watched as connections are: "readable" is that there is somebody to accept.
     socket: Conn,
+    /// Have all been accepted that connected before the socket was tuned? Those may have waited for a
+    /// service that systemd starts for them.
+    caught_up: Cell<bool>,
     _file: Option<SocketFile>,
 }
 
 impl Listener {
     fn tcp(listener: std::net::TcpListener) -> io::Result<Self> {
-        // What is accepted inherits it.
+        // Who connects from now on inherits it.
         conn::tune(&listener)?;
         listener.set_nonblocking(true)?;
         let listener = TcpStream::from_std(OwnedFd::from(listener).into())?;
         Ok(Self {
             socket: Conn::Tcp(listener),
+            caught_up: Cell::new(false),
             _file: None,
         })
     }
@@ -100,6 +105,7 @@ impl Listener {
         let listener = UnixStream::from_std(OwnedFd::from(listener).into())?;
         Ok(Self {
             socket: Conn::Unix(listener),
+            caught_up: Cell::new(true),
             _file: file,
         })
     }
@@ -109,7 +115,7 @@ impl Listener {
         loop {
             self.socket.readable().await?;
             match self.socket.try_read_with(|socket| self.take(socket)) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.caught_up.set(true),
                 accepted => return accepted,
             }
         }
@@ -121,6 +127,9 @@ impl Listener {
             return Ok((rustix::net::accept_with(socket, flags)?, Origin::Unix));
         }
         let (conn, peer) = rustix::net::acceptfrom_with(socket, flags)?;
+        if !self.caught_up.get() {
+            conn::tune(&conn)?;
+        }
         let peer = peer.ok_or(io::ErrorKind::NotConnected)?;
         Ok((conn, Origin::Tcp(SocketAddr::try_from(peer)?)))
     }
@@ -237,17 +246,33 @@ fn bind_unix(path: &Path, address: &ListenAddr) -> Result<StdUnixListener, Liste
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
 
     #[tokio::test]
-    async fn what_is_accepted_is_tuned_already() {
+    async fn what_is_accepted_is_tuned_also_if_it_was_there_before() {
         let listener = bind_tcp(([127, 0, 0, 1], 0).into()).unwrap();
-        let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let (conn, origin) = Listener::tcp(listener).unwrap().accept().await.unwrap();
-        assert_eq!(origin, Origin::Tcp(client.local_addr().unwrap()));
-        assert!(sockopt::tcp_nodelay(&conn).unwrap());
-        assert!(sockopt::socket_keepalive(&conn).unwrap());
-        let buffer = sockopt::socket_send_buffer_size(&conn).unwrap();
-        assert_eq!(buffer, 2 * conn::SEND_BUFFER, "the kernel doubles it");
+        let address = listener.local_addr().unwrap();
+        let early = std::net::TcpStream::connect(address).unwrap();
+        let listener = Listener::tcp(listener).unwrap();
+        let is_tuned = async |client: std::net::TcpStream| {
+            let (conn, origin) = listener.accept().await.unwrap();
+            assert_eq!(origin, Origin::Tcp(client.local_addr().unwrap()));
+            assert!(sockopt::tcp_nodelay(&conn).unwrap());
+            assert!(sockopt::socket_keepalive(&conn).unwrap());
+            let buffer = sockopt::socket_send_buffer_size(&conn).unwrap();
+            assert_eq!(buffer, 2 * conn::SEND_BUFFER, "the kernel doubles it");
+        };
+        is_tuned(early).await;
+        assert!(
+            timeout(Duration::from_millis(20), listener.accept())
+                .await
+                .is_err()
+        );
+        assert!(listener.caught_up.get());
+        is_tuned(std::net::TcpStream::connect(address).unwrap()).await;
     }
 }
