@@ -96,6 +96,19 @@ fn it_needs_little_and_is_small() {
 }
 
 #[test]
+fn nothing_is_hidden_from_lintian() {
+    let output = Command::new("dpkg-deb")
+        .arg("--contents")
+        .arg(the_package())
+        .output();
+    let files = String::from_utf8(output.unwrap().stdout).unwrap();
+    assert!(
+        files.contains("/usr/bin/my-app\n") && !files.contains("lintian"),
+        "{files}"
+    );
+}
+
+#[test]
 fn two_builds_of_a_commit_are_the_same_bytes() {
     let again = the_package_again();
     let same = fs::read(the_package()).unwrap() == fs::read(&again).unwrap();
