@@ -39,6 +39,7 @@ run: ## Build the server and run it on LISTEN=127.0.0.1:3000; needs Rust and a C
 	$(CARGO) run $(CARGO_FLAGS) --release --bin my-app -- --listen $(LISTEN) --workers $(WORKERS)
 
 deb: ## Build the Debian package: my-app.deb; for all releases from this machine's on
+	$(call say,Debian package)
 	@scripts/build-deb
 
 install: deb ## Build the Debian package and install it on this machine, as root or through sudo
@@ -77,7 +78,7 @@ black-box-tests:
 	$(CARGO) test $(CARGO_FLAGS) --release --test it -- --test-threads=$(TEST_THREADS)
 
 # Only root can boot containers. What root runs is built before, by whoever calls.
-package-tests: deb
+package-tests: deb ## The package on booted Debian 12 and 13, as root or through sudo; `make test` ends with it
 	$(call say,Package tests)
 	$(CARGO) build $(CARGO_FLAGS) --release --example outbound
 	tests=$$($(CARGO) test $(CARGO_FLAGS) --release --test package --no-run --message-format=json | \
@@ -100,4 +101,4 @@ bench: ## Measure the server beside its peers; BENCH=--quick takes two minutes, 
 	$(call say,Measuring)
 	@$(BENCH_DIR)/release/bench --server $(TARGET_DIR)/release/my-app --json $(TARGET_DIR)/bench.json $(BENCH)
 
-test: test-deps check unit-tests fuzz-briefly black-box-tests ## All that CI runs
+test: test-deps check unit-tests fuzz-briefly black-box-tests package-tests ## All that CI runs

@@ -7,6 +7,7 @@
 mod check;
 mod exit;
 mod help;
+mod nginx;
 
 use std::path::PathBuf;
 

@@ -42,7 +42,8 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(1);
 /// The least time between two lines that tell how many were lost.
 const LOSS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Which process is logging. The journal shows it as `MY_APP_ROLE` and `MY_APP_SLOT`.
+/// Which process is logging. The journal shows it as `MY_APP_ROLE`, and a worker also as `MY_APP_SLOT`
+/// and, by its pid, as `MY_APP_WORKER`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogRole {
     /// The master.
@@ -59,8 +60,12 @@ impl LogRole {
         match self {
             Self::Master => vec![("MY_APP_ROLE", "master".to_owned())],
             Self::Worker { slot } => {
-                let slot = slot.to_string();
-                vec![("MY_APP_ROLE", "worker".to_owned()), ("MY_APP_SLOT", slot)]
+                let pid = std::process::id();
+                vec![
+                    ("MY_APP_ROLE", "worker".to_owned()),
+                    ("MY_APP_SLOT", slot.to_string()),
+                    ("MY_APP_WORKER", pid.to_string()),
+                ]
             }
         }
     }

@@ -1,11 +1,11 @@
-//! `my-app check`: is the configuration good?
+//! `my-app check`: is the configuration good? Will nginx's do?
 
 use std::env;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{CheckArgs, Exit};
+use super::{CheckArgs, Exit, nginx};
 use crate::config::{Config, ConfigError, Loaded, STANDARD_FILE};
 
 /// Where socket units are, see systemd.unit(5).
@@ -21,12 +21,19 @@ const UNIT_DIRECTORIES: [&str; 4] = [
 #[must_use]
 pub fn check(args: &CheckArgs) -> Exit {
     let loaded = Config::load(args.config.as_deref());
-    report(
+    let mut out = io::stdout().lock();
+    let exit = report(
         &loaded,
         systemd_listens(),
-        &mut io::stdout().lock(),
+        &mut out,
         &mut io::stderr().lock(),
-    )
+    );
+    if exit == Exit::Ok {
+        for note in nginx::notes() {
+            let _ = writeln!(out, "note: {note}");
+        }
+    }
+    exit
 }
 
 /// Writes the report. Writing fails when nobody reads any more, which changes no answer.

@@ -1,11 +1,12 @@
 //! The log file as a sink: appended to by all processes, rotated by others, and never in the way.
 //!
 //! A line is one `write` to a file in append mode, so lines of several processes do not mix. A file
-//! that cannot be written costs lines, which are counted, and says so twice: when it begins and
-//! when it is over. Directories are never created and files never deleted or cut here.
+//! that cannot be written costs lines, which are counted. One of the processes says so when it begins,
+//! and each says when it is over what it has lost. Directories are never created and files never
+//! deleted or cut here.
 
 use std::borrow::Cow;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
@@ -133,8 +134,18 @@ impl<N: Fn(String) + Send + 'static> LogFile<N> {
     fn begin_outage(&mut self, message: &str) {
         if self.outage.is_none() {
             self.outage = Some(0);
-            (self.notify)(message.to_owned());
+            if self.is_first() {
+                (self.notify)(message.to_owned());
+            }
         }
+    }
+
+    /// Whether no other process has told of this file's trouble: whoever does locks it until it is
+    /// over. Devices have no lock, for any program of the machine may use them.
+    fn is_first(&self) -> bool {
+        let Some(open) = &self.open else { return true };
+        let is_file = open.metadata().is_ok_and(|metadata| metadata.is_file());
+        !(is_file && matches!(open.try_lock(), Err(TryLockError::WouldBlock)))
     }
 }
 
@@ -146,6 +157,7 @@ impl<N: Fn(String) + Send + 'static> LineWriter for LogFile<N> {
         let written = self.try_line(line);
         if written {
             if let Some(count) = self.outage.take() {
+                let _ = self.open.as_ref().map(File::unlock);
                 (self.notify)(format!(
                     "log file: it can be written again; {}",
                     lost(count)
@@ -280,6 +292,22 @@ mod tests {
             setting.said(),
             ["log file: it can be written again; 2 log lines were lost"]
         );
+    }
+
+    #[test]
+    fn of_those_who_have_the_file_one_tells_until_it_is_over() {
+        let (mut first, setting) = open("app.log");
+        let (sender, told) = channel();
+        let notify = move |message| drop(sender.send(message));
+        let mut second = LogFile::new(first.path.clone(), Arc::default(), notify);
+        first.begin_outage("full");
+        second.begin_outage("full");
+        assert_eq!((setting.said().len(), told.try_iter().count()), (1, 0));
+        // Both tell what they have lost.
+        assert!(first.write_line(b"a\n") && second.write_line(b"b\n"));
+        assert_eq!((setting.said().len(), told.try_iter().count()), (1, 1));
+        second.begin_outage("full again");
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), ["full again"]);
     }
 
     #[test]

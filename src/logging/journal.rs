@@ -3,7 +3,7 @@
 //! `tracing_journald` sends within the event, on a blocking socket, and takes nothing but events.
 //! So the thread owns a dispatcher that has only that layer, and emits each record anew, as one
 //! event of a constant shape. Names of fields are constants in `tracing`, so what people filter by
-//! has a field of the journal (`journalctl MY_APP_WORKER=712`) and all else is one JSON object,
+//! has a field of the journal (`journalctl MY_APP_CLIENT_ADDR=::1`) and all else is one JSON object,
 //! `MY_APP_FIELDS`. The message has all of them as text, too, since `journalctl` shows nothing else
 //! by default. `TARGET` and `CODE_FILE` are this file's for all; `MY_APP_MODULE` tells where an
 //! event comes from.
@@ -34,7 +34,7 @@ use super::record::{Datum, Record};
 const TARGET: &str = "my_app_journal";
 
 /// The fields that have their own name in the journal.
-const NAMED: [&str; 3] = ["worker", "socket_id", "client_addr"];
+const NAMED: [&str; 2] = ["socket_id", "client_addr"];
 
 /// The way to journald.
 #[derive(Debug)]
@@ -120,7 +120,6 @@ fn emit(record: &Record) {
                 Level::$level,
                 message = message.as_str(),
                 module = record.target,
-                worker = named("worker"),
                 socket_id = named("socket_id"),
                 client_addr = named("client_addr"),
                 fields = fields.as_deref(),
@@ -173,22 +172,17 @@ mod tests {
         let mut record = Record::new(Level::WARN, "slow client".to_owned());
         record.target = "my_app::worker";
         record.fields = vec![
-            ("worker", Datum::Bare("712".into())),
             ("stalled_ms", Datum::Bare("10".into())),
             ("client_addr", text("::1")),
         ];
         journal.push(record);
         let arrived = arrived.recv_timeout(Duration::from_secs(10)).unwrap();
-        assert_eq!(
-            arrived.message,
-            "slow client worker=712 stalled_ms=10 client_addr=::1"
-        );
+        assert_eq!(arrived.message, "slow client stalled_ms=10 client_addr=::1");
         assert_eq!((arrived.level, arrived.target), (Level::WARN, TARGET));
         assert_eq!(
             arrived.fields,
             [
                 ("module", text("my_app::worker")),
-                ("worker", text("712")),
                 ("client_addr", text("::1")),
                 ("fields", text("{\"stalled_ms\":10}")),
             ]

@@ -22,7 +22,7 @@ pub fn the_package() -> PathBuf {
 /// The directory that every machine sees at /srv/share.
 ///
 /// `my-app.deb`; `my-app-next.deb`: a later version with other files for the server and for nginx;
-/// `outbound`: the example; `archive`: an archive for apt, with `my-app.deb`.
+/// `outbound`: the example.
 pub fn share() -> &'static Path {
     static SHARE: OnceLock<PathBuf> = OnceLock::new();
     SHARE.get_or_init(|| {
@@ -34,7 +34,6 @@ pub fn share() -> &'static Path {
         fs::copy(outbound, share.join("outbound"))
             .expect("`cargo build --release --example outbound` comes first");
         the_next_version(&share);
-        an_archive(&share);
         share
     })
 }
@@ -60,11 +59,12 @@ fn the_next_version(share: &Path) {
     fs::remove_dir_all(&tree).unwrap();
 }
 
-fn an_archive(share: &Path) {
-    let archive = share.join("archive");
-    fs::create_dir(&archive).unwrap();
+/// Makes an archive for apt at `archive`, with `my-app.deb`. Each user needs one of its own: piuparts
+/// ends every process that has a file of it open.
+pub fn an_archive(archive: &Path) {
+    fs::create_dir(archive).unwrap();
     let package = archive.join("my-app.deb");
-    fs::copy(share.join("my-app.deb"), &package).unwrap();
+    fs::copy(share().join("my-app.deb"), &package).unwrap();
     let control = run(Command::new("dpkg-deb").arg("-f").arg(&package));
     let sum = run(Command::new("sha256sum").arg(&package));
     let sum = sum.split(' ').next().unwrap();

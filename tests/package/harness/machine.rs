@@ -73,10 +73,13 @@ impl Machine {
             share = share().display(),
         );
         let console = fs::File::create(scratch.path().join("console")).unwrap();
-        // The mount is in a namespace of its own and goes with it. Should this test be killed, so is
-        // the container.
+        // The mount is in a namespace of its own and goes with it. So are all processes: should this
+        // test be killed, unshare is, and with it the first process of that namespace, and with that
+        // all others. Without it a container outlives its nspawn.
         let nspawn = Command::new("setpriv")
-            .args(["--pdeathsig", "KILL", "unshare", "--mount", "sh", "-euc"])
+            .args(["--pdeathsig", "KILL", "unshare", "--mount", "--pid"])
+            .args(["--fork", "--kill-child=KILL", "--mount-proc"])
+            .args(["sh", "-euc"])
             .arg(nspawn)
             // As on today's machines, whatever this one has.
             .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
@@ -108,11 +111,14 @@ impl Machine {
     }
 
     fn first_process(&self) -> Option<u32> {
-        let pid = self.nspawn.id();
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        let child = |pid: u32| -> Option<u32> {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+            children.split_whitespace().next()?.parse().ok()
+        };
+        let nspawn = child(self.nspawn.id())?;
+        let name = fs::read_to_string(format!("/proc/{nspawn}/comm")).ok()?;
         (name.trim() == "systemd-nspawn")
-            .then(|| children.split_whitespace().next()?.parse().ok())
+            .then(|| child(nspawn))
             .flatten()
     }
 

@@ -4,7 +4,7 @@ mod files;
 mod machine;
 mod talker;
 
-pub use files::{rootfs, share, the_package, the_package_again, with_rootfs};
+pub use files::{an_archive, rootfs, share, the_package, the_package_again, with_rootfs};
 pub use machine::Machine;
 pub use talker::Talker;
 
