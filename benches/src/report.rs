@@ -171,7 +171,8 @@ impl fmt::Display for Report {
             for who in Who::ALL {
                 write!(f, "{:>9}", who.to_string())?;
             }
-            writeln!(f, "{:>9}  ratio in this run", "at most")?;
+            let bounds = if over.is_bounded() { "at most" } else { "" };
+            writeln!(f, "{bounds:>9}  ratio in this run")?;
             for line in &LINES {
                 self.line(f, over, line)?;
             }
@@ -193,22 +194,21 @@ impl Report {
             }
         }
         let broken = |holds: bool| if holds { "" } else { " BROKEN" };
-        write!(
-            f,
-            "{:>9.1}{}",
-            line.at_most,
-            broken(ours.median <= line.at_most)
-        )?;
+        if over.is_bounded() {
+            let broken = broken(ours.median <= line.at_most);
+            write!(f, "{:>9.1}{broken}", line.at_most)?;
+        } else {
+            write!(f, "{:>9}", "")?;
+        }
         // Servers of one process are compared with one worker; what two are in addition is for reading.
         if let Some((who, at_most)) = line.ratio
             && let Some(single) = self.ratio(over, line.figure, Who::Single, who)
             && let Some(ratio) = self.ratio(over, line.figure, Who::Ours, who)
         {
-            let broken = broken(single <= at_most);
-            write!(
-                f,
-                "  {single:.2} and {ratio:.2} x {who} (at most {at_most}){broken}"
-            )?;
+            write!(f, "  {single:.2} and {ratio:.2} x {who}")?;
+            if over.is_bounded() {
+                write!(f, " (at most {at_most}){}", broken(single <= at_most))?;
+            }
         }
         writeln!(f)
     }

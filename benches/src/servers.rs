@@ -75,6 +75,14 @@ pub(crate) enum Over {
     Unix,
 }
 
+impl Over {
+    /// Do the bounds hold for it? To the kernel a Unix socket costs so little that ratios to the limit tell
+    /// something else.
+    pub(crate) fn is_bounded(self) -> bool {
+        self == Self::Tcp
+    }
+}
+
 /// Starts servers.
 pub(crate) struct Servers {
     folder: TempDir,

@@ -4,6 +4,8 @@
 //! `EngineQuery::canonical` gives: engineioxide reads queries more loosely than we do, and whatever
 //! only it understood would get past the admission.
 
+use std::cell::RefCell;
+
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::general_purpose::{GeneralPurpose, PAD};
@@ -12,6 +14,7 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderName, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TE, TRANSFER_ENCODING, UPGRADE,
 };
+use http::uri::InvalidUri;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 use super::sessions::Revision;
@@ -163,12 +166,29 @@ impl Asked {
         query: &EngineQuery<'_>,
         sid: Option<&str>,
     ) -> Result<Self, Refusal> {
-        let target = query
-            .canonical(path, sid)
-            .parse()
-            .map_err(|_| bad_request())?;
+        let target = query.canonical(path, sid);
+        let target = match sid {
+            Some(_) => target.parse(),
+            None => shared(&target),
+        };
+        let target = target.map_err(|_| bad_request())?;
         Ok(Self { wanted, target })
     }
+}
+
+thread_local! {
+    static LAST: RefCell<Uri> = RefCell::default();
+}
+
+/// The target of a handshake, which the session keeps. Most have the same one as the session before, and
+/// share it.
+fn shared(target: &str) -> Result<Uri, InvalidUri> {
+    LAST.with_borrow_mut(|last| {
+        if last.path_and_query().is_none_or(|last| last != target) {
+            *last = target.parse()?;
+        }
+        Ok(last.clone())
+    })
 }
 
 pub(crate) fn unknown_session() -> Refusal {
@@ -302,6 +322,26 @@ mod tests {
             ),
             Err(3)
         );
+    }
+
+    #[test]
+    fn handshakes_get_the_target_that_they_asked_for() {
+        let wanted = Wanted {
+            transport: Transport::Websocket,
+            revision: Revision::Four,
+        };
+        for target in [
+            "/a/?EIO=4",
+            "/a/?EIO=4&x=1",
+            "/a/?EIO=4&x=1",
+            "/b/?EIO=4",
+            "/b/",
+        ] {
+            let Target { path, .. } = Target::parse(target);
+            let query = Target::parse(target).engine_query();
+            let asked = Asked::new(wanted, path, &query, None).unwrap();
+            assert_eq!(asked.target, target);
+        }
     }
 
     #[test]
