@@ -175,13 +175,9 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         // What handlers sent when their sockets were disconnected.
         let _ = timeout(FLUSH, worker.bus.flushed()).await;
     };
-    // What happens with each connection has tasks of its own: whatever wakes this future writes to an
-    // eventfd, and has all of the branches below polled.
-    let mut listens = tokio::spawn(listen(Arc::clone(&worker), inbox, stop));
-    let mut reports = tokio::spawn(report(Arc::clone(&worker)));
     tokio::select! {
-        ended = &mut listens => Err(link_error(ended)),
-        ended = &mut reports => Err(link_error(ended)),
+        ended = listen(&worker, inbox, stop) => Err(ended.into()),
+        ended = report(&worker) => Err(ended.into()),
         broken = bus => Err(bus_error(broken)),
         () = count_aloud(&worker, &log) => Ok(()),
         () = drain::end_silent(&worker) => Ok(()),
@@ -197,13 +193,9 @@ fn bus_error(broken: Result<BusError, JoinError>) -> WorkerError {
     broken.map_or_else(WorkerError::Task, WorkerError::Bus)
 }
 
-fn link_error(broken: Result<LinkError, JoinError>) -> WorkerError {
-    broken.map_or_else(WorkerError::Task, WorkerError::Link)
-}
-
 /// Hears the master until the link breaks.
 async fn listen(
-    worker: Arc<Worker>,
+    worker: &Arc<Worker>,
     mut inbox: Inbox,
     stop: watch::Sender<Option<Duration>>,
 ) -> LinkError {
@@ -214,7 +206,7 @@ async fn listen(
                 worker.sessions.taken();
                 // Counted at once: a report between this and the task would show it nowhere.
                 let counted = worker.sessions.connection(handoff.origin);
-                tokio::spawn(intake::take(Arc::clone(&worker), conn, handoff, counted));
+                tokio::spawn(intake::take(Arc::clone(worker), conn, handoff, counted));
                 Ok(())
             }
             Ok((ToWorker::Eio3 { ticket, home }, _)) => {
@@ -251,7 +243,7 @@ async fn listen(
 }
 
 /// Tells the master the counts whenever they changed.
-async fn report(worker: Arc<Worker>) -> LinkError {
+async fn report(worker: &Worker) -> LinkError {
     let mut last = None;
     loop {
         worker.sessions.changed().await;
