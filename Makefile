@@ -17,7 +17,6 @@ BENCH ?=
 
 # Where cargo builds to.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
-BENCH_DIR := $(or $(CARGO_TARGET_DIR),benches/target)
 
 # `&&` and pipes in recipes shall fail as a whole.
 SHELL := /bin/bash
@@ -46,18 +45,13 @@ install: deb ## Build the Debian package and install it on this machine, as root
 	$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --reinstall -y ./my-app.deb
 
 fmt: ## Format the Rust sources
-	$(CARGO) fmt
-	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
-	$(CARGO) fmt --manifest-path benches/Cargo.toml
+	$(CARGO) fmt --all
 
 check: ## Formatting, lints and documentation, every warning an error
 	$(call say,Formatting)
-	$(CARGO) fmt --check
-	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
-	$(CARGO) fmt --check --manifest-path benches/Cargo.toml
+	$(CARGO) fmt --all --check
 	$(call say,Lints)
-	$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
-	$(CARGO) clippy $(CARGO_FLAGS) --all-targets --manifest-path benches/Cargo.toml -- -D warnings
+	$(CARGO) clippy $(CARGO_FLAGS) --workspace --exclude my-app-fuzz --all-targets -- -D warnings
 	$(call say,Documentation)
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --no-deps
 
@@ -71,7 +65,7 @@ unit-tests:
 	$(CARGO) build $(CARGO_FLAGS) --release --bins --examples
 	$(call say,Unit tests)
 	$(CARGO) test $(CARGO_FLAGS) --release --lib --bins --test docs
-	$(CARGO) test $(CARGO_FLAGS) --release --manifest-path benches/Cargo.toml
+	$(CARGO) test $(CARGO_FLAGS) --release -p engineioxide -p my-app-bench
 
 black-box-tests:
 	$(call say,Black-box tests)
@@ -96,9 +90,9 @@ fuzz-briefly:
 bench: ## Measure the server beside its peers; BENCH=--quick takes two minutes, all of it a quarter of an hour
 	$(call say,Release builds)
 	$(CARGO) build $(CARGO_FLAGS) --release --bin my-app
-	$(CARGO) build $(CARGO_FLAGS) --release --manifest-path benches/Cargo.toml
+	$(CARGO) build $(CARGO_FLAGS) --release -p my-app-bench
 	@scripts/test-deps bench
 	$(call say,Measuring)
-	@$(BENCH_DIR)/release/bench --server $(TARGET_DIR)/release/my-app --json $(TARGET_DIR)/bench.json $(BENCH)
+	@$(TARGET_DIR)/release/bench --server $(TARGET_DIR)/release/my-app --json $(TARGET_DIR)/bench.json $(BENCH)
 
 test: test-deps check unit-tests fuzz-briefly black-box-tests package-tests ## All that CI runs

@@ -1,0 +1,1 @@
+//! The Engine.IO engine of my-app.
