@@ -107,6 +107,12 @@ impl Guard {
         Ok(())
     }
 
+    /// Are attachments still to come?
+    #[must_use]
+    pub fn awaits(&self) -> bool {
+        self.attachments > 0
+    }
+
     /// A text message that goes to the client: an answer to CONNECT says that a namespace is joined, a
     /// DISCONNECT that it is left.
     pub fn sent(&mut self, message: &str) {
