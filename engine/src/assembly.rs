@@ -17,8 +17,8 @@ pub enum Incoming {
     Packet(Packet),
     /// A WebSocket ping, to be answered with the same payload.
     Ping(Bytes),
-    /// A close frame, and the code to send back. Nothing comes after it.
-    Close(Option<CloseCode>),
+    /// A close frame, to be answered with the same payload. Nothing comes after it.
+    Close(Bytes),
     /// A message that is no Engine.IO packet.
     Malformed,
 }
@@ -246,7 +246,10 @@ fn check_len(header: &Header, kept: usize, rules: Rules) -> Result<(), CloseCode
 
 fn control(opcode: Opcode, payload: &[u8], out: &mut Vec<Incoming>) -> Result<(), CloseCode> {
     match opcode {
-        Opcode::Close => out.push(Incoming::Close(frame::read_close(payload)?)),
+        Opcode::Close => {
+            frame::check_close(payload)?;
+            out.push(Incoming::Close(Bytes::copy_from_slice(payload)));
+        }
         Opcode::Ping => out.push(Incoming::Ping(Bytes::copy_from_slice(payload))),
         _ => {}
     }
@@ -329,7 +332,7 @@ mod tests {
             text("fragmented"),
             Incoming::Packet(Packet::Binary(vec![7; 300].into())),
             Incoming::Packet(Packet::Pong(Str::default())),
-            Incoming::Close(Some(CloseCode::Normal)),
+            Incoming::Close(Bytes::from_static(&[3, 0xe8])),
         ];
         for cut in 0..stream.len() {
             let (first, second) = stream.split_at(cut);

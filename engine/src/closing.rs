@@ -14,7 +14,9 @@ use rustix::net::Shutdown;
 use tokio::io::ReadBuf;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use crate::frame::{CloseCode, write_close};
+use crate::assembly::Assembly;
+use crate::conn::Conn;
+use crate::frame::write_close;
 use crate::line::{Line, Out, Transport, WebSocket};
 use crate::work::Work;
 use crate::write::{Scratch, Written};
@@ -33,20 +35,14 @@ pub(crate) struct Rest {
 
 impl Rest {
     /// Takes the connection of `line`, and what waits for it. None if there is nobody to be told.
-    pub(crate) fn of(line: &mut Line, work: &Arc<Work>, code: Option<CloseCode>) -> Option<Self> {
+    pub(crate) fn of(line: &mut Line, work: &Arc<Work>, payload: &[u8]) -> Option<Self> {
         let socket = match std::mem::replace(&mut line.transport, Transport::Gone) {
             Transport::WebSocket(socket) if !socket.broken => socket,
             _ => return None,
         };
         let mut frame = Vec::new();
-        write_close(code, &mut frame);
+        write_close(payload, &mut frame);
         line.queue_out(work, Out::Raw(Bytes::from(frame)));
-        let written = socket.written;
-        let socket = WebSocket {
-            assembly: crate::assembly::Assembly::default(),
-            written,
-            ..socket
-        };
         let mut rest = Line::new(Transport::WebSocket(socket), line.revision3);
         rest.queue = std::mem::take(&mut line.queue);
         rest.waiting = std::mem::take(&mut line.waiting);
@@ -54,6 +50,23 @@ impl Rest {
             line: rest,
             work: Arc::clone(work),
         })
+    }
+
+    /// A connection that has no session: it is sent these bytes, and a close frame with this payload.
+    pub(crate) fn of_conn(
+        conn: Conn,
+        mut bytes: Vec<u8>,
+        work: &Arc<Work>,
+        payload: &[u8],
+    ) -> Self {
+        write_close(payload, &mut bytes);
+        let socket = WebSocket::new(conn, Assembly::default());
+        let mut line = Line::new(Transport::WebSocket(socket), false);
+        line.queue_out(work, Out::Raw(Bytes::from(bytes)));
+        Self {
+            line,
+            work: Arc::clone(work),
+        }
     }
 
     /// Writes what is left, unless its client takes nothing of it for `stall`, and closes.

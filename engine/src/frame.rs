@@ -55,35 +55,25 @@ impl Opcode {
     }
 }
 
-/// Why a connection is closed by us, as the code of its close frame.
+/// Why a connection is closed by us (RFC 6455 section 7.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
 pub enum CloseCode {
-    /// 1000: the peer said so.
-    Normal,
-    /// 1001: the server goes away.
-    Away,
-    /// 1002: the peer broke the protocol.
-    Protocol,
-    /// 1007: text that is no UTF-8.
-    InvalidData,
-    /// 1009: more than is accepted.
-    TooBig,
-    /// Any other code that a peer sent and that we send back.
-    Other(u16),
+    /// The server goes away.
+    Away = 1001,
+    /// The peer broke the protocol.
+    Protocol = 1002,
+    /// Text that is no UTF-8.
+    InvalidData = 1007,
+    /// More than is accepted.
+    TooBig = 1009,
 }
 
 impl CloseCode {
-    /// The number that travels.
+    /// What a close frame with this code carries.
     #[must_use]
-    pub fn code(self) -> u16 {
-        match self {
-            Self::Normal => 1000,
-            Self::Away => 1001,
-            Self::Protocol => 1002,
-            Self::InvalidData => 1007,
-            Self::TooBig => 1009,
-            Self::Other(code) => code,
-        }
+    pub fn payload(self) -> [u8; 2] {
+        (self as u16).to_be_bytes()
     }
 }
 
@@ -190,39 +180,32 @@ pub fn header_len(len: usize) -> usize {
     }
 }
 
-/// Appends a close frame; without a code it is empty, and the client sees 1005.
-pub fn write_close(code: Option<CloseCode>, out: &mut Vec<u8>) {
-    write_header(Opcode::Close, if code.is_some() { 2 } else { 0 }, out);
-    if let Some(code) = code {
-        out.extend_from_slice(&code.code().to_be_bytes());
-    }
+/// Appends a close frame; with an empty payload the client sees 1005.
+pub fn write_close(payload: &[u8], out: &mut Vec<u8>) {
+    write_header(Opcode::Close, payload.len(), out);
+    out.extend_from_slice(payload);
 }
 
-/// Reads a close frame's payload: the code that is to be sent back (RFC 6455 section 5.5.1).
+/// Is this the payload of a close frame that a client may send? It is sent back as it is (RFC 6455 section 5.5.1).
 ///
 /// # Errors
-/// The code that the connection is closed with if the payload is none that a client may send.
-pub fn read_close(payload: &[u8]) -> Result<Option<CloseCode>, CloseCode> {
+/// The code that the connection is closed with if it is not.
+pub fn check_close(payload: &[u8]) -> Result<(), CloseCode> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
         return if payload.is_empty() {
-            Ok(None)
+            Ok(())
         } else {
             Err(CloseCode::Protocol)
         };
     };
     let code = u16::from_be_bytes(*code);
-    let may_travel = matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999);
-    if !may_travel {
+    if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
         return Err(CloseCode::Protocol);
     }
-    if std::str::from_utf8(reason).is_err() {
-        return Err(CloseCode::InvalidData);
+    match std::str::from_utf8(reason) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(CloseCode::InvalidData),
     }
-    Ok(Some(match code {
-        1000 => CloseCode::Normal,
-        1001 => CloseCode::Away,
-        code => CloseCode::Other(code),
-    }))
 }
 
 #[cfg(test)]
@@ -300,18 +283,18 @@ mod tests {
     }
 
     #[test]
-    fn a_close_frame_is_answered_with_its_own_code_or_refused() {
-        assert_eq!(read_close(&[]), Ok(None));
-        assert_eq!(read_close(&[3, 0xe8]), Ok(Some(CloseCode::Normal)));
-        assert_eq!(read_close(&[0x0f, 0xa0]), Ok(Some(CloseCode::Other(4000))));
-        assert_eq!(read_close(&[3]), Err(CloseCode::Protocol));
-        for code in [0_u16, 999, 1004, 1005, 1006, 1015, 2999, 5000] {
-            assert_eq!(read_close(&code.to_be_bytes()), Err(CloseCode::Protocol));
+    fn a_close_frame_that_no_client_may_send_has_its_code() {
+        for payload in [[].as_slice(), &[3, 0xe8], &[0x0f, 0xa0, b'w', b'h', b'y']] {
+            assert_eq!(check_close(payload), Ok(()));
         }
-        assert_eq!(read_close(&[3, 0xe8, 0xff]), Err(CloseCode::InvalidData));
+        assert_eq!(check_close(&[3]), Err(CloseCode::Protocol));
+        for code in [0_u16, 999, 1004, 1005, 1006, 1015, 2999, 5000] {
+            assert_eq!(check_close(&code.to_be_bytes()), Err(CloseCode::Protocol));
+        }
+        assert_eq!(check_close(&[3, 0xe8, 0xff]), Err(CloseCode::InvalidData));
         let mut out = Vec::new();
-        write_close(Some(CloseCode::Away), &mut out);
-        write_close(None, &mut out);
+        write_close(&CloseCode::Away.payload(), &mut out);
+        write_close(&[], &mut out);
         assert_eq!(out, [0x88, 2, 3, 0xe9, 0x88, 0]);
     }
 }

@@ -1,22 +1,43 @@
-//! What Node's Socket.IO refuses is refused here, before socketioxide sees it.
+//! What Node's Socket.IO refuses is refused here, before socketioxide sees it; and what socketioxide would read
+//! otherwise than Node is written so that it reads the same.
+//!
+//! The measure are socket.io-parser 4.2 (`Decoder`) and socket.io 4.8 (`Client.ondecoded`).
+
+mod head;
+mod json;
+mod mend;
+mod name;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use engineioxide_core::Str;
+
+use head::Head;
+pub use name::event_name;
 
 /// What a session must remember of its Socket.IO packets.
 #[derive(Debug, Default)]
 pub struct Guard {
     /// How many attachments are still to come.
     attachments: u32,
-    /// Which namespaces are joined.
-    joined: Option<Box<Namespaces>>,
+    /// A packet of a binary type came that has no attachments. Node's parser takes nothing behind it.
+    stuck: bool,
+    root: Option<Member>,
+    others: Option<Box<Namespaces>>,
 }
 
-/// Those besides `/`.
-#[derive(Debug, Default)]
-struct Namespaces {
-    _names: Vec<Str>,
+/// How far a namespace is joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Member {
+    /// The client asked; nothing was answered.
+    Asked,
+    Joined,
 }
+
+/// Those that are not `/`, sorted by name.
+#[derive(Debug, Default)]
+struct Namespaces(Vec<(Str, Member)>);
 
 /// A packet that may be handed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +65,7 @@ pub enum Kind {
     BinaryEvent,
     /// An acknowledgement, whose attachments follow.
     BinaryAck,
-    /// A packet that Node takes and does nothing with: it is not handed on.
+    /// Nothing is to be done, and nothing handed on: an event without a name, or a CONNECT while one is under way.
     Ignored,
 }
 
@@ -77,23 +98,37 @@ impl Guard {
     /// # Errors
     /// If Node would end the session for it.
     pub fn text(&mut self, message: Str, revision3: bool) -> Result<Checked, GuardError> {
-        let _ = revision3;
-        if self.attachments > 0 {
+        if self.attachments > 0 || self.stuck {
             return Err(GuardError::Text);
         }
-        let kind = match message.as_bytes().first() {
-            Some(b'0') => Kind::Connect,
-            Some(b'1') => Kind::Disconnect,
-            Some(b'2') => Kind::Event,
-            Some(b'3') => Kind::Ack,
-            Some(b'5') => Kind::BinaryEvent,
-            Some(b'6') => Kind::BinaryAck,
-            _ => return Err(GuardError::UnknownType),
-        };
+        let head = Head::read(&message, revision3)?;
+        let rewritten = head.payload_checked()?;
+        let mut kind = head.kind;
+        match (kind, self.member(head.namespace)) {
+            (Kind::Connect, None) => self.set(head.namespace, Some(Member::Asked)),
+            (Kind::Connect, Some(Member::Asked)) => kind = Kind::Ignored,
+            (Kind::Connect, Some(Member::Joined)) | (_, None | Some(Member::Asked)) => {
+                return Err(GuardError::State);
+            }
+            (Kind::Disconnect, Some(Member::Joined)) => self.set(head.namespace, None),
+            (Kind::BinaryEvent | Kind::BinaryAck, _) => {
+                self.attachments = head.attachments;
+                self.stuck = head.attachments == 0;
+            }
+            _ => {}
+        }
+        if matches!(kind, Kind::Event | Kind::BinaryEvent) && head.payload.is_empty() {
+            kind = Kind::Ignored;
+        }
+        let query = head
+            .query
+            .filter(|_| kind == Kind::Connect)
+            .map(Str::copy_from_slice);
+        let message = rewritten.map_or(message, Str::from);
         Ok(Checked {
             message,
             kind,
-            query: None,
+            query,
         })
     }
 
@@ -101,8 +136,7 @@ impl Guard {
     ///
     /// # Errors
     /// If none is awaited.
-    pub fn binary(&mut self, data: &Bytes) -> Result<(), GuardError> {
-        let _ = data;
+    pub fn binary(&mut self, _data: &Bytes) -> Result<(), GuardError> {
         self.attachments = self.attachments.checked_sub(1).ok_or(GuardError::Binary)?;
         Ok(())
     }
@@ -113,11 +147,64 @@ impl Guard {
         self.attachments > 0
     }
 
-    /// A text message that goes to the client: an answer to CONNECT says that a namespace is joined, a
-    /// DISCONNECT that it is left.
+    /// A text message that goes to the client: an answer to CONNECT says that a namespace is joined or
+    /// that it cannot be, a DISCONNECT that it is left.
     pub fn sent(&mut self, message: &str) {
-        if matches!(message.as_bytes().first(), Some(b'0' | b'1')) {
-            let _ = &mut self.joined;
+        let Some(kind @ (b'0' | b'1' | b'4')) = message.as_bytes().first() else {
+            return;
+        };
+        let rest = message.get(1..).unwrap_or_default();
+        let namespace = if rest.starts_with('/') {
+            rest.split_once(',')
+                .map_or(rest, |(namespace, _)| namespace)
+        } else {
+            "/"
+        };
+        match kind {
+            b'0' => self.set(namespace, Some(Member::Joined)),
+            b'1' => self.set(namespace, None),
+            _ if self.member(namespace) == Some(Member::Asked) => self.set(namespace, None),
+            _ => {}
         }
+    }
+
+    fn member(&self, namespace: &str) -> Option<Member> {
+        if namespace == "/" {
+            return self.root;
+        }
+        let Namespaces(list) = self.others.as_deref()?;
+        let place = Namespaces::place(list, namespace).ok()?;
+        list.get(place).map(|(_, member)| *member)
+    }
+
+    fn set(&mut self, namespace: &str, member: Option<Member>) {
+        if namespace == "/" {
+            self.root = member;
+            return;
+        }
+        let Namespaces(list) = self.others.get_or_insert_default().as_mut();
+        match (Namespaces::place(list, namespace), member) {
+            (Ok(place), Some(member)) => {
+                if let Some((_, known)) = list.get_mut(place) {
+                    *known = member;
+                }
+            }
+            (Ok(place), None) => {
+                list.remove(place);
+            }
+            (Err(place), Some(member)) => {
+                list.insert(place, (Str::copy_from_slice(namespace), member));
+            }
+            (Err(_), None) => {}
+        }
+        if list.is_empty() {
+            self.others = None;
+        }
+    }
+}
+
+impl Namespaces {
+    fn place(list: &[(Str, Member)], namespace: &str) -> Result<usize, usize> {
+        list.binary_search_by(|(name, _)| name.as_str().cmp(namespace))
     }
 }

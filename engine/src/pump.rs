@@ -64,12 +64,24 @@ impl Default for Pump {
 }
 
 /// How a session's client is told that it is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Farewell {
-    /// After what was queued: a WebSocket's close frame, with this code or without; a polling client's answer.
-    Frame(Option<CloseCode>),
+    /// After what was queued: a WebSocket's close frame with this payload; a polling client's answer.
+    Frame(Bytes),
     /// Not at all: the connection is broken, or is to be.
     None,
+}
+
+impl Farewell {
+    /// A close frame with this code.
+    fn code(code: CloseCode) -> Self {
+        Self::Frame(Bytes::copy_from_slice(&code.payload()))
+    }
+
+    /// A close frame without a code, as Node's.
+    fn plain() -> Self {
+        Self::Frame(Bytes::new())
+    }
 }
 
 /// What a look at a session used of the turn, and whether it is to be looked at again.
@@ -230,7 +242,7 @@ impl<H: EngineIoHandler> Core<H> {
                 } else {
                     EndReason::ProtocolError
                 };
-                self.end_session(socket, reason, Farewell::Frame(Some(code)));
+                self.end_session(socket, reason, Farewell::code(code));
             }
         }
     }
@@ -247,24 +259,41 @@ impl<H: EngineIoHandler> Core<H> {
         let rules = self.rules(&line);
         let buffers = (&mut pump.window[..], &mut pump.batch);
         let probed = line.drive_probe(&self.work, now, rules, buffers, cx);
+        let mut wrong = None;
         match probed {
             Probed::Waits => {}
             Probed::More => looked.again = true,
-            Probed::Failed => {
+            Probed::Gone => {
                 line.probe = None;
                 pump.batch.clear();
             }
-            Probed::Moved => {
+            Probed::Refused(payload) => {
+                self.close_probe(&mut line, &payload);
+                pump.batch.clear();
+            }
+            Probed::Moved(code) => {
                 // What waited for a poll goes out by the WebSocket now.
                 if line.mark_dirty() {
                     self.work.push_dirty(socket.key);
                 }
                 looked.again = true;
+                wrong = code;
             }
         }
         self.arm(socket.key, &mut line);
         drop(line);
         self.hand_on_batch(socket, pump, now);
+        if let Some(code) = wrong {
+            self.on_read_end(socket, ReadEnd::Wrong(code));
+        }
+    }
+
+    /// Ends an upgrade that was not done. Its session polls on.
+    fn close_probe(&self, line: &mut Line, payload: &[u8]) {
+        if let Some((conn, pending)) = line.take_probe() {
+            let rest = Rest::of_conn(conn, pending, &self.work, payload);
+            tokio::spawn(rest.close(self.settings().write_stall_timeout));
+        }
     }
 
     fn hand_on_batch(&self, socket: &Arc<Socket<H::Data>>, pump: &mut Pump, now: Millis) {
@@ -273,8 +302,8 @@ impl<H: EngineIoHandler> Core<H> {
             match incoming {
                 Incoming::Packet(packet) => self.on_packet(socket, packet, false, now),
                 Incoming::Ping(data) => self.on_ws_ping(socket, data),
-                Incoming::Close(code) => {
-                    self.end_session(socket, EndReason::ClientLeft, Farewell::Frame(code));
+                Incoming::Close(payload) => {
+                    self.end_session(socket, EndReason::ClientLeft, Farewell::Frame(payload));
                 }
                 Incoming::Malformed => self.malformed(socket),
             }
@@ -384,7 +413,7 @@ impl<H: EngineIoHandler> Core<H> {
             }
             Packet::Close if posted => {
                 drop(line);
-                self.end_session(socket, EndReason::ClientLeft, Farewell::Frame(None));
+                self.end_session(socket, EndReason::ClientLeft, Farewell::plain());
             }
             Packet::Open(_) | Packet::Close | Packet::Upgrade | Packet::Noop => {}
         }
@@ -481,7 +510,7 @@ impl<H: EngineIoHandler> Core<H> {
 
     /// The client sent what no client may.
     fn malformed(&self, socket: &Arc<Socket<H::Data>>) {
-        self.end_session(socket, EndReason::ProtocolError, Farewell::Frame(None));
+        self.end_session(socket, EndReason::ProtocolError, Farewell::plain());
     }
 
     /// Something is due.
@@ -499,12 +528,12 @@ impl<H: EngineIoHandler> Core<H> {
             return self.remove(&socket);
         }
         if line.probe.as_ref().is_some_and(|probe| now >= probe.until) {
-            line.probe = None;
+            self.close_probe(&mut line, &[]);
         }
         line.nudge_poll(&self.work, now);
         let stalled_for = line.stalled_since().map(|since| now.saturating_sub(since));
         let ends = if line.join_by != 0 && now >= line.join_by {
-            Some((EndReason::ConnectTimeout, Farewell::Frame(None)))
+            Some((EndReason::ConnectTimeout, Farewell::plain()))
         } else if stalled_for >= Some(millis(self.settings().write_stall_timeout)) {
             Some((EndReason::WriteStall, Farewell::None))
         } else if now >= line.beat {
@@ -535,7 +564,7 @@ impl<H: EngineIoHandler> Core<H> {
             line.beat = now + millis(self.config.ping_timeout);
             return None;
         }
-        Some((EndReason::PingTimeout, Farewell::Frame(None)))
+        Some((EndReason::PingTimeout, Farewell::plain()))
     }
 
     /// The application closed a session, or a request ended it; or one that had ended is polled empty.
@@ -545,11 +574,11 @@ impl<H: EngineIoHandler> Core<H> {
             return;
         };
         let farewell = match reason {
-            EndReason::Drain => Farewell::Frame(Some(CloseCode::Away)),
+            EndReason::Drain => Farewell::code(CloseCode::Away),
             EndReason::WriteStall | EndReason::Memory | EndReason::TransportClosed => {
                 Farewell::None
             }
-            _ => Farewell::Frame(None),
+            _ => Farewell::plain(),
         };
         self.end_session(socket, reason, farewell);
     }
@@ -576,7 +605,7 @@ impl<H: EngineIoHandler> Core<H> {
         }
         let transport = line.transport_type();
         line.phase = Phase::Closing(reason);
-        line.probe = None;
+        self.close_probe(&mut line, &[]);
         let kept = line.take_messages(&self.work);
         let mut rest = None;
         let mut leaves = false;
@@ -589,8 +618,8 @@ impl<H: EngineIoHandler> Core<H> {
                 polling.wake_poll();
                 line.transport = Transport::Gone;
             }
-            (Transport::WebSocket(_), Farewell::Frame(code)) => {
-                rest = Rest::of(&mut line, &self.work, code);
+            (Transport::WebSocket(_), Farewell::Frame(payload)) => {
+                rest = Rest::of(&mut line, &self.work, &payload);
             }
             (Transport::WebSocket(websocket), Farewell::None) => {
                 websocket.conn.shut(Shutdown::Both);

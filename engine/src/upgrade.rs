@@ -17,7 +17,7 @@ use tokio::io::ReadBuf;
 use crate::assembly::{Assembly, Incoming, Rules};
 use crate::conn::Conn;
 use crate::engine::Refused;
-use crate::frame::{self, Opcode};
+use crate::frame::{self, CloseCode, Opcode};
 use crate::line::{Line, Out, Transport, WebSocket};
 use crate::packet::Packet;
 use crate::socket::Socket;
@@ -46,16 +46,18 @@ pub(crate) struct Probe {
 }
 
 /// What a look at a probe came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Probed {
     /// It waits for its client.
     Waits,
     /// There may be more to read.
     More,
-    /// It is over; the session polls on.
-    Failed,
-    /// The session has moved. What the client said behind it is in the batch.
-    Moved,
+    /// Its connection has ended; the session polls on.
+    Gone,
+    /// Its client is to be told that it is over, by a close frame with this payload; the session polls on.
+    Refused(Bytes),
+    /// The session has moved. What the client said behind it is in the batch; then it may have broken the protocol.
+    Moved(Option<CloseCode>),
 }
 
 impl Probe {
@@ -95,6 +97,13 @@ impl Probe {
 }
 
 impl Line {
+    /// Takes the probe's connection, and what was to be written to it.
+    pub(crate) fn take_probe(&mut self) -> Option<(Conn, Vec<u8>)> {
+        let mut probe = self.probe.take()?;
+        let (conn, _) = probe.conn.take()?;
+        Some((conn, std::mem::take(&mut probe.pending)))
+    }
+
     /// Looks at the probe: reads into `window`, answers, and moves the session when it is time.
     pub(crate) fn drive_probe(
         &mut self,
@@ -118,11 +127,11 @@ impl Line {
                     return if probe.flush(cx) {
                         Probed::Waits
                     } else {
-                        Probed::Failed
+                        Probed::Gone
                     };
                 }
                 Poll::Ready(Ok(())) if !buf.filled().is_empty() => buf.filled_mut(),
-                Poll::Ready(_) => return Probed::Failed,
+                Poll::Ready(_) => return Probed::Gone,
             }
         } else {
             &mut unread
@@ -146,20 +155,20 @@ impl Line {
                     frame::write_header(Opcode::Pong, data.len(), &mut probe.pending);
                     probe.pending.extend_from_slice(data);
                 }
-                _ => return Probed::Failed,
+                Incoming::Close(payload) => return Probed::Refused(payload.clone()),
+                _ => return Probed::Refused(Bytes::new()),
             }
         }
         batch.drain(..handled);
         if moved {
             self.adopt_probe(work);
-            return if fed.is_ok() {
-                Probed::Moved
-            } else {
-                Probed::Failed
-            };
+            return Probed::Moved(fed.err());
         }
-        if fed.is_err() || !probe.flush(cx) {
-            return Probed::Failed;
+        if let Err(code) = fed {
+            return Probed::Refused(Bytes::copy_from_slice(&code.payload()));
+        }
+        if !probe.flush(cx) {
+            return Probed::Gone;
         }
         self.nudge_poll(work, now);
         Probed::More

@@ -1,0 +1,123 @@
+//! An event's name, as JSON may write it and as socketioxide can read it.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// What must be escaped in JSON stands in a name as the character with this added: socketioxide reads
+/// names without unescaping. They are for private use; nobody's text has them.
+const STAND_IN: u32 = 0xf_0000;
+
+/// What becomes of a character that JSON does not allow without an escape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hard {
+    Escaped,
+    StandIn,
+}
+
+/// The name as the client wrote it, of one that an event has: quotes, backslashes and control characters stand
+/// in it as characters for private use.
+#[must_use]
+pub fn event_name(name: &str) -> Cow<'_, str> {
+    let original = |stand_in: char| {
+        let hard = (stand_in as u32).checked_sub(STAND_IN)?;
+        match hard {
+            0..0x20 | 0x22 | 0x5c => char::from_u32(hard),
+            0xd800..0xe000 => Some(char::REPLACEMENT_CHARACTER),
+            _ => None,
+        }
+    };
+    if name.chars().any(|character| original(character).is_some()) {
+        let chars = name.chars();
+        Cow::Owned(
+            chars
+                .map(|character| original(character).unwrap_or(character))
+                .collect(),
+        )
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// A text of JSON without the escapes that it does not need.
+pub(super) fn unescape(raw: &str, hard: Hard) -> String {
+    let mut out = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some((plain, escape)) = rest.split_once('\\') {
+        out.push_str(plain);
+        let (unit, mut behind) = unit(escape);
+        let low = behind.strip_prefix('\\').map(self::unit);
+        let code = match (unit, low) {
+            (0xd800..0xdc00, Some((low @ 0xdc00..0xe000, after))) => {
+                behind = after;
+                0x1_0000 + ((unit & 0x3ff) << 10 | low & 0x3ff)
+            }
+            _ => unit,
+        };
+        write(code, hard, &mut out);
+        rest = behind;
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The UTF-16 unit of an escape, without its backslash, and what stands behind it.
+fn unit(escape: &str) -> (u32, &str) {
+    let mut chars = escape.chars();
+    let unit = match chars.next() {
+        Some('u') => {
+            let behind = chars.as_str();
+            let (digits, behind) = behind.split_at_checked(4).unwrap_or((behind, ""));
+            return (u32::from_str_radix(digits, 16).unwrap_or_default(), behind);
+        }
+        Some('b') => 0x08,
+        Some('f') => 0x0c,
+        Some('n') => 0x0a,
+        Some('r') => 0x0d,
+        Some('t') => 0x09,
+        other => other.map_or(0, u32::from),
+    };
+    (unit, chars.as_str())
+}
+
+fn write(code: u32, hard: Hard, out: &mut String) {
+    let easy = char::from_u32(code).filter(|&easy| !matches!(easy, '\0'..' ' | '"' | '\\'));
+    if let Some(easy) = easy {
+        out.push(easy);
+    } else if hard == Hard::StandIn {
+        out.extend(char::from_u32(code.wrapping_add(STAND_IN)));
+    } else if let Some(kept) = char::from_u32(code).filter(|&kept| kept >= ' ') {
+        out.extend(['\\', kept]);
+    } else {
+        // To a String nothing fails.
+        let _ = write!(out, "\\u{code:04x}");
+    }
+}
+
+/// The name that JavaScript makes of a number, for its listeners are properties (ECMA-262, `Number::toString`).
+pub(super) fn of_number(number: &str) -> Option<String> {
+    let number: f64 = number.parse().ok()?;
+    if number == 0.0 {
+        return Some("0".into());
+    }
+    let sign = if number < 0.0 { "-" } else { "" };
+    if number.is_infinite() {
+        return Some(format!("{sign}Infinity"));
+    }
+    let scientific = format!("{:e}", number.abs());
+    let (mantissa, exponent) = scientific.split_once('e')?;
+    let exponent: i32 = exponent.parse().ok()?;
+    let digits = mantissa.replace('.', "");
+    let behind = usize::try_from(exponent.unsigned_abs()).ok()?;
+    Some(match exponent {
+        0..=20 => {
+            let whole = behind.saturating_add(1);
+            match digits.split_at_checked(whole) {
+                Some((whole, "")) => format!("{sign}{whole}"),
+                Some((whole, part)) => format!("{sign}{whole}.{part}"),
+                None => format!("{sign}{digits:0<whole$}"),
+            }
+        }
+        -6..=-1 => format!("{sign}0.{}{digits}", "0".repeat(behind.saturating_sub(1))),
+        _ => format!("{sign}{mantissa}e{exponent:+}"),
+    })
+}
