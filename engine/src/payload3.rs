@@ -85,22 +85,13 @@ fn utf16_prefix(text: &str, units: usize) -> Option<usize> {
 
 /// Node cuts the whole body into packets before it reads one: a fault in the lengths lets none be there.
 fn decode_binary(body: &Bytes, packets: &mut Vec<Packet>) -> Result<(), PayloadError> {
-    let mut frames = Vec::new();
     let mut rest = body.clone();
     while !rest.is_empty() {
-        let is_text = rest.first() == Some(&0);
-        let digits = rest.get(1..).unwrap_or_default();
-        let digits = digits
-            .get(..LENGTH_DIGITS.min(digits.len()))
-            .unwrap_or_default();
-        let count = memchr::memchr(LENGTH_END, digits).ok_or(PayloadError::NoLength)?;
-        let len = length(digits.iter().copied().take(count))?;
-        rest = rest.slice(count.saturating_add(2)..);
-        // One that is said to be longer than the body ends with it.
-        let data = rest.split_to(len.min(rest.len()));
-        frames.push((is_text, data));
+        cut(&mut rest)?;
     }
-    for (is_text, data) in frames {
+    let mut rest = body.clone();
+    while !rest.is_empty() {
+        let (is_text, data) = cut(&mut rest)?;
         let packet = if is_text {
             let text = std::str::from_utf8(&data).map_err(|_| PayloadError::Utf8)?;
             Packet::decode_text(&Str::copy_from_slice(text), true)?
@@ -114,6 +105,20 @@ fn decode_binary(body: &Bytes, packets: &mut Vec<Packet>) -> Result<(), PayloadE
         }
     }
     Ok(())
+}
+
+/// Takes one packet off a binary body. Is it text?
+fn cut(rest: &mut Bytes) -> Result<(bool, Bytes), PayloadError> {
+    let is_text = rest.first() == Some(&0);
+    let digits = rest.get(1..).unwrap_or_default();
+    let digits = digits
+        .get(..LENGTH_DIGITS.min(digits.len()))
+        .unwrap_or_default();
+    let count = memchr::memchr(LENGTH_END, digits).ok_or(PayloadError::NoLength)?;
+    let len = length(digits.iter().copied().take(count))?;
+    *rest = rest.slice(count.saturating_add(2)..);
+    // One that is said to be longer than the body ends with it.
+    Ok((is_text, rest.split_to(len.min(rest.len()))))
 }
 
 /// A body of these packets, and whether it is the binary form: Node takes that if one of them is
