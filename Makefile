@@ -80,7 +80,7 @@ package-tests: deb ## The package on booted Debian 12 and 13, as root or through
 	$$([ "$$(id -u)" = 0 ] || echo sudo env PATH="$$PATH" HOME="$$HOME" XDG_CACHE_HOME="$$XDG_CACHE_HOME") \
 		"$$tests" --test-threads=$(TEST_THREADS)
 
-fuzz: ## Look for bytes that what reads the bus cannot stand, for FUZZ_SECONDS=60
+fuzz: ## Look for bytes that what reads the bus or clients cannot stand, for FUZZ_SECONDS=60
 	scripts/fuzz $(FUZZ_SECONDS)
 
 fuzz-briefly:

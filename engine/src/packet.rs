@@ -165,3 +165,115 @@ pub(crate) fn decode_base64(text: &[u8]) -> Vec<u8> {
         BASE64.decode(digits).unwrap_or_default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str, revision3: bool) -> Result<Packet, PacketError> {
+        Packet::decode_text(&Str::copy_from_slice(text), revision3)
+    }
+
+    #[test]
+    fn every_type_is_read_and_written() {
+        for (written, packet) in [
+            ("0{}", Packet::Open("{}".into())),
+            ("1", Packet::Close),
+            ("2", Packet::Ping("".into())),
+            ("2probe", Packet::Ping("probe".into())),
+            ("3probe", Packet::Pong("probe".into())),
+            ("4é", Packet::Message("é".into())),
+            ("4", Packet::Message("".into())),
+            ("5", Packet::Upgrade),
+            ("6", Packet::Noop),
+        ] {
+            for revision3 in [false, true] {
+                assert_eq!(text(written, revision3).as_ref(), Ok(&packet), "{written}");
+            }
+            let again = [&[packet.type_digit()], packet.data()].concat();
+            assert_eq!(again, written.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_is_no_packet_is_refused() {
+        for (written, error) in [
+            ("", PacketError::Empty),
+            ("7", PacketError::UnknownType),
+            ("é", PacketError::UnknownType),
+            ("B", PacketError::UnknownType),
+        ] {
+            for revision3 in [false, true] {
+                assert_eq!(text(written, revision3), Err(error), "{written}");
+            }
+        }
+    }
+
+    // What Node 20's `Buffer.from(text, "base64")` makes of it.
+    #[test]
+    fn base64_is_read_as_node_reads_it() {
+        for (written, bytes) in [
+            ("", &b""[..]),
+            ("YQ==", b"a"),
+            ("YQ", b"a"),
+            ("YQ=", b"a"),
+            ("YR==", b"a"),
+            ("Y Q = =", b"a"),
+            ("YQ==YQ==", b"a"),
+            ("Y=Q=", b""),
+            ("Y", b""),
+            ("====", b""),
+            ("YWI=YWI", b"ab"),
+            ("YWJjZ", b"abc"),
+            ("YWJj=ZGVm", b"abc"),
+            ("YWJj!ZGVm", b"abcdef"),
+            ("YWJjZGVm=ZGVm", b"abcdef"),
+            ("YWéJj", b"abc"),
+            ("-_-_", b"\xfb\xff\xbf"),
+            ("+/+/", b"\xfb\xff\xbf"),
+        ] {
+            let packet = Packet::Binary(Bytes::from_static(bytes));
+            assert_eq!(
+                text(&format!("b{written}"), false).as_ref(),
+                Ok(&packet),
+                "{written}"
+            );
+            assert_eq!(
+                text(&format!("b4{written}"), true).as_ref(),
+                Ok(&packet),
+                "{written}"
+            );
+        }
+    }
+
+    #[test]
+    fn in_revision_3_binary_has_a_type() {
+        for (written, packet) in [
+            ("b", Packet::Noop),
+            ("b9", Packet::Noop),
+            ("b2AQID", Packet::Ping("".into())),
+            ("b4", Packet::Binary(Bytes::new())),
+        ] {
+            assert_eq!(text(written, true), Ok(packet), "{written}");
+        }
+        for (frame, packet) in [
+            (
+                &b"\x04\x01"[..],
+                Packet::Binary(Bytes::from_static(b"\x01")),
+            ),
+            (b"", Packet::Noop),
+            (b"\x02", Packet::Ping("".into())),
+            (b"4", Packet::Noop),
+        ] {
+            assert_eq!(
+                Packet::decode_binary(&Bytes::from_static(frame), true),
+                packet
+            );
+            let whole = Packet::Binary(Bytes::from_static(frame));
+            assert_eq!(
+                Packet::decode_binary(&Bytes::from_static(frame), false),
+                whole
+            );
+        }
+    }
+}

@@ -85,22 +85,13 @@ fn utf16_prefix(text: &str, units: usize) -> Option<usize> {
 
 /// Node cuts the whole body into packets before it reads one: a fault in the lengths lets none be there.
 fn decode_binary(body: &Bytes, packets: &mut Vec<Packet>) -> Result<(), PayloadError> {
-    let mut frames = Vec::new();
     let mut rest = body.clone();
     while !rest.is_empty() {
-        let is_text = rest.first() == Some(&0);
-        let digits = rest.get(1..).unwrap_or_default();
-        let digits = digits
-            .get(..LENGTH_DIGITS.min(digits.len()))
-            .unwrap_or_default();
-        let count = memchr::memchr(LENGTH_END, digits).ok_or(PayloadError::NoLength)?;
-        let len = length(digits.iter().copied().take(count))?;
-        rest = rest.slice(count.saturating_add(2)..);
-        // One that is said to be longer than the body ends with it.
-        let data = rest.split_to(len.min(rest.len()));
-        frames.push((is_text, data));
+        cut(&mut rest)?;
     }
-    for (is_text, data) in frames {
+    let mut rest = body.clone();
+    while !rest.is_empty() {
+        let (is_text, data) = cut(&mut rest)?;
         let packet = if is_text {
             let text = std::str::from_utf8(&data).map_err(|_| PayloadError::Utf8)?;
             Packet::decode_text(&Str::copy_from_slice(text), true)?
@@ -114,6 +105,20 @@ fn decode_binary(body: &Bytes, packets: &mut Vec<Packet>) -> Result<(), PayloadE
         }
     }
     Ok(())
+}
+
+/// Takes one packet off a binary body. Is it text?
+fn cut(rest: &mut Bytes) -> Result<(bool, Bytes), PayloadError> {
+    let is_text = rest.first() == Some(&0);
+    let digits = rest.get(1..).unwrap_or_default();
+    let digits = digits
+        .get(..LENGTH_DIGITS.min(digits.len()))
+        .unwrap_or_default();
+    let count = memchr::memchr(LENGTH_END, digits).ok_or(PayloadError::NoLength)?;
+    let len = length(digits.iter().copied().take(count))?;
+    *rest = rest.slice(count.saturating_add(2)..);
+    // One that is said to be longer than the body ends with it.
+    Ok((is_text, rest.split_to(len.min(rest.len()))))
 }
 
 /// A body of these packets, and whether it is the binary form: Node takes that if one of them is
@@ -189,4 +194,146 @@ pub fn encoded_len(packet: &Packet, supports_binary: bool) -> usize {
     };
     let digits = content.checked_ilog10().unwrap_or(0) as usize;
     digits.saturating_add(3).saturating_add(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::PacketError;
+
+    fn message(text: &'static str) -> Packet {
+        Packet::Message(text.into())
+    }
+
+    fn binary(bytes: &'static [u8]) -> Packet {
+        Packet::Binary(Bytes::from_static(bytes))
+    }
+
+    const EMPTY: Option<PayloadError> = Some(PayloadError::Packet(PacketError::Empty));
+    const UNKNOWN: Option<PayloadError> = Some(PayloadError::Packet(PacketError::UnknownType));
+    const NO_LENGTH: Option<PayloadError> = Some(PayloadError::NoLength);
+    const WRONG: Option<PayloadError> = Some(PayloadError::WrongLength);
+
+    // As decodePayload of parser-v3 in engine.io 6.6.4, but for the last three: there lengths are any number
+    // that JavaScript knows, and half a character is one.
+    #[test]
+    fn a_body_of_text_is_read_up_to_its_fault_or_end() {
+        for (body, packets, error) in [
+            ("2:4a", vec![message("a")], None),
+            ("2:4a2:4b", vec![message("a"), message("b")], None),
+            ("2:4é", vec![message("é")], None),
+            ("3:4😀2:4é", vec![message("😀"), message("é")], None),
+            ("02:4a", vec![message("a")], None),
+            ("0:", vec![], None),
+            ("0:2:4a0:", vec![message("a")], None),
+            ("6:b4AQID", vec![binary(b"\x01\x02\x03")], None),
+            ("2:b4", vec![binary(b"")], None),
+            ("2:b9", vec![Packet::Noop], None),
+            ("1:b", vec![Packet::Noop], None),
+            (
+                "6:2probe1:5",
+                vec![Packet::Ping("probe".into()), Packet::Upgrade],
+                None,
+            ),
+            ("1:12:xx", vec![Packet::Close], None),
+            ("", vec![], NO_LENGTH),
+            ("2", vec![], NO_LENGTH),
+            (":4a", vec![], NO_LENGTH),
+            ("a:4a", vec![], NO_LENGTH),
+            ("-1:4a", vec![], NO_LENGTH),
+            ("3:4a", vec![], WRONG),
+            ("99999999999999999999:4a", vec![], WRONG),
+            ("1:4a", vec![message("")], NO_LENGTH),
+            ("2:4a3", vec![message("a")], NO_LENGTH),
+            ("2:4a3:", vec![message("a")], WRONG),
+            ("2:7a", vec![], UNKNOWN),
+            ("2:4a2:7a2:4b", vec![message("a")], UNKNOWN),
+            ("2.0:4a", vec![], NO_LENGTH),
+            (" 2:4a", vec![], NO_LENGTH),
+            ("2:4😀", vec![], WRONG),
+        ] {
+            let read = decode(&Bytes::from_static(body.as_bytes()), false);
+            assert_eq!(read, (packets, error), "{body:?}");
+        }
+    }
+
+    // As decodePayloadAsBinary there, but for two: it goes on behind a faulty packet and behind a `1`, with
+    // a session that is closed.
+    #[test]
+    fn a_body_of_bytes_is_read_up_to_its_fault_or_end() {
+        for (body, packets, error) in [
+            (&b""[..], vec![], None),
+            (b"\0\x02\xff4a", vec![message("a")], None),
+            (b"\x01\x03\xff\x04\x01\x02", vec![binary(b"\x01\x02")], None),
+            (
+                b"\0\x02\xff4a\x01\x02\xff\x04\x07",
+                vec![message("a"), binary(b"\x07")],
+                None,
+            ),
+            (b"\x02\x02\xff\x04a", vec![binary(b"a")], None),
+            (b"\0\x03\xff4\xc3\xa9", vec![message("é")], None),
+            (b"\0\x06\xffb4AQID", vec![binary(b"\x01\x02\x03")], None),
+            (b"\0\x09\xff4a", vec![message("a")], None),
+            (b"\x01\0\xff", vec![Packet::Noop], None),
+            (b"\x01\x01\xff\x09", vec![Packet::Noop], None),
+            (b"\x01\x01\xff\x02", vec![Packet::Ping("".into())], None),
+            (b"\0\x01\xff1\0\x01\xff7", vec![Packet::Close], None),
+            (b"\0\0\xff", vec![], EMPTY),
+            (b"\0\x01\xff7", vec![], UNKNOWN),
+            (
+                b"\0\x02\xff4a\0\x01\xff7\0\x02\xff4b",
+                vec![message("a")],
+                UNKNOWN,
+            ),
+            (b"\0\xff4a", vec![], NO_LENGTH),
+            (b"\0\x02", vec![], NO_LENGTH),
+            (b"\0\x0a\x02\xff4a", vec![], NO_LENGTH),
+            (b"\0\x02\xff4a\0", vec![], NO_LENGTH),
+            (b"\0\x03\xff4\xc3\x28", vec![], Some(PayloadError::Utf8)),
+        ] {
+            let read = decode(&Bytes::from_static(body), true);
+            assert_eq!(read, (packets, error), "{body:?}");
+        }
+    }
+
+    // What encodePayload there writes.
+    #[test]
+    fn a_body_is_binary_if_it_has_to_be() {
+        let pong = || Packet::Pong("probe".into());
+        for (packets, text, bytes) in [
+            (vec![], "0:", None),
+            (vec![message("a")], "2:4a", None),
+            (vec![message("é😀"), Packet::Noop], "4:4é😀1:6", None),
+            (vec![message("xxxxxxxxxxxx")], "13:4xxxxxxxxxxxx", None),
+            (vec![binary(b"\x01\x02\x03")], "6:b4AQID", Some(&b"\x01\x04\xff\x04\x01\x02\x03"[..])),
+            (vec![binary(&[0; 9])], "14:b4AAAAAAAAAAAA", Some(b"\x01\x01\0\xff\x04\0\0\0\0\0\0\0\0\0")),
+            (
+                vec![message("é😀"), binary(b"\x01\x02\x03"), pong()],
+                "4:4é😀6:b4AQID6:3probe",
+                Some(b"\0\x07\xff4\xc3\xa9\xf0\x9f\x98\x80\x01\x04\xff\x04\x01\x02\x03\0\x06\xff3probe"),
+            ),
+        ] {
+            let as_text = text.as_bytes().to_vec();
+            assert_eq!(encode(&packets, false), (as_text.clone(), false));
+            let (body, is_binary) = encode(&packets, true);
+            assert_eq!((body.as_slice(), is_binary), match bytes {
+                Some(bytes) => (bytes, true),
+                None => (as_text.as_slice(), false),
+            });
+            for supports_binary in [false, true] {
+                let (body, is_binary) = encode(&packets, supports_binary);
+                let bound: usize = packets.iter().map(|packet| encoded_len(packet, supports_binary)).sum();
+                assert!(packets.is_empty() || body.len() <= bound, "{text}");
+                assert_eq!(decode(&body.into(), is_binary), (packets.clone(), None), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn many_tiny_packets_are_read_as_fast_as_a_large_one() {
+        let many = "1:6".repeat(300_000);
+        assert_eq!(decode(&many.into(), false).0.len(), 300_000);
+        let many = b"\0\x01\xff6".repeat(250_000);
+        assert_eq!(decode(&many.into(), true).0.len(), 250_000);
+    }
 }

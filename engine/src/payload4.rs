@@ -104,3 +104,89 @@ pub fn encode_into(packet: &Packet, out: &mut Vec<u8>) {
         out.extend_from_slice(packet.data());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(text: &'static str) -> Packet {
+        Packet::Message(text.into())
+    }
+
+    fn binary(bytes: &'static [u8]) -> Packet {
+        Packet::Binary(Bytes::from_static(bytes))
+    }
+
+    // As decodePayload of engine.io-parser 5.2.3.
+    #[test]
+    fn a_body_is_read_up_to_its_fault_or_end() {
+        let empty = Some(PayloadError::Packet(PacketError::Empty));
+        let unknown = Some(PayloadError::Packet(PacketError::UnknownType));
+        for (body, packets, error) in [
+            ("4a", vec![message("a")], None),
+            ("4a\x1e4b", vec![message("a"), message("b")], None),
+            ("4é😀\x1e4", vec![message("é😀"), message("")], None),
+            (
+                "bAQI=\x1ebAQI",
+                vec![binary(b"\x01\x02"), binary(b"\x01\x02")],
+                None,
+            ),
+            ("b4AQ==", vec![binary(b"\xe0\x04")], None),
+            (
+                "3\x1e5\x1e6",
+                vec![Packet::Pong("".into()), Packet::Upgrade, Packet::Noop],
+                None,
+            ),
+            ("", vec![], empty),
+            ("4a\x1e", vec![message("a")], empty),
+            ("\x1e4a", vec![], empty),
+            ("4a\x1e\x1e4b", vec![message("a")], empty),
+            ("7", vec![], unknown),
+            ("4a\x1ex\x1e4b", vec![message("a")], unknown),
+            ("4a\x1e1\x1ex", vec![message("a"), Packet::Close], None),
+        ] {
+            assert_eq!(
+                decode(&Bytes::from_static(body.as_bytes())),
+                (packets, error),
+                "{body:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_utf8_is_replaced() {
+        let body = Bytes::from_static(b"4a\xff\x1e4\xc3");
+        assert_eq!(
+            decode(&body),
+            (vec![message("a\u{fffd}"), message("\u{fffd}")], None)
+        );
+    }
+
+    #[test]
+    fn packets_are_written_behind_each_other() {
+        let packets = [
+            message("é"),
+            binary(b"\x01\x02\x03"),
+            binary(b"\x01"),
+            Packet::Ping("".into()),
+            Packet::Ping("probe".into()),
+        ];
+        let mut out = Vec::new();
+        for packet in &packets {
+            let start = out.len();
+            encode_into(packet, &mut out);
+            assert_eq!(out.len(), start + encoded_len(packet), "{packet:?}");
+            out.push(SEPARATOR);
+        }
+        out.pop();
+        assert_eq!(out, "4é\x1ebAQID\x1ebAQ==\x1e2\x1e2probe".as_bytes());
+        assert_eq!(decode(&out.into()), (packets.to_vec(), None));
+    }
+
+    #[test]
+    fn a_body_of_nothing_but_separators_ends_at_the_first() {
+        let body = Bytes::from(vec![SEPARATOR; 1 << 20]);
+        let empty = Some(PayloadError::Packet(PacketError::Empty));
+        assert_eq!(decode(&body), (vec![], empty));
+    }
+}

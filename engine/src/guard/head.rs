@@ -108,7 +108,7 @@ impl<'a> Head<'a> {
         if self.payload.is_empty() {
             return Ok(self.odd.then(|| self.write()));
         }
-        let shape = json::scan(self.payload).ok_or(GuardError::Payload)?;
+        let shape = json::scan(self.payload, self.attachments > 0).ok_or(GuardError::Payload)?;
         if !self.is_valid(&shape) {
             return Err(GuardError::Payload);
         }
@@ -175,7 +175,7 @@ fn is_foreign(shape: &Shape, rules: Rules) -> bool {
         Top::Array(First::Number | First::Text { escaped: true, .. }) => rules.event,
         _ => false,
     };
-    name || shape.escaped_key || (shape.placeholder && rules.attachments > 0)
+    name || shape.escaped_key || shape.placeholder
 }
 
 fn is_reserved(name: &str) -> bool {
@@ -185,6 +185,9 @@ fn is_reserved(name: &str) -> bool {
 /// The digits of an id, and what stands behind them. Node takes white space for digits, and no digits but
 /// white space for 0.
 fn split_id(rest: &str) -> Result<(&str, &str, bool), GuardError> {
+    if let Some(b'[' | b'{') = rest.as_bytes().first() {
+        return Ok(("", rest, false));
+    }
     let behind = rest.trim_start_matches(|c: char| c.is_ascii_digit());
     let (id, _) = rest.split_at(rest.len().saturating_sub(behind.len()));
     let payload = behind.trim_start_matches([' ', '\t', '\n', '\r']);

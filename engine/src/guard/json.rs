@@ -34,58 +34,70 @@ pub(super) enum First {
     Other,
 }
 
-/// Looks at a payload. `None`: it is not JSON, nested too deep, or neither object nor array.
-pub(super) fn scan(text: &str) -> Option<Shape> {
+/// Looks at a payload, for placeholders only if it may have some. `None`: it is not JSON, nested too
+/// deep, or neither object nor array.
+pub(super) fn scan(text: &str, placeholders: bool) -> Option<Shape> {
     let mut cursor = Cursor::new(text.as_bytes());
-    cursor.blank();
-    let top = cursor.peek()?;
+    let mut nested = Nested::default();
     let mut shape = Shape {
-        top: match top {
-            b'{' => Top::Object,
-            b'[' => Top::Array(First::at(cursor)),
-            _ => return None,
-        },
+        top: Top::Object,
         escaped_key: false,
         placeholder: false,
     };
-    let mut nested = Nested::default();
-    loop {
-        match cursor.take()? {
-            b'"' => {
-                cursor.text()?;
-            }
-            b'{' => {
-                cursor.blank();
-                if !cursor.eat(b'}') {
-                    nested.push(true)?;
-                    shape.escaped_key |= shape.key(&mut cursor)?;
-                    continue;
-                }
-            }
-            b'[' => {
-                cursor.blank();
-                if !cursor.eat(b']') {
-                    nested.push(false)?;
-                    continue;
-                }
-            }
-            byte => cursor.scalar(byte)?,
-        }
-        loop {
+    cursor.blank();
+    let mut at_value = true;
+    match cursor.peek()? {
+        b'{' => {}
+        b'[' => {
+            cursor.take();
+            nested.push(false)?;
             cursor.blank();
+            let first = First::at(&mut cursor)?;
+            // The text is read; of an empty array only the end is left.
+            at_value = !matches!(first, First::Text { .. }) && cursor.peek() != Some(b']');
+            shape.top = Top::Array(first);
+        }
+        _ => return None,
+    }
+    loop {
+        if at_value {
+            match cursor.take()? {
+                b'"' => {
+                    cursor.text()?;
+                }
+                b'{' => {
+                    if !cursor.eat_blank(b'}') {
+                        nested.push(true)?;
+                        shape.escaped_key |= shape.key(&mut cursor, placeholders)?;
+                        continue;
+                    }
+                }
+                b'[' => {
+                    if !cursor.eat_blank(b']') {
+                        nested.push(false)?;
+                        continue;
+                    }
+                }
+                b' ' | b'\t' | b'\n' | b'\r' => continue,
+                byte => cursor.scalar(byte)?,
+            }
+        }
+        at_value = true;
+        loop {
             let Some(is_object) = nested.top() else {
+                cursor.blank();
                 return cursor.peek().is_none().then_some(shape);
             };
             match cursor.take()? {
                 b',' => {
-                    cursor.blank();
                     if is_object {
-                        shape.key(&mut cursor)?;
+                        shape.key(&mut cursor, placeholders)?;
                     }
                     break;
                 }
                 b'}' if is_object => nested.pop(),
                 b']' if !is_object => nested.pop(),
+                b' ' | b'\t' | b'\n' | b'\r' => {}
                 _ => return None,
             }
         }
@@ -94,30 +106,34 @@ pub(super) fn scan(text: &str) -> Option<Shape> {
 
 impl Shape {
     /// Reads a key and its colon. Is there an escape in it?
-    fn key(&mut self, cursor: &mut Cursor) -> Option<bool> {
+    #[inline]
+    fn key(&mut self, cursor: &mut Cursor, placeholders: bool) -> Option<bool> {
+        if !placeholders {
+            return cursor.key_unread();
+        }
         let key = cursor.key()?;
-        self.placeholder |= key.escaped || cursor.slice(key.start, key.end) == PLACEHOLDER;
+        self.placeholder |= key.escaped || cursor.slice(key) == PLACEHOLDER;
         Some(key.escaped)
     }
 }
 
 impl First {
-    /// Of the array that begins here.
-    fn at(mut cursor: Cursor) -> Self {
-        cursor.take();
-        cursor.blank();
-        match cursor.take() {
+    /// The first element, which begins here or is not there. Only a text is read.
+    fn at(cursor: &mut Cursor) -> Option<Self> {
+        Some(match cursor.peek() {
             Some(b'"') => {
-                let start = cursor.at;
-                cursor.text().map_or(Self::Other, |escaped| Self::Text {
+                cursor.take();
+                let start = cursor.at();
+                let escaped = cursor.text()?;
+                Self::Text {
                     start,
-                    end: cursor.at.saturating_sub(1),
+                    end: cursor.at().wrapping_sub(1),
                     escaped,
-                })
+                }
             }
             Some(b'-' | b'0'..=b'9') => Self::Number,
             _ => Self::Other,
-        }
+        })
     }
 }
 
@@ -129,59 +145,79 @@ pub(super) struct Key {
     pub(super) escaped: bool,
 }
 
-/// A place in the text.
+/// What is left of a text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Cursor<'a> {
-    bytes: &'a [u8],
-    pub(super) at: usize,
+    text: &'a [u8],
+    rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0 }
+    pub(super) fn new(text: &'a [u8]) -> Self {
+        Self { text, rest: text }
     }
 
-    pub(super) fn slice(&self, start: usize, end: usize) -> &'a [u8] {
-        self.bytes.get(start..end).unwrap_or_default()
+    pub(super) fn slice(&self, key: Key) -> &'a [u8] {
+        self.text.get(key.start..key.end).unwrap_or_default()
+    }
+
+    /// Where it is.
+    #[inline]
+    pub(super) fn at(&self) -> usize {
+        self.text.len().wrapping_sub(self.rest.len())
     }
 
     #[inline]
     pub(super) fn peek(&self) -> Option<u8> {
-        self.bytes.get(self.at).copied()
+        self.rest.first().copied()
     }
 
     #[inline]
     pub(super) fn take(&mut self) -> Option<u8> {
-        let byte = self.peek()?;
-        self.at = self.at.wrapping_add(1);
-        Some(byte)
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
     }
 
     #[inline]
     pub(super) fn eat(&mut self, byte: u8) -> bool {
-        let there = self.peek() == Some(byte);
-        self.at = self.at.wrapping_add(usize::from(there));
-        there
+        match self.rest.split_first() {
+            Some((first, rest)) if *first == byte => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Passes over white space.
     #[inline]
     pub(super) fn blank(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.at = self.at.wrapping_add(1);
+        while let Some((b' ' | b'\t' | b'\n' | b'\r', rest)) = self.rest.split_first() {
+            self.rest = rest;
         }
     }
 
-    /// A key with its colon, up to the value.
+    /// Passes over this character and white space before it.
     #[inline]
+    pub(super) fn eat_blank(&mut self, byte: u8) -> bool {
+        self.eat(byte) || self.blank_and(byte)
+    }
+
+    #[cold]
+    fn blank_and(&mut self, byte: u8) -> bool {
+        self.blank();
+        self.eat(byte)
+    }
+
+    /// A key with its colon.
     pub(super) fn key(&mut self) -> Option<Key> {
-        self.eat(b'"').then_some(())?;
-        let start = self.at;
-        let escaped = self.text()?;
-        let end = self.at.saturating_sub(1);
-        self.blank();
-        self.eat(b':').then_some(())?;
-        self.blank();
+        let mut at = *self;
+        at.eat_blank(b'"').then_some(())?;
+        let start = at.at();
+        at.text()?;
+        let end = at.at().wrapping_sub(1);
+        let escaped = self.key_unread()?;
         Some(Key {
             start,
             end,
@@ -189,12 +225,20 @@ impl<'a> Cursor<'a> {
         })
     }
 
+    /// A key with its colon. Is there an escape in it?
+    #[inline]
+    fn key_unread(&mut self) -> Option<bool> {
+        self.eat_blank(b'"').then_some(())?;
+        let escaped = self.text()?;
+        self.eat_blank(b':').then_some(escaped)
+    }
+
     /// The rest of a text, with its closing quote. Is there an escape in it?
     #[inline]
     pub(super) fn text(&mut self) -> Option<bool> {
         let mut escaped = false;
         loop {
-            self.at = self.at.wrapping_add(plain(self.bytes.get(self.at..)?));
+            self.plain();
             match self.take()? {
                 b'"' => return Some(escaped),
                 b'\\' => {
@@ -207,12 +251,52 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Passes, eight bytes at a time, over what is no quote, no backslash and no control character.
+    #[inline]
+    fn plain(&mut self) {
+        const ONES: u64 = u64::from_ne_bytes([1; 8]);
+        const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+        let mut wide = false;
+        while let Some((chunk, rest)) = self.rest.split_first_chunk::<8>() {
+            let word = u64::from_le_bytes(*chunk);
+            // With bit 1 turned a quote is 0x20, and control characters stay below. A byte whose high bit is
+            // set after the subtraction, but not before, was below the bound; the lowest of them was, those
+            // above it may be wrong.
+            let low = (word ^ (ONES << 1)).wrapping_sub(ONES.wrapping_mul(0x21));
+            let backslash = (word ^ ONES.wrapping_mul(b'\\'.into())).wrapping_sub(ONES);
+            let stop = (low | backslash) & !word & HIGH;
+            if stop != 0 {
+                let len = stop.trailing_zeros() as usize / 8;
+                self.rest = self.rest.get(len..).unwrap_or_default();
+                return;
+            }
+            self.rest = rest;
+            if wide {
+                self.plain_wide();
+            }
+            wide = true;
+        }
+    }
+
+    /// For long texts: the compiler makes a few instructions of each round.
+    #[inline(never)]
+    fn plain_wide(&mut self) {
+        while let Some((chunk, rest)) = self.rest.split_first_chunk::<64>() {
+            let stops = |&byte: &u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+            if chunk.iter().fold(false, |stop, byte| stop | stops(byte)) {
+                return;
+            }
+            self.rest = rest;
+        }
+    }
+
+    #[cold]
     fn escape(&mut self) -> Option<()> {
         match self.take()? {
             b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(()),
             b'u' => {
-                let digits = self.bytes.get(self.at..)?.first_chunk::<4>()?;
-                self.at = self.at.wrapping_add(4);
+                let (digits, rest) = self.rest.split_first_chunk::<4>()?;
+                self.rest = rest;
                 digits.iter().all(u8::is_ascii_hexdigit).then_some(())
             }
             _ => None,
@@ -234,10 +318,9 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    fn word(&mut self, rest: &[u8]) -> Option<()> {
-        let there = self.bytes.get(self.at..)?.starts_with(rest);
-        self.at = self.at.wrapping_add(rest.len());
-        there.then_some(())
+    fn word(&mut self, word: &[u8]) -> Option<()> {
+        self.rest = self.rest.strip_prefix(word)?;
+        Some(())
     }
 
     fn number(&mut self, first: u8) -> Option<()> {
@@ -263,33 +346,10 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     fn digits(&mut self) {
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at = self.at.wrapping_add(1);
+        while let Some((b'0'..=b'9', rest)) = self.rest.split_first() {
+            self.rest = rest;
         }
     }
-}
-
-/// How many bytes there are, eight at a time, before a quote, a backslash or a control character.
-#[inline]
-fn plain(bytes: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    // The lowest bit that is set tells the first byte that is below; those above it may be wrong.
-    let below = |word: u64, bound: u8| word.wrapping_sub(ONES.wrapping_mul(bound.into())) & !word;
-    let zero_where = |word: u64, byte: u8| word ^ ONES.wrapping_mul(byte.into());
-    let mut len = 0_usize;
-    while let Some(chunk) = bytes.get(len..).and_then(<[u8]>::first_chunk::<8>) {
-        let word = u64::from_le_bytes(*chunk);
-        let stop = (below(word, 0x20)
-            | below(zero_where(word, b'"'), 1)
-            | below(zero_where(word, b'\\'), 1))
-            & HIGH;
-        if stop != 0 {
-            return len.wrapping_add(stop.trailing_zeros() as usize / 8);
-        }
-        len = len.wrapping_add(8);
-    }
-    len
 }
 
 /// What the place that is read lies in: a bit for each level, the innermost the lowest.

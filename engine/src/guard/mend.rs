@@ -94,7 +94,8 @@ impl Mender<'_> {
     /// A value, or the opening of one that has a value.
     fn value(&mut self) -> Option<()> {
         loop {
-            let start = self.cursor.at;
+            self.cursor.blank();
+            let start = self.cursor.at();
             match self.cursor.take()? {
                 open @ (b'{' | b'[') => {
                     let is_object = open == b'{';
@@ -102,7 +103,7 @@ impl Mender<'_> {
                     self.enter(is_object);
                     self.cursor.blank();
                     let close = if is_object { b'}' } else { b']' };
-                    if self.cursor.eat(close) {
+                    if self.cursor.eat_blank(close) {
                         return self.leave();
                     }
                     if is_object {
@@ -115,7 +116,7 @@ impl Mender<'_> {
                 }
                 byte => self.cursor.scalar(byte)?,
             }
-            let text = self.text.get(start..self.cursor.at)?;
+            let text = self.text.get(start..self.cursor.at())?;
             self.was(Some(text));
             return Some(());
         }
@@ -154,7 +155,7 @@ impl Mender<'_> {
             self.out.truncate(level.start);
             self.places.truncate(level.places);
             self.places.push(level.num);
-            self.copied = self.cursor.at;
+            self.copied = self.cursor.at();
             let num = level.num.unwrap_or_default();
             self.out.push_str(r#"{"_placeholder":true,"num":"#);
             self.out.push_str(&num.to_string());
@@ -197,20 +198,20 @@ impl Mender<'_> {
     }
 
     fn name(&mut self) -> Option<()> {
-        let start = self.cursor.at;
+        let start = self.cursor.at();
         let first = self.cursor.take()?;
         let name = if first == b'"' {
             self.cursor.text()?;
             let raw = self
                 .text
-                .get(start.saturating_add(1)..self.cursor.at.saturating_sub(1))?;
+                .get(start.saturating_add(1)..self.cursor.at().saturating_sub(1))?;
             name::unescape(raw, name::Hard::StandIn)
         } else {
             self.cursor.scalar(first)?;
-            name::of_number(self.text.get(start..self.cursor.at)?)?
+            name::of_number(self.text.get(start..self.cursor.at())?)?
         };
         self.copy_to(start)?;
-        self.copied = self.cursor.at;
+        self.copied = self.cursor.at();
         self.out.extend(["\"", &name, "\""]);
         Some(())
     }
