@@ -292,7 +292,8 @@ impl<H: EngineIoHandler> Core<H> {
 
     /// Puts the next look at a session into the wheel.
     pub(crate) fn arm(&self, key: Key, line: &mut Line) {
-        let due = line.due();
+        // Never in the past: the turn that looks would not end.
+        let due = line.due().max(self.now() + 1);
         if due < line.armed {
             line.armed = due;
             let mut wheel = self.wheel();
@@ -377,14 +378,16 @@ impl<H: EngineIoHandler> Core<H> {
 
     fn open_packet(&self, sid: Sid, protocol: ProtocolVersion, polling: bool) -> Packet {
         let upgrades = polling && self.config.upgrades();
-        let open = serde_json::json!({
-            "sid": self.hooks().name(sid, protocol),
-            "upgrades": if upgrades { &["websocket"][..] } else { &[] },
-            "pingInterval": millis(self.config.ping_interval),
-            "pingTimeout": millis(self.config.ping_timeout),
-            "maxPayload": self.config.max_payload,
-        });
-        Packet::Open(Str::from(open.to_string()))
+        // In the order in which Node has them.
+        let open = format!(
+            r#"{{"sid":"{}","upgrades":[{}],"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
+            self.hooks().name(sid, protocol),
+            if upgrades { r#""websocket""# } else { "" },
+            millis(self.config.ping_interval),
+            millis(self.config.ping_timeout),
+            self.config.max_payload,
+        );
+        Packet::Open(Str::from(open))
     }
 }
 

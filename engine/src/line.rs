@@ -291,6 +291,11 @@ impl Line {
     /// Drops all that waits.
     pub(crate) fn clear(&mut self, work: &Work) {
         while self.pop_out(work).is_some() {}
+        self.clear_inbox(work);
+    }
+
+    /// Drops what the client sent and nobody has got. Whoever waits for a post is let go.
+    pub(crate) fn clear_inbox(&mut self, work: &Work) {
         if let Some(mut inbox) = self.inbox.take() {
             work.waiting.fetch_sub(inbox.bytes, Relaxed);
             if let Some(post) = inbox.post.take() {

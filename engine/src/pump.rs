@@ -32,7 +32,7 @@ use crate::socket::Socket;
 use crate::upgrade::Probed;
 use crate::wheel::{Millis, millis};
 use crate::work::Key;
-use crate::write::{Scratch, Written};
+use crate::write::{ASK, Scratch, Written};
 
 /// What is read, and what is handed on, in a turn, in bytes.
 const TURN: usize = 32 * 1024;
@@ -545,6 +545,9 @@ impl<H: EngineIoHandler> Core<H> {
             drop(line);
             return self.end_session(&socket, reason, farewell);
         }
+        if let Transport::WebSocket(websocket) = &mut line.transport {
+            websocket.ask = now + ASK;
+        }
         if (stalled_for.is_some() || !line.queue.is_empty()) && line.mark_dirty() {
             self.work.push_dirty(key);
         }
@@ -631,6 +634,7 @@ impl<H: EngineIoHandler> Core<H> {
             polling.leaves = true;
             let until = self.now() + LEAVE;
             line.leave_by(until);
+            line.clear_inbox(&self.work);
             self.arm(socket.key, &mut line);
         } else {
             line.clear(&self.work);

@@ -26,7 +26,7 @@ const MAX_PIECES: usize = 64;
 const TURN: usize = 512 * 1024;
 
 /// How often a socket without room is asked again, in milliseconds.
-const ASK: Millis = 500;
+pub(crate) const ASK: Millis = 500;
 
 /// What became of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,360 @@
+//! The words that the tests are written in: an engine with a handler that echoes, and clients on socket pairs.
+
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use engineioxide::config::EngineIoConfig;
+use engineioxide::handler::EngineIoHandler;
+use engineioxide::service::{EngineIoService, NotFoundService};
+use engineioxide::socket::Sid;
+use engineioxide::{
+    Conn, DisconnectReason, EndReason, Ended, Engine, Handshake, Head, Hooks, Opened,
+    ProtocolVersion, Settings, Socket, Str,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+/// Whatever is awaited comes within this time, or the test fails.
+pub const SOON: Duration = Duration::from_secs(5);
+
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(SOON, future).await.expect("it takes too long")
+}
+
+/// What the handler was told, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    Connect,
+    Text(String),
+    Binary(Vec<u8>),
+    Disconnect(DisconnectReason),
+}
+
+/// Echoes; `panic` panics, `close` closes, `quiet…` is answered with nothing, `much:N` with N bytes.
+#[derive(Debug, Default)]
+pub struct Echo {
+    told: Mutex<Vec<Told>>,
+    sockets: Mutex<Vec<Arc<Socket<()>>>>,
+}
+
+impl Echo {
+    fn tell(&self, told: Told) {
+        self.told.lock().unwrap().push(told);
+    }
+}
+
+impl EngineIoHandler for Echo {
+    type Data = ();
+
+    fn on_connect(self: Arc<Self>, socket: Arc<Socket<()>>) {
+        self.tell(Told::Connect);
+        self.sockets.lock().unwrap().push(socket);
+    }
+
+    fn on_disconnect(&self, _: Arc<Socket<()>>, reason: DisconnectReason) {
+        self.tell(Told::Disconnect(reason));
+    }
+
+    fn on_message(self: &Arc<Self>, text: Str, socket: Arc<Socket<()>>) {
+        self.tell(Told::Text(text.to_string()));
+        match text.as_str() {
+            "panic" => panic!("asked for"),
+            "close" => socket.close(DisconnectReason::TransportClose),
+            quiet if quiet.starts_with("quiet") => {}
+            much if much.starts_with("much:") => {
+                let bytes = much.trim_start_matches("much:").parse().unwrap();
+                let _ = socket.emit("m".repeat(bytes));
+            }
+            _ => drop(socket.emit(text)),
+        }
+    }
+
+    fn on_binary(self: &Arc<Self>, data: Bytes, socket: Arc<Socket<()>>) {
+        self.tell(Told::Binary(data.to_vec()));
+        let _ = socket.emit_binary(data);
+    }
+}
+
+/// How sessions ended.
+#[derive(Default)]
+pub struct Ends(Mutex<Vec<EndReason>>);
+
+impl Hooks for Ends {
+    fn name(&self, sid: Sid, _: ProtocolVersion) -> String {
+        format!("{sid}-named")
+    }
+
+    fn ended(&self, ended: &Ended) {
+        self.0.lock().unwrap().push(ended.reason);
+    }
+}
+
+pub struct Server {
+    pub engine: Engine,
+    handler: Arc<Echo>,
+    ends: Arc<Ends>,
+}
+
+/// Intervals that make a test quick, and are long enough not to get in the way.
+pub fn quick() -> EngineIoConfig {
+    EngineIoConfig {
+        ping_interval: Duration::from_millis(300),
+        ping_timeout: Duration::from_millis(200),
+        upgrade_timeout: Duration::from_millis(300),
+        max_payload: 100_000,
+        ..EngineIoConfig::default()
+    }
+}
+
+pub fn settings() -> Settings {
+    Settings {
+        connect_timeout: Duration::from_secs(45),
+        write_stall_timeout: Duration::from_secs(10),
+        common_parser: false,
+    }
+}
+
+impl Server {
+    pub fn start() -> Self {
+        let config = EngineIoConfig {
+            max_payload: 100_000,
+            ..EngineIoConfig::default()
+        };
+        Self::with(config, settings())
+    }
+
+    pub fn with(config: EngineIoConfig, settings: Settings) -> Self {
+        let engine = config.engine.clone();
+        let handler = Arc::new(Echo::default());
+        let ends = Arc::new(Ends::default());
+        drop(EngineIoService::with_config_inner(
+            NotFoundService,
+            Arc::clone(&handler),
+            config,
+        ));
+        engine.set_up(settings, Arc::clone(&ends) as _);
+        let running = engine.clone();
+        tokio::spawn(async move { running.run().await });
+        Self {
+            engine,
+            handler,
+            ends,
+        }
+    }
+
+    pub fn told(&self) -> Vec<Told> {
+        self.handler.told.lock().unwrap().clone()
+    }
+
+    /// The texts that the handler was told.
+    pub fn texts(&self) -> Vec<String> {
+        let told = self.told().into_iter();
+        told.filter_map(|told| match told {
+            Told::Text(text) => Some(text),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// The handler's sockets, in the order of their sessions.
+    pub fn socket(&self, nth: usize) -> Arc<Socket<()>> {
+        Arc::clone(&self.handler.sockets.lock().unwrap()[nth])
+    }
+
+    pub fn ends(&self) -> Vec<EndReason> {
+        self.ends.0.lock().unwrap().clone()
+    }
+
+    /// Waits until this holds.
+    pub async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let wait = async {
+            while !holds(self) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        assert!(
+            timeout(SOON, wait).await.is_ok(),
+            "{what}: {:?}",
+            self.told()
+        );
+    }
+
+    pub async fn ended(&self) -> EndReason {
+        self.until("it ends", |server| !server.ends().is_empty())
+            .await;
+        self.ends()[0]
+    }
+
+    pub fn websocket(&self) -> WebSocket {
+        self.websocket_of(ProtocolVersion::V4)
+    }
+
+    pub fn websocket_of(&self, protocol: ProtocolVersion) -> WebSocket {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let handshake = handshake(protocol);
+        let sid = self
+            .engine
+            .open_websocket(Conn::Unix(theirs), &[], b"101!".to_vec(), handshake);
+        WebSocket {
+            conn: ours,
+            sid,
+            greeted: false,
+        }
+    }
+
+    pub fn polling(&self) -> Polling<'_> {
+        let opened = self
+            .engine
+            .open_polling(handshake(ProtocolVersion::V4))
+            .unwrap();
+        Polling {
+            server: self,
+            opened,
+        }
+    }
+}
+
+fn handshake(protocol: ProtocolVersion) -> Handshake {
+    Handshake {
+        protocol,
+        base64: false,
+        head: Head::default(),
+    }
+}
+
+/// A client's WebSocket.
+pub struct WebSocket {
+    pub conn: UnixStream,
+    pub sid: Option<Sid>,
+    greeted: bool,
+}
+
+/// A frame of the server.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Frame {
+    Text(String),
+    Binary(Vec<u8>),
+    Pong(Vec<u8>),
+    Close(Vec<u8>),
+    End,
+}
+
+pub fn text(text: &str) -> Frame {
+    Frame::Text(text.to_owned())
+}
+
+pub fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![first];
+    match payload.len() {
+        len @ 0..126 => frame.push(0x80 | u8::try_from(len).unwrap()),
+        len => {
+            frame.push(0xff);
+            frame.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    let mask = [1, 2, 3, 4];
+    frame.extend_from_slice(&mask);
+    frame.extend(
+        payload
+            .iter()
+            .zip(mask.iter().cycle())
+            .map(|(byte, mask)| byte ^ mask),
+    );
+    frame
+}
+
+impl WebSocket {
+    pub async fn send(&mut self, packet: &str) {
+        let frame = client_frame(0x81, packet.as_bytes());
+        soon(self.conn.write_all(&frame)).await.unwrap();
+    }
+
+    pub async fn send_raw(&mut self, bytes: &[u8]) {
+        soon(self.conn.write_all(bytes)).await.unwrap();
+    }
+
+    async fn read(&mut self, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; len];
+        soon(self.conn.read_exact(&mut bytes)).await?;
+        Ok(bytes)
+    }
+
+    /// The next frame.
+    pub async fn next(&mut self) -> Frame {
+        if !std::mem::replace(&mut self.greeted, true) && self.sid.is_some() {
+            assert_eq!(self.read(4).await.unwrap(), b"101!");
+        }
+        let Ok(head) = self.read(2).await else {
+            return Frame::End;
+        };
+        let len = match head[1] {
+            126 => {
+                let len = self.read(2).await.unwrap();
+                u16::from_be_bytes(len.try_into().unwrap()).into()
+            }
+            127 => {
+                let len = self.read(8).await.unwrap();
+                usize::try_from(u64::from_be_bytes(len.try_into().unwrap())).unwrap()
+            }
+            len => len.into(),
+        };
+        let payload = self.read(len).await.unwrap();
+        match head[0] {
+            0x81 => Frame::Text(String::from_utf8(payload).unwrap()),
+            0x82 => Frame::Binary(payload),
+            0x8a => Frame::Pong(payload),
+            0x88 => Frame::Close(payload),
+            other => panic!("a frame that begins with {other:x}"),
+        }
+    }
+
+    /// The open packet.
+    pub async fn opened(&mut self) -> String {
+        match self.next().await {
+            Frame::Text(text) if text.starts_with('0') => text,
+            other => panic!("{other:?} instead of an open packet"),
+        }
+    }
+}
+
+/// A client that polls.
+pub struct Polling<'a> {
+    server: &'a Server,
+    pub opened: Opened,
+}
+
+impl Polling<'_> {
+    /// Polls, and has the answer.
+    pub async fn poll(&self) -> String {
+        let answer = soon(self.server.engine.poll(self.opened.sid).unwrap()).await;
+        answer.receipt.delivered();
+        String::from_utf8(answer.body.to_vec()).unwrap()
+    }
+
+    /// Polls, and loses the answer.
+    pub async fn poll_in_vain(&self) -> String {
+        let answer = soon(self.server.engine.poll(self.opened.sid).unwrap()).await;
+        String::from_utf8(answer.body.to_vec()).unwrap()
+    }
+
+    pub async fn post(&self, body: &str) {
+        let posting = self.server.engine.post(self.opened.sid).unwrap();
+        soon(posting.deliver(Bytes::copy_from_slice(body.as_bytes()), false)).await;
+    }
+
+    /// Begins an upgrade.
+    pub fn upgrade(&self) -> WebSocket {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let upgrading = self.server.engine.upgrade(self.opened.sid).unwrap();
+        upgrading.start(Conn::Unix(theirs), &[], Vec::new());
+        WebSocket {
+            conn: ours,
+            sid: None,
+            greeted: true,
+        }
+    }
+}
