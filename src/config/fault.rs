@@ -4,7 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::load::MAX_FILE_SIZE;
+/// The size above which a file is no configuration, in bytes: a mistyped path may name anything.
+pub(super) const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// One mistake in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]

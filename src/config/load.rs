@@ -4,14 +4,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::fault::ConfigError;
+use super::fault::{ConfigError, MAX_FILE_SIZE};
 use super::{Config, keys};
 
 /// Where the package puts the configuration.
 pub const STANDARD_FILE: &str = "/etc/my-app/my-app.toml";
-
-/// The size above which a file is no configuration, in bytes: a mistyped path may name anything.
-pub(super) const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// A configuration and where it comes from.
 #[derive(Clone, Debug)]
