@@ -2,13 +2,14 @@
 //! always reach their own worker.
 //!
 //! The modules, in the order in which a connection meets them. `master` and `worker` do not know
-//! each other; [`wire`] and [`api`] know neither:
+//! each other; [`wire`], [`ipc`] and [`api`] know neither:
 //!
 //! - [`cli`], [`config`], [`logging`]: what the program was asked to do, and how it tells
 //! - [`master`]: listeners, router, supervisor
 //! - [`worker`]: intake, HTTP, engine
 //! - [`bus`]: what the workers' sockets and applications say to each other
-//! - [`wire`]: what master and workers say to each other, and what both read of a request
+//! - [`wire`]: pure: what master and workers say to each other, and what both read of a request
+//! - [`ipc`]: the sockets between our processes, and the connections that they pass on
 //! - [`app`]: the application; replace it with yours
 //! - [`api`]: what an application is written with
 
@@ -17,6 +18,7 @@ pub mod app;
 pub mod bus;
 pub mod cli;
 pub mod config;
+pub mod ipc;
 pub mod logging;
 pub mod master;
 pub mod wire;

@@ -33,7 +33,7 @@ use tracing::{debug, warn};
 use self::asks::{Asking, Asks, Gathered};
 use self::cluster::Handlers;
 use self::outbox::Outbox;
-use crate::wire::bus::{BusError, Reader};
+use crate::ipc::bus::{BusError, Reader};
 use crate::wire::frame::{Answer, Body, Failure, Frame, FrameError, Member, Order, Question};
 
 pub use self::adapter::BusAdapter;

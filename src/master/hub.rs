@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tracing::{debug, warn};
 
-use crate::wire::bus::{BusError, Queue, Reader};
+use crate::ipc::bus::{BusError, Queue, Reader};
 use crate::wire::frame::{Body, Frame, FrameError, Head, HeadKind, Member};
 
 /// What may wait for one worker, in bytes.

@@ -14,7 +14,7 @@ use rustix::net::{SocketFlags, sockopt};
 use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 
 use crate::config::ListenAddr;
-use crate::wire::conn::{self, Conn};
+use crate::ipc::conn::{self, Conn};
 use crate::wire::link::Origin;
 
 /// The kernel caps it at net.core.somaxconn (listen(2)).

@@ -32,7 +32,7 @@ const MAX_MESSAGE: usize = MAX_HEAD + 4 * 1024;
 pub enum ToWorker {
     /// The first message. Beside it comes a memfd with the configuration as JSON.
     Welcome(Welcome),
-    /// The second message. Beside it comes the worker's end of the [bus](super::bus).
+    /// The second message. Beside it comes the worker's end of the [bus](crate::ipc::bus).
     Bus,
     /// A connection, beside the message, is the worker's from now on.
     Take(Handoff),

@@ -43,8 +43,8 @@ use self::stream::Stream;
 use crate::api::{Adapter, App, Cluster};
 use crate::bus::Bus;
 use crate::config::{Config, Engine, Parser, Transport};
+use crate::ipc::bus::BusError;
 use crate::logging::{self, LogError, LogGuard, LogRole};
-use crate::wire::bus::BusError;
 use crate::wire::link::{Inbox, Link, LinkError, ToMaster, ToWorker, Welcome};
 use crate::wire::session_id::{Home, Keyring};
 

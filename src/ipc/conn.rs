@@ -9,7 +9,7 @@ use rustix::net::{SendFlags, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::link::Origin;
+use crate::wire::link::Origin;
 
 /// The kernel would let the buffer of a client that reads nothing grow for seconds, which looks like
 /// progress; of a fixed size it takes more only when the client took some. The kernel doubles the

@@ -1,5 +1,5 @@
 //! The two halves of a bus connection, as both of its ends have them: a stream socket that carries
-//! [frames](super::frame).
+//! [frames](crate::wire::frame).
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use super::frame::{self, FrameError};
+use crate::wire::frame::{self, FrameError};
 
 /// What is read at once, in bytes.
 const READ: usize = 64 * 1024;
