@@ -17,7 +17,6 @@ mod keys;
 mod listen;
 mod load;
 mod rules;
-mod surroundings;
 mod value;
 mod words;
 
@@ -27,11 +26,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use crate::systemd;
+
 pub use fault::{ConfigError, Fault, Faults};
 pub(crate) use keys::WORKERS;
 pub use listen::{ListenAddr, ListenAddrError};
 pub use load::{Loaded, STANDARD_FILE};
-pub(crate) use surroundings::under_journal;
 pub use words::{Balance, LogFormat, LogLevel, Parser, Transport};
 
 /// Every setting of the server. [`Default`] is what holds without a file.
@@ -191,10 +191,6 @@ impl Config {
     /// # Errors
     /// When `path` does not exist, when a file exists but cannot be read, and when it has faults.
     pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
-        load::load(
-            path,
-            Path::new(STANDARD_FILE),
-            surroundings::under_systemd(),
-        )
+        load::load(path, Path::new(STANDARD_FILE), systemd::is_parent())
     }
 }

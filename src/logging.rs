@@ -34,7 +34,7 @@ use self::journal::Journal;
 use self::lane::{Lane, QUEUE_LINES};
 use self::layer::{Fanout, FanoutLayer, Sinks};
 use self::terminal::Terminal;
-use crate::config;
+use crate::{config, systemd};
 
 /// How long the end of a process waits for lines that are still queued.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
@@ -149,7 +149,7 @@ fn other_sinks(
     level: LevelFilter,
 ) -> Result<(Sinks, Option<io::Error>), LogError> {
     let mut trouble = None;
-    if config::under_journal() {
+    if systemd::has_journal() {
         match Journal::start(role, level) {
             Ok(journal) => {
                 return Ok((

@@ -1,12 +1,12 @@
 //! `my-app check`: is the configuration good? Will nginx's do?
 
-use std::env;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
 use super::{CheckArgs, Exit, nginx};
 use crate::config::{Config, ConfigError, Loaded, STANDARD_FILE};
+use crate::systemd;
 
 /// Where socket units are, see systemd.unit(5).
 const UNIT_DIRECTORIES: [&str; 4] = [
@@ -85,7 +85,7 @@ fn good(loaded: &Loaded, systemd_listens: bool) -> String {
 
 /// Whether this process got listeners from systemd, or the service on this machine would.
 fn systemd_listens() -> bool {
-    env::var_os("LISTEN_FDS").is_some()
+    systemd::passes_listeners()
         || UNIT_DIRECTORIES
             .iter()
             .any(|directory| has_socket_unit(Path::new(directory)))

@@ -14,7 +14,6 @@
 mod balance;
 mod hub;
 mod listeners;
-mod notify;
 mod pool;
 mod router;
 mod supervisor;
@@ -29,13 +28,14 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use self::listeners::{ListenError, Listeners};
-use self::notify::Notify;
 use self::pool::Pool;
 use self::router::Router;
 use self::supervisor::Supervisor;
 use crate::cli::RunArgs;
 use crate::config::{Config, ConfigError, WORKERS};
 use crate::logging::{self, LogError, LogGuard, LogRole};
+use crate::process;
+use crate::systemd::{self, Notify};
 use crate::wire::session_id::{EntropyError, Keyring};
 
 /// How much longer than `stop_drain` the workers may take to leave.
@@ -79,10 +79,10 @@ pub enum MasterError {
 pub fn run(args: &RunArgs) -> Result<(), MasterError> {
     let loaded = args.load()?;
     let config = loaded.config;
-    // Before any thread is started: it removes LISTEN_FDS from the environment.
-    let inherited = listeners::inherited()?;
+    // Before any thread is started.
+    let inherited = Listeners::inherited()?;
     let log = logging::init(&config.log, LogRole::Master)?;
-    raise_descriptor_limit();
+    process::raise_descriptor_limit();
     // The main thread runs all of it: a worker dies with the thread that started it (prctl(2),
     // PR_SET_PDEATHSIG).
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -94,7 +94,7 @@ pub fn run(args: &RunArgs) -> Result<(), MasterError> {
 
 async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Result<(), MasterError> {
     let mut signals = Signals::new().map_err(MasterError::Start)?;
-    let notify = Notify::from_env();
+    let notify = Notify::from_env(TICK);
     info!("Master {} is running", std::process::id());
     let listeners = if inherited.is_empty() {
         Listeners::bind(&config.listen).await?
@@ -120,7 +120,7 @@ async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Resul
             failed = workers.failed() => return Err(failed),
             () = pool.all_ready(config.workers), if !ready => {
                 ready = true;
-                notify::ready();
+                systemd::notify_ready();
                 notify.status(&pool.status());
             }
             _ = tick.tick() => {
@@ -132,7 +132,7 @@ async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Resul
             }
         }
     }
-    notify::stopping();
+    systemd::notify_stopping();
     info!(
         "stopping: the sessions end within {}",
         humantime::format_duration(config.stop_drain)
@@ -204,14 +204,4 @@ fn machine() -> u16 {
     let id = std::fs::read("/etc/machine-id").unwrap_or_default();
     let [high, low, ..]: [u8; 32] = sha2::Sha256::digest(&id).into();
     u16::from_be_bytes([high, low])
-}
-
-/// Every connection is a descriptor; the soft limit is mostly 1024 (getrlimit(2)).
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        warn!(%error, "the limit of open descriptors stays as it is");
-    }
 }

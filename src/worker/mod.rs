@@ -32,7 +32,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinError;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tower::{Service, ServiceExt};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use self::admission::Admission;
 use self::forward::Peers;
@@ -45,6 +45,7 @@ use crate::bus::Bus;
 use crate::config::{Config, Engine, Parser, Transport};
 use crate::ipc::bus::BusError;
 use crate::logging::{self, LogError, LogGuard, LogRole};
+use crate::process;
 use crate::wire::link::{Inbox, Link, LinkError, ToMaster, ToWorker, Welcome};
 use crate::wire::session_id::{Home, Keyring};
 
@@ -154,7 +155,7 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
     let config: Config = serde_json::from_reader(io::BufReader::new(File::from(config)))
         .map_err(|error| WorkerError::Config(error.into()))?;
     let log = logging::init(&config.log, LogRole::Worker { slot })?;
-    prefer_me_to_the_master();
+    process::raise_oom_score();
     let ceiling = memory::ceiling(config.limits.worker_memory, welcome.workers);
     let worker = Worker::new(app, link, welcome, config);
 
@@ -284,18 +285,6 @@ async fn count_aloud(worker: &Worker, log: &LogGuard) {
             worker.sessions.count()
         );
         log.report_losses();
-    }
-}
-
-/// When memory runs out the kernel takes a worker, whose clients reconnect, and not the master.
-fn prefer_me_to_the_master() {
-    const PATH: &str = "/proc/self/oom_score_adj";
-    let raise = || {
-        let now: i32 = std::fs::read_to_string(PATH)?.trim().parse().unwrap_or(0);
-        std::fs::write(PATH, (now + 200).min(1000).to_string())
-    };
-    if let Err(error) = raise() {
-        debug!(%error, "oom_score_adj stays as it is");
     }
 }
 
