@@ -18,12 +18,13 @@ mod journal;
 mod lane;
 mod layer;
 mod line;
+mod rate_limit;
 mod record;
 mod terminal;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::filter::LevelFilter;
@@ -33,6 +34,7 @@ use self::file::LogFile;
 use self::journal::Journal;
 use self::lane::{Lane, QUEUE_LINES};
 use self::layer::{Fanout, FanoutLayer, Sinks};
+pub(crate) use self::rate_limit::RateLimit;
 use self::terminal::Terminal;
 use crate::{config, systemd};
 
@@ -88,14 +90,9 @@ pub enum LogError {
 pub struct LogGuard {
     fanout: Arc<Fanout>,
     reopen: Arc<AtomicBool>,
-    reported: Mutex<Reported>,
-}
-
-/// The losses that were told, and when.
-#[derive(Debug, Default)]
-struct Reported {
-    count: u64,
-    at: Option<Instant>,
+    /// The losses that were reported.
+    reported: AtomicU64,
+    reports: RateLimit,
 }
 
 /// Starts the log of this process. A file that cannot be opened is a warning on the other sinks,
@@ -135,7 +132,8 @@ fn assemble(config: &config::Log, role: LogRole) -> Result<(LogGuard, FanoutLaye
         LogGuard {
             fanout,
             reopen,
-            reported: Mutex::default(),
+            reported: AtomicU64::new(0),
+            reports: RateLimit::default(),
         },
         layer,
     ))
@@ -192,17 +190,12 @@ impl LogGuard {
     /// often than every five seconds. Made to be called by a periodic tick. A file that cannot be
     /// written tells its own losses, when it can be written again.
     pub fn report_losses(&self) {
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let count = self.fanout.overflowed();
-        let soon = reported.at.is_some_and(|at| at.elapsed() < LOSS_INTERVAL);
-        if count == reported.count || soon {
-            return;
+        let reported = self.reported.load(Ordering::Relaxed);
+        if count != reported && self.reports.allows(LOSS_INTERVAL) {
+            self.fanout.say(lost(count - reported));
+            self.reported.store(count, Ordering::Relaxed);
         }
-        self.fanout.say(lost(count - reported.count));
-        *reported = Reported {
-            count,
-            at: Some(Instant::now()),
-        };
     }
 
     /// Waits until the lines that are queued now are written, or until `limit` is over. To be

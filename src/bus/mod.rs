@@ -17,7 +17,7 @@ mod outbox;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,6 +34,7 @@ use self::asks::{Asking, Asks, Gathered};
 use self::cluster::Handlers;
 use self::outbox::Outbox;
 use crate::ipc::bus::{BusError, Reader};
+use crate::logging::RateLimit;
 use crate::wire::frame::{Answer, Body, Failure, Frame, FrameError, Member, Order, Question};
 
 pub use self::adapter::BusAdapter;
@@ -46,8 +47,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const A_LONG_TIME: Duration = Duration::from_hours(24 * 365);
 /// After so many deliveries everybody else has their turn.
 const TURN: usize = 64;
-/// The same trouble is told once in this time.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
+/// The same trouble is logged once in this time.
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Something could not be said to the other workers.
 #[derive(Debug, thiserror::Error)]
@@ -81,7 +82,7 @@ struct Shared {
     /// Deliveries to own sockets since somebody else last had their turn.
     delivered: AtomicUsize,
     unanswered: AtomicU64,
-    complained: Mutex<Option<Instant>>,
+    warnings: RateLimit,
 }
 
 /// A namespace, as the bus meets it.
@@ -263,23 +264,9 @@ impl Bus {
     /// A worker's answer is missing. That is told, and counted.
     fn tell_unanswered(&self, Member { slot, pid, .. }: Member, why: &str) {
         let total = self.count_unanswered(1);
-        if self.may_complain() {
+        if self.0.warnings.allows(WARNING_INTERVAL) {
             warn!(total, "worker {slot} (pid {pid}) {why}");
         }
-    }
-
-    /// Has nothing been told for a while?
-    fn may_complain(&self) -> bool {
-        let mut complained = self
-            .0
-            .complained
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let may = complained.is_none_or(|at| at.elapsed() >= COMPLAINT_PAUSE);
-        if may {
-            *complained = Some(Instant::now());
-        }
-        may
     }
 
     fn count_unanswered(&self, requests: u64) -> u64 {
@@ -386,7 +373,7 @@ impl Reply {
             },
         };
         let encoded = frame(answer).encode().or_else(|error| {
-            if self.bus.may_complain() {
+            if self.bus.0.warnings.allows(WARNING_INTERVAL) {
                 warn!(%error, "an answer to another worker was too large");
             }
             frame(Answer::Failed(Failure::Other(error.to_string().into()))).encode()

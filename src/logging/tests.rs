@@ -149,7 +149,8 @@ fn losses_are_told_once_and_not_too_often() {
     let guard = LogGuard {
         fanout,
         reopen: Arc::default(),
-        reported: Mutex::default(),
+        reported: AtomicU64::new(0),
+        reports: RateLimit::default(),
     };
     guard.report_losses();
     assert_eq!(guard.lost(), 0);
