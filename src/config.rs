@@ -1,6 +1,6 @@
 //! The configuration: its keys, their defaults, and everything that can be wrong with a file.
 //!
-//! A file's text becomes a [`Config`] in one step ([`Config::parse`]), in which every value is
+//! A file's text becomes a [`Config`] in one step ([`keys::parse`]), in which every value is
 //! checked; there is no half-checked configuration. All faults of a file are told at once.
 //!
 //! ```text
@@ -28,15 +28,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::systemd;
 
-pub use fault::{ConfigError, Fault, Faults};
+pub(crate) use fault::ConfigError;
 pub(crate) use keys::WORKERS;
-pub use listen::{ListenAddr, ListenAddrError};
-pub use load::{Loaded, STANDARD_FILE};
-pub use words::{Balance, LogFormat, LogLevel, Parser, Transport};
+pub(crate) use listen::ListenAddr;
+pub(crate) use load::{Loaded, STANDARD_FILE};
+pub(crate) use words::{Balance, LogFormat, LogLevel, Parser, Transport};
 
 /// Every setting of the server. [`Default`] is what holds without a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where the server listens when systemd passes it no listeners. Never empty.
     pub listen: Vec<ListenAddr>,
     /// How many workers run, at most 4096; 0: one for each core that the process may use.
@@ -57,7 +57,7 @@ pub struct Config {
 
 /// The settings of Engine.IO and Socket.IO. The names and defaults are those of Node's server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Engine {
+pub(crate) struct Engine {
     /// The request path, from `/` to `/`, in ASCII.
     pub path: String,
     /// The time between two pings of the server.
@@ -90,7 +90,7 @@ pub struct Engine {
 
 /// The limits against overload. A zero number is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Connections at one time, over all workers; 0: no limit.
     pub max_connections: u32,
     /// How long a client may take to send the head of a request.
@@ -106,7 +106,7 @@ pub struct Limits {
 
 /// The settings of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Log {
+pub(crate) struct Log {
     /// The least severe level that is logged.
     pub level: LogLevel,
     /// The file that lines are appended to, a full path; `None`: no file.
@@ -176,21 +176,13 @@ impl Default for Log {
 }
 
 impl Config {
-    /// Reads the text of a configuration file.
-    ///
-    /// # Errors
-    /// All that is wrong with the text, each with its line. A text that is not TOML has one fault.
-    pub fn parse(text: &str) -> Result<Self, Faults> {
-        keys::parse(text).map(|parsed| parsed.config)
-    }
-
     /// Reads the file at `path`, or else [`STANDARD_FILE`] if there is one, or else takes the
     /// defaults. Without a file and without systemd the program runs by hand and logs to the
-    /// terminal only, see [`Loaded::by_hand`].
+    /// terminal only.
     ///
     /// # Errors
     /// When `path` does not exist, when a file exists but cannot be read, and when it has faults.
-    pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
+    pub(crate) fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
         load::load(path, Path::new(STANDARD_FILE), systemd::is_parent())
     }
 }

@@ -2,30 +2,30 @@
 //! always reach their own worker.
 //!
 //! The modules, in the order in which a connection meets them. `master` and `worker` do not know
-//! each other; [`wire`], [`ipc`] and [`api`] know neither:
+//! each other; `wire`, `ipc` and [`api`] know neither:
 //!
-//! - [`cli`], [`config`], [`logging`]: what the program was asked to do, and how it tells
-//! - [`master`]: listeners, router, supervisor
-//! - [`worker`]: intake, HTTP, engine
-//! - [`bus`]: what the workers' sockets and applications say to each other
-//! - [`wire`]: pure: what master and workers say to each other, and what both read of a request
-//! - [`ipc`]: the sockets between our processes, and the connections that they pass on
+//! - `cli`, `config`, `logging`: what the program was asked to do, and how it tells
+//! - `master`: listeners, router, supervisor
+//! - `worker`: intake, HTTP, engine
+//! - `bus`: what the workers' sockets and applications say to each other
+//! - `wire`: pure: what master and workers say to each other, and what both read of a request
+//! - `ipc`: the sockets between our processes, and the connections that they pass on
 //! - `process`, `systemd`: this process as the system sees it, and what systemd is told
 //! - [`app`]: the application; replace it with yours
 //! - [`api`]: what an application is written with
 
 pub mod api;
 pub mod app;
-pub mod bus;
-pub mod cli;
-pub mod config;
-pub mod ipc;
-pub mod logging;
-pub mod master;
+mod bus;
+mod cli;
+mod config;
+mod ipc;
+mod logging;
+mod master;
 mod process;
 mod systemd;
-pub mod wire;
-pub mod worker;
+mod wire;
+mod worker;
 
 use std::process::ExitCode;
 

@@ -47,7 +47,7 @@ const LOSS_INTERVAL: Duration = Duration::from_secs(5);
 /// Which process is logging. The journal shows it as `MY_APP_ROLE`, and a worker also as `MY_APP_SLOT`
 /// and, by its pid, as `MY_APP_WORKER`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogRole {
+pub(crate) enum LogRole {
     /// The master.
     Master,
     /// A worker.
@@ -75,7 +75,7 @@ impl LogRole {
 
 /// Why there is no log. A sink that does not work is no such reason.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError {
+pub(crate) enum LogError {
     /// [`init`] was called before, or somebody else set `tracing`'s global subscriber.
     #[error("the log was started twice in one process")]
     StartedTwice,
@@ -87,7 +87,7 @@ pub enum LogError {
 /// Holds the log of this process. When dropped, waits up to a second for the lines that are queued.
 #[derive(Debug)]
 #[must_use = "lines that are still queued when the process ends are lost without it"]
-pub struct LogGuard {
+pub(crate) struct LogGuard {
     fanout: Arc<Fanout>,
     reopen: Arc<AtomicBool>,
     /// The losses that were reported.
@@ -100,7 +100,7 @@ pub struct LogGuard {
 ///
 /// # Errors
 /// When it was called before, or when the system is out of descriptors.
-pub fn init(config: &config::Log, role: LogRole) -> Result<LogGuard, LogError> {
+pub(crate) fn init(config: &config::Log, role: LogRole) -> Result<LogGuard, LogError> {
     let (guard, layer) = assemble(config, role)?;
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
         .map_err(|_| LogError::StartedTwice)?;
@@ -175,21 +175,21 @@ fn other_sinks(
 impl LogGuard {
     /// Has the log file's path looked at before the next line, for after a rotation. Without it,
     /// that happens within a second.
-    pub fn reopen(&self) {
+    pub(crate) fn reopen(&self) {
         self.reopen.store(true, Ordering::Relaxed);
     }
 
     /// How many lines did not arrive at a sink since the start; a line lost at two sinks counts
     /// twice.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
+    #[cfg(test)]
+    fn lost(&self) -> u64 {
         self.fanout.lost()
     }
 
     /// Tells how many lines found a full queue since this was told last, if any did, and not more
     /// often than every five seconds. Made to be called by a periodic tick. A file that cannot be
     /// written tells its own losses, when it can be written again.
-    pub fn report_losses(&self) {
+    pub(crate) fn report_losses(&self) {
         let count = self.fanout.overflowed();
         let reported = self.reported.load(Ordering::Relaxed);
         if count != reported && self.reports.allows(LOSS_INTERVAL) {
@@ -200,7 +200,7 @@ impl LogGuard {
 
     /// Waits until the lines that are queued now are written, or until `limit` is over. To be
     /// called before the process becomes another one.
-    pub fn flush(&self, limit: Duration) {
+    pub(crate) fn flush(&self, limit: Duration) {
         self.fanout.drain(Instant::now() + limit);
     }
 }

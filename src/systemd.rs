@@ -37,7 +37,7 @@ pub(crate) enum Listener {
 #[error(
     "systemd's descriptor {number} is no listener; use ListenStream= with Accept=no in the socket unit"
 )]
-pub struct NotAListener {
+pub(crate) struct NotAListener {
     /// The descriptor's number in the socket unit, from 0.
     number: usize,
 }

@@ -37,7 +37,7 @@ use crate::ipc::bus::{BusError, Reader};
 use crate::logging::RateLimit;
 use crate::wire::frame::{Answer, Body, Failure, Frame, FrameError, Member, Order, Question};
 
-pub use self::adapter::BusAdapter;
+pub(crate) use self::adapter::BusAdapter;
 pub use self::cluster::{Answers, Cluster, Missing, Server, Why};
 pub(crate) use self::outbox::{Allowance, Gate};
 

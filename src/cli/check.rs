@@ -19,7 +19,7 @@ const UNIT_DIRECTORIES: [&str; 4] = [
 /// Reads the configuration and tells what it finds: that it is good and what is worth knowing, on
 /// standard output; or every fault with its line, on standard error, as compilers do.
 #[must_use]
-pub fn check(args: &CheckArgs) -> Exit {
+pub(crate) fn check(args: &CheckArgs) -> Exit {
     let loaded = Config::load(args.config.as_deref());
     let mut out = io::stdout().lock();
     let exit = report(

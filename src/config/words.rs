@@ -17,7 +17,7 @@ macro_rules! words {
     }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum $name {
+        pub(crate) enum $name {
             $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
         }
 

@@ -1,5 +1,5 @@
 //! I/O between our processes, and with their clients' connections: what [`wire`](crate::wire)
 //! says travels here.
 
-pub mod bus;
-pub mod conn;
+pub(crate) mod bus;
+pub(crate) mod conn;

@@ -53,6 +53,7 @@ impl Tally {
         self.overflowed.load(Ordering::Relaxed)
     }
 
+    #[cfg(test)]
     pub(super) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
@@ -112,6 +113,7 @@ impl Lane {
         self.queue.error_counter().dropped_lines() as u64
     }
 
+    #[cfg(test)]
     pub(super) fn lost(&self) -> u64 {
         self.overflowed() + self.tally.failed()
     }

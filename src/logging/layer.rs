@@ -75,6 +75,7 @@ impl Fanout {
     }
 
     /// Lines that did not arrive, for whatever reason.
+    #[cfg(test)]
     pub(super) fn lost(&self) -> u64 {
         let lanes = self.lanes().map(Lane::lost).sum::<u64>();
         lanes + self.others.journal.as_ref().map_or(0, Journal::overflowed)

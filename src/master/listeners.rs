@@ -22,7 +22,7 @@ const BACKLOG: u32 = 65_535;
 
 /// A listener could not be had.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     /// One of systemd's descriptors is no listener.
     #[error(transparent)]
     NotAListener(#[from] NotAListener),

@@ -46,7 +46,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Why the server could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
-pub enum MasterError {
+pub(crate) enum MasterError {
     /// The configuration is missing or wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -76,7 +76,7 @@ pub enum MasterError {
 ///
 /// # Errors
 /// When it cannot start.
-pub fn run(args: &RunArgs) -> Result<(), MasterError> {
+pub(crate) fn run(args: &RunArgs) -> Result<(), MasterError> {
     let loaded = args.load()?;
     let config = loaded.config;
     // Before any thread is started.

@@ -25,13 +25,13 @@ use socketioxide_core::{Sid, Str, Value};
 use self::parts::{Input, put_bytes, put_id, put_list, put_room, put_scope, put_value, read_id};
 
 /// The version of the format. A receiver refuses any other.
-pub const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 
 /// Length of a frame's head, in bytes.
-pub const HEAD: usize = 22;
+pub(crate) const HEAD: usize = 22;
 
 /// The largest frame, head included, in bytes.
-pub const MAX_FRAME: usize = 32 << 20;
+pub(crate) const MAX_FRAME: usize = 32 << 20;
 
 const ID: usize = 16;
 /// Of the head, what is not counted in the length that it begins with.
@@ -39,7 +39,7 @@ const LENGTH: usize = 4;
 
 /// A frame.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// The member that it is for; `None`: all but the sender.
     pub to: Option<Sid>,
     /// What it says.
@@ -48,7 +48,7 @@ pub struct Frame {
 
 /// What a frame says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Body {
+pub(crate) enum Body {
     /// A worker's first frame: its id on the bus.
     Hello(Sid),
     /// The hub, whenever it changed: all members of this moment.
@@ -98,7 +98,7 @@ pub enum Body {
 
 /// What is to be done with sockets.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Order {
+pub(crate) enum Order {
     /// Send them an event.
     Emit(Value),
     /// Make them join.
@@ -111,7 +111,7 @@ pub enum Order {
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Question {
+pub(crate) enum Question {
     /// Which sockets match?
     Sockets {
         /// The namespace.
@@ -148,7 +148,7 @@ pub enum Question {
 
 /// What is answered.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// To [`Question::Sockets`].
     Sockets(Vec<Sid>),
     /// To [`Question::Rooms`].
@@ -167,7 +167,7 @@ pub enum Answer {
 
 /// Why there is no acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AckFailure {
+pub(crate) enum AckFailure {
     /// The client took too long.
     Timeout,
     /// The client is gone.
@@ -176,7 +176,7 @@ pub enum AckFailure {
 
 /// Why a member has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// Its application does not listen for this event.
     NoHandler,
     /// In words.
@@ -185,7 +185,7 @@ pub enum Failure {
 
 /// A worker on the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct Member {
     /// Its id on the bus, new with each process.
     pub id: Sid,
     /// Its number.
@@ -225,7 +225,7 @@ pub enum FrameError {
 
 /// What the hub reads of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
+pub(crate) struct Head {
     /// Length of the whole frame, in bytes.
     pub len: usize,
     /// The member that it is for; `None`: all but the sender.
@@ -236,7 +236,7 @@ pub struct Head {
 
 /// How the hub treats a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadKind {
+pub(crate) enum HeadKind {
     /// The sender says who it is.
     Hello,
     /// The sender must be told whom this was passed on to.
@@ -271,7 +271,7 @@ mod kind {
 ///
 /// # Errors
 /// When it is longer or shorter than any frame may be.
-pub fn length(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
+pub(crate) fn length(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
     let Some(&rest) = bytes.first_chunk::<LENGTH>() else {
         return Ok(None);
     };
@@ -288,7 +288,7 @@ impl Head {
     ///
     /// # Errors
     /// When it is of another version.
-    pub fn read(frame: &[u8]) -> Result<Self, FrameError> {
+    pub(crate) fn read(frame: &[u8]) -> Result<Self, FrameError> {
         let len = length(frame)?.ok_or(FrameError::Short)?;
         let mut rest = frame.get(LENGTH..HEAD).ok_or(FrameError::Short)?;
         let version = rest.get_u8();
@@ -309,7 +309,7 @@ impl Head {
 
     /// The number of the question that this frame asks.
     #[must_use]
-    pub fn ticket(frame: &[u8]) -> Option<u64> {
+    pub(crate) fn ticket(frame: &[u8]) -> Option<u64> {
         let ticket = frame.get(HEAD..)?.first_chunk()?;
         Some(u64::from_le_bytes(*ticket))
     }
@@ -320,7 +320,7 @@ impl Frame {
     ///
     /// # Errors
     /// [`FrameError::Long`].
-    pub fn encode(&self) -> Result<Bytes, FrameError> {
+    pub(crate) fn encode(&self) -> Result<Bytes, FrameError> {
         let mut out = BytesMut::with_capacity(HEAD + self.body.size());
         out.put_u32_le(0);
         out.put_u8(VERSION);
@@ -343,7 +343,7 @@ impl Frame {
     ///
     /// # Errors
     /// When they are not one frame, whole and nothing else.
-    pub fn decode(frame: &Bytes) -> Result<Self, FrameError> {
+    pub(crate) fn decode(frame: &Bytes) -> Result<Self, FrameError> {
         let head = Head::read(frame)?;
         match frame.len() {
             len if len < head.len => return Err(FrameError::Short),
@@ -604,14 +604,14 @@ impl Answer {
 
     /// Is this all that the member has to say?
     #[must_use]
-    pub fn is_last(&self) -> bool {
+    pub(crate) fn is_last(&self) -> bool {
         !matches!(self, Self::AcksOf(_) | Self::Acks(_))
     }
 }
 
 /// About how many bytes a value takes.
 #[must_use]
-pub fn value_size(value: &Value) -> usize {
+pub(crate) fn value_size(value: &Value) -> usize {
     const LENGTHS: usize = 16;
     LENGTHS
         + match value {

@@ -3,8 +3,9 @@
 //! Everything here but [`link`] is pure: bytes in, values out, no I/O, so that the router and a
 //! worker can never disagree about a request, and a fuzzer can call all of it.
 
-pub mod frame;
+pub(crate) mod frame;
+#[expect(unreachable_pub, reason = "it is being written")]
 pub mod link;
-pub mod request_line;
-pub mod session_id;
-pub mod target;
+pub(crate) mod request_line;
+pub(crate) mod session_id;
+pub(crate) mod target;

@@ -64,7 +64,7 @@ const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why a worker could not start, or had to leave.
 #[derive(Debug, thiserror::Error)]
-pub enum WorkerError {
+pub(crate) enum WorkerError {
     /// Somebody else started it.
     #[error("a worker is started by the master only; run `my-app` without arguments")]
     NoMaster,
@@ -114,7 +114,7 @@ impl std::fmt::Debug for Worker {
 ///
 /// # Errors
 /// When it cannot start, or the master is gone.
-pub fn run(app: App, slot: u16) -> Result<(), WorkerError> {
+pub(crate) fn run(app: App, slot: u16) -> Result<(), WorkerError> {
     // If the master dies, this process does, whatever it is doing (prctl(2), PR_SET_PDEATHSIG).
     // Should it be dead already, the link is at its end.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
