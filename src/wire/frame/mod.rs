@@ -14,8 +14,6 @@
 //! [`Frame::encode`] and [`Frame::decode`] are pure. The hub reads heads only ([`Head::read`]): a
 //! frame is encoded once, by its sender, for however many receivers.
 
-// The paths are said for whoever takes this file alone, as the fuzzer does.
-#[path = "frame/parts.rs"]
 mod parts;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -625,5 +623,4 @@ pub(crate) fn value_size(value: &Value) -> usize {
 }
 
 #[cfg(test)]
-#[path = "frame/tests.rs"]
 mod tests;
