@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::fault::{ConfigError, MAX_FILE_SIZE};
+use super::error::{ConfigError, MAX_FILE_SIZE};
 use super::{Config, keys};
 
 /// Where the package puts the configuration.

@@ -4,7 +4,7 @@
 //! checked; there is no half-checked configuration. All faults of a file are told at once.
 //!
 //! ```text
-//! load (which file) ─▶ keys (one line for each key) ─▶ value (types), rules (strings) ─▶ Config
+//! load (which file) ─▶ keys (one line for each key) ─▶ value (types), validate (strings) ─▶ Config
 //! ```
 //!
 //! The master reads the file and sends the `Config` to its workers as JSON, so that all run with
@@ -12,13 +12,13 @@
 //! environment. Whether an address can be bound or a log file written is found out by those who do
 //! it.
 
-mod fault;
+mod choices;
+mod error;
 mod keys;
 mod listen;
 mod load;
-mod rules;
+mod validate;
 mod value;
-mod words;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,11 +28,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::systemd;
 
-pub(crate) use fault::ConfigError;
+pub(crate) use choices::{Balance, LogFormat, LogLevel, Parser, Transport};
+pub(crate) use error::ConfigError;
 pub(crate) use keys::WORKERS;
 pub(crate) use listen::ListenAddr;
 pub(crate) use load::{Loaded, STANDARD_FILE};
-pub(crate) use words::{Balance, LogFormat, LogLevel, Parser, Transport};
 
 /// Every setting of the server. [`Default`] is what holds without a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,9 +15,9 @@
 
 mod file;
 mod journal;
-mod lane;
 mod layer;
 mod line;
+mod queue;
 mod rate_limit;
 mod record;
 mod terminal;
@@ -32,8 +32,8 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use self::file::LogFile;
 use self::journal::Journal;
-use self::lane::{Lane, QUEUE_LINES};
 use self::layer::{Fanout, FanoutLayer, Sinks};
+use self::queue::{QUEUE_LINES, Queue};
 pub(crate) use self::rate_limit::RateLimit;
 use self::terminal::Terminal;
 use crate::{config, systemd};
@@ -115,7 +115,7 @@ fn assemble(config: &config::Log, role: LogRole) -> Result<(LogGuard, FanoutLaye
     let reopen = Arc::<AtomicBool>::default();
     let file = config.file.as_ref().map(|path| {
         let file = LogFile::new(path.clone(), Arc::clone(&reopen), others.notifier(level));
-        Lane::start("log-file", QUEUE_LINES, config.format, file)
+        Queue::start("log-file", QUEUE_LINES, config.format, file)
     });
     let fanout = Arc::new(Fanout {
         level,
@@ -162,10 +162,10 @@ fn other_sinks(
         }
     }
     let terminal = Terminal::new().map_err(LogError::StandardOutput)?;
-    let lane = Lane::start("log-terminal", QUEUE_LINES, config.format, terminal);
+    let queue = Queue::start("log-terminal", QUEUE_LINES, config.format, terminal);
     Ok((
         Sinks {
-            terminal: Some(lane),
+            terminal: Some(queue),
             journal: None,
         },
         trouble,

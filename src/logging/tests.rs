@@ -3,7 +3,7 @@ use std::path::Path;
 
 use tracing::{debug, error, info, trace, warn};
 
-use super::lane::LineWriter;
+use super::queue::LineWriter;
 use super::*;
 use crate::config::{LogFormat, LogLevel};
 
@@ -136,7 +136,7 @@ impl LineWriter for Stepped {
 #[test]
 fn losses_are_told_once_and_not_too_often() {
     let (sender, lines) = std::sync::mpsc::sync_channel(0);
-    let terminal = Lane::start("test", 1, LogFormat::Text, Stepped(sender));
+    let terminal = Queue::start("test", 1, LogFormat::Text, Stepped(sender));
     let others = Arc::new(Sinks {
         terminal: Some(terminal),
         journal: None,
