@@ -21,7 +21,6 @@ const MAX_WAITING: usize = 256;
 const ALLOWANCE: usize = 16 * 1024;
 const RENEWAL: Duration = Duration::from_secs(3);
 
-/// See the module's text.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queue: Queue,

@@ -50,22 +50,22 @@ pub(crate) enum Body {
     /// A worker's first frame: its id on the bus.
     Hello(Sid),
     /// The hub, whenever it changed: all members of this moment.
-    Members(Vec<Member>),
+    Members(Vec<BusMember>),
     /// The hub, to who asked: the members that the question went to.
-    Asked {
+    Responders {
         /// The question's number.
         ticket: u64,
         /// Those that will answer, or leave.
-        of: Vec<Sid>,
+        ids: Vec<Sid>,
     },
     /// Something to be done with the sockets that match.
-    Order {
+    Command {
         /// The namespace.
         ns: Str,
         /// Which sockets. Its `server_id` does not travel: [`Frame::to`] has said it.
         opts: BroadcastOptions,
         /// What.
-        order: Order,
+        command: Command,
     },
     /// An event for the other workers' applications, as JSON.
     ServerSide {
@@ -96,7 +96,7 @@ pub(crate) enum Body {
 
 /// What is to be done with sockets.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Order {
+pub(crate) enum Command {
     /// Send them an event.
     Emit(Value),
     /// Make them join.
@@ -183,7 +183,7 @@ pub(crate) enum Failure {
 
 /// A worker on the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Member {
+pub(crate) struct BusMember {
     /// Its id on the bus, new with each process.
     pub id: Sid,
     /// Its number.
@@ -246,7 +246,7 @@ pub(crate) enum HeadKind {
 mod kind {
     pub(super) const HELLO: u8 = 1;
     pub(super) const MEMBERS: u8 = 2;
-    pub(super) const ASKED: u8 = 3;
+    pub(super) const RESPONDERS: u8 = 3;
     pub(super) const EMIT: u8 = 4;
     pub(super) const JOIN: u8 = 5;
     pub(super) const LEAVE: u8 = 6;
@@ -363,12 +363,12 @@ impl Body {
         match self {
             Self::Hello(_) => kind::HELLO,
             Self::Members(_) => kind::MEMBERS,
-            Self::Asked { .. } => kind::ASKED,
-            Self::Order { order, .. } => match order {
-                Order::Emit(_) => kind::EMIT,
-                Order::Join(_) => kind::JOIN,
-                Order::Leave(_) => kind::LEAVE,
-                Order::Disconnect => kind::DISCONNECT,
+            Self::Responders { .. } => kind::RESPONDERS,
+            Self::Command { command, .. } => match command {
+                Command::Emit(_) => kind::EMIT,
+                Command::Join(_) => kind::JOIN,
+                Command::Leave(_) => kind::LEAVE,
+                Command::Disconnect => kind::DISCONNECT,
             },
             Self::ServerSide { .. } => kind::SERVER_SIDE,
             Self::Ask { question, .. } => match question {
@@ -394,8 +394,8 @@ impl Body {
         const SMALL: usize = 128;
         SMALL
             + match self {
-                Self::Order {
-                    order: Order::Emit(value),
+                Self::Command {
+                    command: Command::Emit(value),
                     ..
                 }
                 | Self::Ask {
@@ -427,16 +427,16 @@ impl Body {
                 out.put_u16_le(member.slot);
                 out.put_u32_le(member.pid);
             }),
-            Self::Asked { ticket, of } => {
+            Self::Responders { ticket, ids } => {
                 out.put_u64_le(*ticket);
-                put_list(out, of, put_id);
+                put_list(out, ids, put_id);
             }
-            Self::Order { ns, opts, order } => {
+            Self::Command { ns, opts, command } => {
                 put_scope(out, ns, opts);
-                match order {
-                    Order::Emit(value) => put_value(out, value),
-                    Order::Join(rooms) | Order::Leave(rooms) => put_list(out, rooms, put_room),
-                    Order::Disconnect => {}
+                match command {
+                    Command::Emit(value) => put_value(out, value),
+                    Command::Join(rooms) | Command::Leave(rooms) => put_list(out, rooms, put_room),
+                    Command::Disconnect => {}
                 }
             }
             Self::ServerSide { event, data } => {
@@ -468,25 +468,25 @@ impl Body {
         Ok(match kind {
             kind::HELLO => Self::Hello(input.id()?),
             kind::MEMBERS => Self::Members(input.list(|input| {
-                Ok(Member {
+                Ok(BusMember {
                     id: input.id()?,
                     slot: u16::from_le_bytes(input.array()?),
                     pid: u32::from_le_bytes(input.array()?),
                 })
             })?),
-            kind::ASKED => Self::Asked {
+            kind::RESPONDERS => Self::Responders {
                 ticket: input.u64()?,
-                of: input.list(Input::id)?,
+                ids: input.list(Input::id)?,
             },
             kind::EMIT..=kind::DISCONNECT => {
                 let (ns, opts) = input.scope()?;
-                let order = match kind {
-                    kind::EMIT => Order::Emit(input.value()?),
-                    kind::JOIN => Order::Join(input.list(Input::room)?),
-                    kind::LEAVE => Order::Leave(input.list(Input::room)?),
-                    _ => Order::Disconnect,
+                let command = match kind {
+                    kind::EMIT => Command::Emit(input.value()?),
+                    kind::JOIN => Command::Join(input.list(Input::room)?),
+                    kind::LEAVE => Command::Leave(input.list(Input::room)?),
+                    _ => Command::Disconnect,
                 };
-                Self::Order { ns, opts, order }
+                Self::Command { ns, opts, command }
             }
             kind::SERVER_SIDE => Self::ServerSide {
                 event: input.text()?,
