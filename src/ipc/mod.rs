@@ -3,3 +3,4 @@
 
 pub(crate) mod bus;
 pub(crate) mod conn;
+pub(crate) mod link;

@@ -44,9 +44,10 @@ use crate::api::{Adapter, App, Cluster};
 use crate::bus::Bus;
 use crate::config::{Config, Engine, Parser, Transport};
 use crate::ipc::bus::BusError;
+use crate::ipc::link::{Inbox, Link, LinkError};
 use crate::logging::{self, LogError, LogGuard, LogRole};
 use crate::process;
-use crate::wire::link::{Inbox, Link, LinkError, ToMaster, ToWorker, Welcome};
+use crate::wire::link::{ToMaster, ToWorker, Welcome};
 use crate::wire::session_id::{Home, Keyring};
 
 /// Reports of counts to the master are at least this far apart.
