@@ -8,11 +8,11 @@ use super::session_id::{BARE_LEN, Home, Keyring};
 
 /// The largest head of a request that a [`Handoff`] may carry, in bytes; no worker reads a larger
 /// one.
-pub const MAX_HEAD: usize = 32 * 1024;
+pub(crate) const MAX_HEAD: usize = 32 * 1024;
 
 /// What the master says to a worker.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum ToWorker {
+pub(crate) enum ToWorker {
     /// The first message. Beside it comes a memfd with the configuration as JSON.
     Welcome(Welcome),
     /// The second message. Beside it comes the worker's end of the [bus](crate::ipc::bus).
@@ -37,7 +37,7 @@ pub enum ToWorker {
 
 /// What a worker says to the master.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum ToMaster {
+pub(crate) enum ToMaster {
     /// The worker accepts connections.
     Ready,
     /// The answer to [`ToWorker::Ping`].
@@ -74,7 +74,7 @@ pub enum ToMaster {
 
 /// How a worker begins.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Welcome {
+pub(crate) struct Welcome {
     /// The worker's generation and slot.
     pub home: Home,
     /// How many workers there are.
@@ -85,7 +85,7 @@ pub struct Welcome {
 
 /// A connection that changes hands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Handoff {
+pub(crate) struct Handoff {
     /// Who is at the other end.
     pub origin: Origin,
     /// Was it dispatched as a new session, so that a session is counted for it until the worker
@@ -99,7 +99,7 @@ pub struct Handoff {
 
 /// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Origin {
+pub(crate) enum Origin {
     /// A client or a proxy, over TCP.
     Tcp(SocketAddr),
     /// A proxy on this machine, over the Unix socket.
@@ -110,7 +110,7 @@ pub enum Origin {
 
 /// A worker's counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// Handoffs received since the start.
     pub taken: u64,
     /// Of those that were dispatched as a new session: how many became one, or did not.

@@ -4,8 +4,7 @@
 //! worker can never disagree about a request, and a fuzzer can call all of it.
 
 pub(crate) mod frame;
-#[expect(unreachable_pub, reason = "it is being written")]
-pub mod link;
+pub(crate) mod link;
 pub(crate) mod request_line;
 pub(crate) mod session_id;
 pub(crate) mod target;
