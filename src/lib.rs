@@ -55,14 +55,14 @@ pub fn main(app: App) -> ExitCode {
             process::set_name();
             match master::run(&args) {
                 Ok(()) => Exit::Ok,
-                Err(error) => complain(&error, exit_of(&error)),
+                Err(error) => exit_with(&error, exit_of(&error)),
             }
         }
         Ok(Role::Worker { slot }) => {
             process::set_name();
             match worker::run(app, slot) {
                 Ok(()) => Exit::Ok,
-                Err(error) => complain(&error, Exit::Internal),
+                Err(error) => exit_with(&error, Exit::Internal),
             }
         }
         Ok(Role::Check(args)) => cli::check(&args),
@@ -79,8 +79,8 @@ fn exit_of(error: &MasterError) -> Exit {
     }
 }
 
-/// To standard error, which is the journal under systemd: the log may not be there yet.
-fn complain(error: &dyn std::error::Error, exit: Exit) -> Exit {
+/// Writes the error to standard error, which is the journal under systemd: there may be no log yet.
+fn exit_with(error: &dyn std::error::Error, exit: Exit) -> Exit {
     eprintln!("my-app: {error}");
     exit
 }

@@ -109,14 +109,14 @@ impl Listener {
     pub(crate) async fn accept(&self) -> io::Result<(OwnedFd, Origin)> {
         loop {
             self.socket.readable().await?;
-            match self.socket.try_read_with(|socket| self.take(socket)) {
+            match self.socket.try_read_with(|socket| self.accept_now(socket)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.caught_up.set(true),
                 accepted => return accepted,
             }
         }
     }
 
-    fn take(&self, socket: BorrowedFd<'_>) -> io::Result<(OwnedFd, Origin)> {
+    fn accept_now(&self, socket: BorrowedFd<'_>) -> io::Result<(OwnedFd, Origin)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         if let Conn::Unix(_) = self.socket {
             return Ok((rustix::net::accept_with(socket, flags)?, Origin::Unix));

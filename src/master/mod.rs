@@ -113,9 +113,9 @@ async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Resul
     let mut ready = false;
     loop {
         tokio::select! {
-            asked = signals.recv() => match asked {
-                Asked::Stop => break,
-                Asked::Reopen => log.reopen(),
+            action = signals.recv() => match action {
+                SignalAction::Stop => break,
+                SignalAction::Reopen => log.reopen(),
             },
             failed = workers.failed() => return Err(failed),
             () = pool.all_ready(config.workers), if !ready => {
@@ -139,9 +139,9 @@ async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Resul
     );
     router.stop();
     workers.stop(config.stop_drain);
-    let patience = config.stop_drain + STOP_GRACE;
+    let deadline = config.stop_drain + STOP_GRACE;
     tokio::select! {
-        left = timeout(patience, workers.left()) => if left.is_err() {
+        left = timeout(deadline, workers.left()) => if left.is_err() {
             warn!("workers that did not leave in time are killed");
         },
         () = signals.stop_again() => warn!("stopped at once, as asked twice"),
@@ -150,13 +150,13 @@ async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Resul
     Ok(())
 }
 
-/// What a signal asks for.
-enum Asked {
+/// What a signal makes the server do.
+enum SignalAction {
     Stop,
     Reopen,
 }
 
-/// The signals that the server obeys.
+/// The signals that the server handles.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -172,16 +172,16 @@ impl Signals {
         })
     }
 
-    async fn recv(&mut self) -> Asked {
+    async fn recv(&mut self) -> SignalAction {
         tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.reopen.recv() => Asked::Reopen,
+            _ = self.terminate.recv() => SignalAction::Stop,
+            _ = self.interrupt.recv() => SignalAction::Stop,
+            _ = self.reopen.recv() => SignalAction::Reopen,
         }
     }
 
     async fn stop_again(&mut self) {
-        while !matches!(self.recv().await, Asked::Stop) {}
+        while !matches!(self.recv().await, SignalAction::Stop) {}
     }
 }
 
