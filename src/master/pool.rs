@@ -16,7 +16,8 @@ use tracing::debug;
 
 use super::balance::{Balancer, Candidate};
 use crate::config::Balance;
-use crate::wire::link::{Handoff, Link, Origin, Report, ToWorker};
+use crate::ipc::link::Link;
+use crate::wire::link::{Handoff, Origin, Report, ToWorker};
 use crate::wire::session_id::{BARE_LEN, Home, Keyring};
 
 /// Handoffs to one worker that it has not acknowledged yet.

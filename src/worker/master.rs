@@ -10,7 +10,8 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::sessions::BareSid;
-use crate::wire::link::{Handoff, Inbox, Link, LinkError, ToMaster, ToWorker};
+use crate::ipc::link::{Inbox, Link, LinkError};
+use crate::wire::link::{Handoff, ToMaster, ToWorker};
 use crate::wire::session_id::Home;
 
 /// How long the master may take to answer. It answers within microseconds, or is stopped.
