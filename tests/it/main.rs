@@ -30,6 +30,7 @@ mod hostile_http;
 mod hostile_packets;
 mod hostile_websocket;
 mod memory;
+mod network;
 mod operators;
 mod processes;
 mod proxies;
