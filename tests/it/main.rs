@@ -37,3 +37,4 @@ mod proxies;
 mod routing;
 mod session_ids;
 mod streams;
+mod upgrades;
