@@ -1,8 +1,11 @@
 #!/usr/bin/python3
-"""Python clients that come one after the other and stay, half of them over each transport, and
-tell when one is connected or no longer is: a line of JSON each. They end with their input.
+"""Python clients that come one after the other and stay, over WebSocket, and tell when one is
+connected or no longer is: a line of JSON each. They end with their input.
 
     /usr/bin/python3 sleepers.py --clients 10 --url URL
+
+Not over polling: Debian's client stays offline for good when a POST is refused, so that its pong after
+a pause takes it off, whatever the server does.
 """
 
 import argparse
@@ -11,8 +14,6 @@ import sys
 import threading
 
 import socketio
-
-from echo_client import TRANSPORTS
 
 LINES = threading.Lock()
 
@@ -24,10 +25,9 @@ def tell(**news):
 
 def sleeper(args, number):
     client = socketio.Client(reconnection_delay=0.2, reconnection_delay_max=0.5)
-    transport = ["websocket", "polling"][number % 2]
     client.on("connect", lambda: tell(client=number, connected=client.get_sid()))
-    client.on("disconnect", lambda *_: tell(client=number, gone=transport))
-    client.connect(args.url, transports=TRANSPORTS[transport], socketio_path=args.path, wait_timeout=20)
+    client.on("disconnect", lambda *_: tell(client=number, gone="disconnect"))
+    client.connect(args.url, transports=["websocket"], socketio_path=args.path, wait_timeout=20)
     return client
 
 

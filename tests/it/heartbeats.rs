@@ -13,7 +13,7 @@ use super::harness::*;
 /// How long a client may take to find out that its session is gone, and to come back.
 const BACK: Duration = Duration::from_secs(20);
 
-/// Python clients, every second one on polling.
+/// Clients in a process that can be stopped.
 struct Sleepers {
     child: Child,
     clients: Arc<Mutex<Vec<Sleeper>>>,
@@ -26,12 +26,26 @@ struct Sleeper {
 }
 
 impl Sleepers {
+    /// Python clients over WebSocket.
     #[track_caller]
-    fn start(server: &Server, count: usize) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients/sleepers.py");
-        let mut child = Command::new("/usr/bin/python3")
-            .args([script, "--url", &server.url()])
-            .args(["--clients", &count.to_string()])
+    fn python(server: &Server, count: usize) -> Self {
+        Self::start(server, count, "/usr/bin/python3", &["sleepers.py"])
+    }
+
+    /// Official clients, over each transport in turn.
+    #[track_caller]
+    fn official(server: &Server, count: usize) -> Self {
+        let transports = ["--transports", "websocket,polling,upgrade", "--reconnect"];
+        let script = [&["puppets.mjs"][..], &transports].concat();
+        Self::start(server, count, "node", &script)
+    }
+
+    #[track_caller]
+    fn start(server: &Server, count: usize, interpreter: &str, script: &[&str]) -> Self {
+        let mut child = Command::new(interpreter)
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/clients"))
+            .args(script)
+            .args(["--url", &server.url(), "--clients", &count.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -83,16 +97,31 @@ impl Drop for Sleepers {
     }
 }
 
-#[test]
-fn python_clients_come_back_after_their_machine_slept() {
+/// With pings so often that a nap is too long.
+fn pings_often() -> Server {
     let short = "[engine]\nping_interval = \"1s\"\nping_timeout = \"1s\"";
-    let server = Setup::new().config(short).start();
-    let sleepers = Sleepers::start(&server, 10);
+    Setup::new().config(short).start()
+}
+
+#[track_caller]
+fn come_back(server: &Server, sleepers: &Sleepers) {
     sleepers.all_connect(1);
     for nth in 2..=3 {
-        sleepers.sleep_too_long(&server);
+        sleepers.sleep_too_long(server);
         sleepers.all_connect(nth);
     }
+}
+
+#[test]
+fn python_clients_come_back_after_their_machine_slept() {
+    let server = pings_often();
+    come_back(&server, &Sleepers::python(&server, 10));
+}
+
+#[test]
+fn official_clients_come_back_after_their_machine_slept() {
+    let server = pings_often();
+    come_back(&server, &Sleepers::official(&server, 12));
 }
 
 /// A client that waits after the open packet, and expects the answer to its CONNECT next.
