@@ -13,30 +13,18 @@ const SETUP_ROUND_TRIPS: u32 = 2;
 /// brings (`large` bytes each, and three times that in a poll).
 #[track_caller]
 fn nothing_is_lost_at(round_trip: u64, clients: usize, large: usize) {
-    let most = format!("max_payload = {}", large * 10 / 3);
-    let server = Setup::new().eio3().config(&most).start();
+    let most = large * 10 / 3;
+    let engine = format!("[engine]\nallow_eio3 = true\nmax_payload = {most}");
+    let server = Setup::new().config(&engine).start();
     let network = Network::to(server.addr)
         .round_trip(Duration::from_millis(round_trip))
         .websocket_setup_round_trips(SETUP_ROUND_TRIPS);
-    let (clients_, v2, large) = (
-        clients.to_string(),
-        (clients / 4).to_string(),
-        large.to_string(),
-    );
-    let told = node(
-        "upgrade-order.mjs",
-        &network.url(),
-        &[
-            "--direct",
-            &server.url(),
-            "--clients",
-            &clients_,
-            "--v2",
-            &v2,
-            "--large",
-            &large,
-        ],
-    );
+    let many = [clients, clients / 4, large].map(|count| count.to_string());
+    let [all, v2, large] = many.each_ref().map(String::as_str);
+    let direct = server.url();
+    let crowd = ["--clients", all, "--v2", v2, "--large", large];
+    let arguments = [&["--direct", &direct][..], &crowd].concat();
+    let told = node("upgrade-order.mjs", &network.url(), &arguments);
     for figures in ["toClients", "toServer", "echoes"] {
         saw(figures, &told[figures]);
         for fault in ["gaps", "doubles"] {
