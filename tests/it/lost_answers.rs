@@ -144,6 +144,8 @@ impl Reader {
                 if self.read(&answer, counts) == Outcome::Over {
                     return Outcome::Over;
                 }
+                // What a connection brought that was closed well never comes again.
+                self.doubtful = 0;
                 if end == End::Reset {
                     self.doubtful = self.heard;
                     raw.reset();
@@ -170,9 +172,8 @@ impl Reader {
             if self.read(&answer, counts) == Outcome::Over {
                 return Outcome::Over;
             }
+            self.doubtful = 0;
         }
-        // A poll that ended well, and another that follows: what was before is settled.
-        self.doubtful = 0;
         Outcome::Goes
     }
 
