@@ -14,6 +14,7 @@
 )]
 
 mod admission;
+mod balance;
 mod bus_faults;
 mod chat;
 mod clients;
@@ -24,15 +25,19 @@ mod faults;
     reason = "a vocabulary: each word is there for whoever needs it"
 )]
 mod harness;
+mod heartbeats;
 mod hostile;
 mod hostile_engine;
 mod hostile_http;
 mod hostile_packets;
 mod hostile_websocket;
+mod lost_answers;
 mod memory;
+mod network;
 mod operators;
 mod processes;
 mod proxies;
 mod routing;
 mod session_ids;
 mod streams;
+mod upgrades;

@@ -3,6 +3,7 @@
 mod client;
 mod jitter;
 mod light;
+mod network;
 mod nginx;
 mod process;
 mod puppets;
@@ -12,6 +13,7 @@ mod socket;
 
 pub use client::{Held, node, node_fails, python};
 pub use jitter::Jitter;
+pub use network::{Break, Cut, Direction, Network};
 pub use nginx::Nginx;
 pub use process::{Memory, alive, cpu_time, descriptors, memory, names};
 pub use raw::{Polling, Raw, Response, WebSocket};

@@ -27,12 +27,23 @@ impl Nginx {
         let dir = tempfile::tempdir().unwrap();
         // nginx takes no listener from others, and cannot tell which port it took itself.
         let port = free_port();
+        let config = configuration(dir.path(), port, upstream, keepalive);
+        Self::run(dir, port, &config)
+    }
+
+    /// Starts one with the files that the package ships, and so many workers of its own.
+    #[track_caller]
+    pub fn shipped(upstream: &Path, workers: u16) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let config = shipped(dir.path(), port, upstream, workers);
+        Self::run(dir, port, &config)
+    }
+
+    #[track_caller]
+    fn run(dir: TempDir, port: u16, text: &str) -> Self {
         let config = dir.path().join("nginx.conf");
-        fs::write(
-            &config,
-            configuration(dir.path(), port, upstream, keepalive),
-        )
-        .unwrap();
+        fs::write(&config, text).unwrap();
         let child = Command::new(program())
             .arg("-p")
             .arg(dir.path())
@@ -95,16 +106,8 @@ fn program() -> &'static str {
 }
 
 fn configuration(dir: &Path, port: u16, upstream: &Path, keepalive: Option<u16>) -> String {
+    let mut text = frame(dir, 1);
     let dir = dir.display();
-    let mut text = format!(
-        "daemon off;\nworker_processes 1;\npid {dir}/nginx.pid;\nerror_log {dir}/error.log warn;\n"
-    );
-    // Started by root it would change to a user who may not open the server's socket.
-    writeln!(text, "user {} {};", id("-un"), id("-gn")).unwrap();
-    writeln!(text, "events {{ worker_connections 4096; }}\nhttp {{").unwrap();
-    for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
-        writeln!(text, "    {kind}_temp_path {dir}/{kind};").unwrap();
-    }
     let upstream = upstream.display();
     let keepalive = keepalive.map_or_else(String::new, |count| format!("keepalive {count};"));
     // No query in the log: it has the session ids. `$upstream_status` has one status for each
@@ -133,6 +136,56 @@ fn configuration(dir: &Path, port: u16, upstream: &Path, keepalive: Option<u16>)
     )
     .unwrap();
     text
+}
+
+/// What stands before `http {`, and its first lines.
+fn frame(dir: &Path, workers: u16) -> String {
+    let dir = dir.display();
+    let mut text = format!(
+        "daemon off;\nworker_processes {workers};\npid {dir}/nginx.pid;\n\
+         error_log {dir}/error.log warn;\n"
+    );
+    // Started by root it would change to a user who may not open the server's socket.
+    writeln!(text, "user {} {};", id("-un"), id("-gn")).unwrap();
+    writeln!(text, "events {{ worker_connections 4096; }}\nhttp {{").unwrap();
+    for kind in ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"] {
+        writeln!(text, "    {kind}_temp_path {dir}/{kind};").unwrap();
+    }
+    text
+}
+
+/// The shipped files, with the paths and the port of this test in the place of the system's.
+fn shipped(dir: &Path, port: u16, upstream: &Path, workers: u16) -> String {
+    let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("nginx");
+    let mut text = frame(dir, workers);
+    include(&mut text, &files, "my-app.conf");
+    text.push_str("}\n");
+    // Two lines that listen would be one too many.
+    let mut listens = false;
+    let lines = text.lines().filter_map(|line| {
+        let line = if line.trim_start().starts_with("listen ") {
+            if std::mem::replace(&mut listens, true) {
+                return None;
+            }
+            format!("listen 127.0.0.1:{port} backlog=4096;")
+        } else {
+            line.replace("/run/my-app/my-app.sock", &upstream.display().to_string())
+                .replace("/var/log/nginx", &dir.display().to_string())
+        };
+        Some(line + "\n")
+    });
+    lines.collect()
+}
+
+/// Puts a shipped file, and those that it includes, behind `text`.
+fn include(text: &mut String, files: &Path, name: &str) {
+    for line in fs::read_to_string(files.join(name)).unwrap().lines() {
+        match line.trim() {
+            "include snippets/my-app.conf;" => include(text, files, "my-app.location.conf"),
+            "include snippets/my-app-proxy.conf;" => include(text, files, "my-app.proxy.conf"),
+            _ => writeln!(text, "{line}").unwrap(),
+        }
+    }
 }
 
 fn id(what: &str) -> String {
