@@ -1,30 +1,38 @@
 // Drives two servers with the same bytes and compares all that a client sees.
 //
-//   node run.mjs --ours plain=PORT --ours eio3=PORT …   compares; 1 if there is an unlisted difference
-//   node run.mjs --facts                                what Node does
-//   node run.mjs --only WORD                            cases whose names hold it
+//   node run.mjs --binary ../../target/debug/my-app   starts ours, compares; 1 if there is an unlisted difference
+//   node run.mjs --ours plain=PORT --ours eio3=PORT … compares with servers that run
+//   node run.mjs --configs                            what each of them needs in its table [engine], as JSON
+//   node run.mjs --facts                              what Node does
+//   … --only WORD                                     cases whose names hold it, or of this file
+//   … --slow                                          says which cases take long
+//   … --summary                                       one line for each difference
+import { parseArgs } from "node:util";
 import { Client } from "./lib/client.mjs";
+import { startOurs } from "./lib/ours.mjs";
+import { known } from "./known.mjs";
 import { startNode } from "./node-server.mjs";
 import { SERVERS } from "./servers.mjs";
-import { known } from "./known.mjs";
 
 const FILES = ["handshake", "polling", "eio3", "heartbeat", "upgrade", "websocket", "packets", "namespaces", "cors"];
 /** Cases that run at one time. */
 const TOGETHER = 24;
 
-const options = { ours: {}, only: "", facts: false };
-for (let args = process.argv.slice(2); args.length > 0; ) {
-  const option = args.shift();
-  if (option === "--ours") {
-    const [name, port] = args.shift().split("=");
-    options.ours[name] = Number(port);
-  } else if (option === "--only") {
-    options.only = args.shift();
-  } else if (option === "--facts") {
-    options.facts = true;
-  } else {
-    throw new Error(`unknown option ${option}`);
-  }
+const { values: options } = parseArgs({
+  options: {
+    binary: { type: "string" },
+    ours: { type: "string", multiple: true, default: [] },
+    only: { type: "string", default: "" },
+    configs: { type: "boolean" },
+    facts: { type: "boolean" },
+    slow: { type: "boolean" },
+    summary: { type: "boolean" },
+  },
+});
+if (options.configs) {
+  const configs = Object.entries(SERVERS).map(([name, { ours }]) => [name, ours]);
+  console.log(JSON.stringify(Object.fromEntries(configs)));
+  process.exit(0);
 }
 
 const cases = [];
@@ -42,8 +50,12 @@ if (names.size !== cases.length) {
 }
 
 const node = {};
-for (const [name, { node: settings }] of Object.entries(SERVERS)) {
-  node[name] = await startNode(settings);
+const ours = Object.fromEntries(options.ours.map((given) => given.split("=")));
+for (const [name, pair] of Object.entries(SERVERS)) {
+  node[name] = await startNode(pair.node);
+  if (options.binary) {
+    ours[name] = await startOurs(options.binary, pair.ours);
+  }
 }
 
 async function transcript(port, { server, run }, patience) {
@@ -60,7 +72,7 @@ async function transcript(port, { server, run }, patience) {
 async function both(one, patience) {
   const [expected, got] = await Promise.all([
     transcript(node[one.server], one, patience),
-    options.facts ? [] : transcript(options.ours[one.server], one, patience),
+    options.facts ? [] : transcript(Number(ours[one.server]), one, patience),
   ]);
   return { expected, got, same: expected.join("\n") === got.join("\n") };
 }
@@ -80,25 +92,37 @@ function diff({ expected, got }) {
 }
 
 const chosen = cases.filter(({ name, file }) => name.includes(options.only) || file === options.only);
-const queue = [...chosen];
 const results = new Map();
 const began = performance.now();
-await Promise.all(
-  Array.from({ length: TOGETHER }, async () => {
-    for (let one; (one = queue.shift()); ) {
-      results.set(one, await both(one, 1));
+
+/** Runs cases, so many at one time; on a server that is `alone`, one after the other. */
+async function runAll(list, together, patience) {
+  const busy = new Set();
+  const next = () => {
+    const at = list.findIndex(({ server }) => !busy.has(server));
+    return at < 0 ? undefined : list.splice(at, 1)[0];
+  };
+  const work = async () => {
+    for (let one; (one = next()); busy.delete(one.server)) {
+      if (SERVERS[one.server].alone) {
+        busy.add(one.server);
+      }
+      const since = performance.now();
+      results.set(one, await both(one, patience));
+      const took = Math.round(performance.now() - since);
+      if (options.slow && took > 2000) {
+        console.log(`${took} ms: ${one.name}`);
+      }
     }
-  }),
-);
-// What differed may have been slow: once more, with patience.
-const again = options.facts ? [] : chosen.filter((one) => !results.get(one).same);
-await Promise.all(
-  Array.from({ length: 4 }, async () => {
-    for (let one; (one = again.shift()); ) {
-      results.set(one, await both(one, 3));
-    }
-  }),
-);
+  };
+  await Promise.all(Array.from({ length: together }, work));
+}
+
+await runAll([...chosen], TOGETHER, 1);
+if (!options.facts) {
+  // What differed may have been slow: once more, with patience.
+  await runAll(chosen.filter((one) => !results.get(one).same), 4, 3);
+}
 
 if (options.facts) {
   let file = "";
@@ -124,7 +148,7 @@ for (const one of chosen) {
     console.log(`✗ ${name}: listed as different (${reason}), but is the same\n`);
   } else if (!result.same && reason === undefined) {
     faults += 1;
-    console.log(`✗ ${name} [${one.server}]\n${diff(result)}\n`);
+    console.log(options.summary ? `✗ ${name}` : `✗ ${name} [${one.server}]\n${diff(result)}\n`);
   }
 }
 for (const name of Object.keys(known)) {

@@ -11,6 +11,8 @@ function pair(node, engine, times) {
 
 export const SERVERS = {
   plain: pair({}, []),
+  // Its clients see each other: one case at a time.
+  chat: { ...pair({}, []), alone: true },
   eio3: pair({ allowEIO3: true }, ["allow_eio3 = true"]),
   fast: pair(
     { pingInterval: 500, pingTimeout: 300, upgradeTimeout: 250, connectTimeout: 1300, allowEIO3: true },

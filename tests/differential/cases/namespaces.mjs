@@ -34,7 +34,7 @@ export default (test) => {
     });
   }
   for (const packets of CHAT) {
-    test(`chat ${JSON.stringify(packets)}`, async (c) => {
+    test(`chat ${JSON.stringify(packets)}`, "chat", async (c) => {
       const socket = await c.ws();
       await socket.next();
       socket.text("40/chat,");
@@ -45,7 +45,7 @@ export default (test) => {
       await socket.rest();
     });
   }
-  test("chat: acknowledging a collect", async (c) => {
+  test("chat: acknowledging a collect", "chat", async (c) => {
     const socket = await c.ws();
     await socket.next();
     socket.text("40/chat,");
@@ -57,7 +57,7 @@ export default (test) => {
     socket.text('43/chat,0["again"]');
     await socket.rest();
   });
-  test("chat: binary to another", async (c) => {
+  test("chat: binary to another", "chat", async (c) => {
     const one = await c.ws();
     await one.next();
     one.text("40/chat,");

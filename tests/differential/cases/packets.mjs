@@ -58,8 +58,9 @@ export default (test) => {
     test(`posted packets ${JSON.stringify(body)}`, async (c) => {
       const session = await c.joined();
       await session.post(body);
-      await session.poll().catch(() => {});
-      await session.alive();
+      await session.there();
+      await session.there();
+      await session.post('42["?"]');
     });
   }
   test("nothing follows a packet whose attachment lacks, then the close", async (c) => {

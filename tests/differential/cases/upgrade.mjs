@@ -4,9 +4,6 @@ export default (test) => {
   /** A session that joined, and a WebSocket that is to take it over. */
   const both = async (c, query = "EIO=4") => {
     const session = await c.joined(query);
-    if (query.includes("EIO=3")) {
-      await session.poll();
-    }
     const socket = await c.ws(session.upgrade);
     return { session, socket };
   };

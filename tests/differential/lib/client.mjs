@@ -48,8 +48,8 @@ export class Client {
       text = text.replaceAll(id, name);
     }
     return text
-      .replace(/"sid":"[^"]*"/g, '"sid":"…"')
-      .replace(/"from":"[^"]*"/g, '"from":"…"');
+      .replace(/(\\?")(sid|from)\1:\1[\w-]+\1/g, "$1$2$1:$1…$1")
+      .replace(/"sockets":\[("[\w-]+",?)+\]/g, '"sockets":[…]');
   }
 
   quietTime() {
@@ -100,12 +100,12 @@ export class Client {
     const extra = Object.entries(headers).map(([name, value]) => ` [${name}: ${short(value)}]`).join("");
     const shownBody = body === undefined ? "" : ` ${shown(payload)}`;
     const label = `${method} ${target.replace("/socket.io/", "")}${extra}${shownBody}`;
-    return { connection: on, label };
+    return { connection: on, label, method };
   }
 
-  async answer({ connection, label }, { quiet = false } = {}) {
+  async answer({ connection, label, method }, { quiet = false } = {}) {
     const deadline = quiet ? this.quietTime() : this.soon();
-    const response = await readResponse(connection, deadline);
+    const response = await readResponse(connection, deadline, method !== "HEAD");
     this.log(`${label} → ${response ? describe(response) : connection.ended ?? "nothing"}`);
     if (!response || /close/i.test(response.headers.connection ?? "")) {
       if (response || connection.ended) {
@@ -117,7 +117,7 @@ export class Client {
 
   async request(query, options) {
     const sent = this.send(query, options);
-    return (await this.answer(sent)) ?? { status: 0, headers: {}, body: Buffer.alloc(0) };
+    return (await this.answer(sent, options)) ?? { status: 0, headers: {}, body: Buffer.alloc(0) };
   }
 
   /** A polling session. */
@@ -131,10 +131,9 @@ export class Client {
   /** A polling session that joined `/`. */
   async joined(query = "EIO=4", options) {
     const session = await this.open(query, options);
-    if (!query.includes("EIO=4")) {
-      return session;
+    if (query.includes("EIO=4")) {
+      await session.post("40");
     }
-    await session.post("40");
     await session.poll();
     return session;
   }

@@ -86,7 +86,7 @@ export class Connection {
 }
 
 /** Reads one HTTP answer: `{status, headers, body}`, or null if none comes whole. */
-export async function readResponse(connection, deadline) {
+export async function readResponse(connection, deadline, hasBody = true) {
   const head = await connection.until("\r\n\r\n", deadline);
   if (!head) {
     return null;
@@ -101,7 +101,7 @@ export async function readResponse(connection, deadline) {
   }
   const status = Number(first.split(" ")[1]);
   let body = Buffer.alloc(0);
-  if (status === 101 || status === 204 || status === 100) {
+  if (!hasBody || status === 101 || status === 204 || status === 100) {
     // No body.
   } else if (headers["transfer-encoding"] === "chunked") {
     for (;;) {
