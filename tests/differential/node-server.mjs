@@ -3,13 +3,17 @@ import { createServer } from "node:http";
 import { Server } from "socket.io";
 
 /** Starts it on a port of the kernel's choice, with options of socket.io; gives the port. */
-export async function startNode(options) {
+export async function startNode(options, application) {
   const http = createServer((request, response) => {
     response.writeHead(404).end();
   });
   const io = new Server(http, { serveClient: false, ...options });
-  io.on("connection", echo);
-  io.of("/chat").on("connection", chat);
+  if (application === "operators") {
+    io.on("connection", operators);
+  } else {
+    io.on("connection", echo);
+    io.of("/chat").on("connection", chat);
+  }
   await new Promise((listening) => http.listen(0, "127.0.0.1", listening));
   return http.address().port;
 }
@@ -31,7 +35,7 @@ function chat(socket) {
       try {
         ack({ ok: true, ...(await handler(...args)) });
       } catch (error) {
-        ack({ ok: false, error: error.message });
+        ack({ error: error.message, ok: false });
       }
     });
   };
@@ -62,6 +66,18 @@ function chat(socket) {
   on("collect", async (...args) => {
     const everybody = socket.nsp.timeout(2000);
     return { responses: await everybody.emitWithAck("collect", onePayload(args)) };
+  });
+}
+
+/** As much of examples/operators.rs as the cases need. */
+function operators(socket) {
+  socket.on("join", (room, ack) => {
+    socket.join(room);
+    ack?.({ ok: true });
+  });
+  socket.on("disconnectAll", ({ to }, ack) => {
+    socket.nsp.to(to).disconnectSockets();
+    ack?.({ ok: true });
   });
 }
 

@@ -10,11 +10,11 @@
 import { parseArgs } from "node:util";
 import { Client } from "./lib/client.mjs";
 import { startOurs } from "./lib/ours.mjs";
-import { known } from "./known.mjs";
+import { known, rules } from "./known.mjs";
 import { startNode } from "./node-server.mjs";
 import { SERVERS } from "./servers.mjs";
 
-const FILES = ["handshake", "polling", "eio3", "heartbeat", "upgrade", "websocket", "packets", "namespaces", "cors"];
+const FILES = ["handshake", "polling", "eio3", "heartbeat", "upgrade", "websocket", "packets", "namespaces", "disconnect", "cors"];
 /** Cases that run at one time. */
 const TOGETHER = 24;
 
@@ -30,7 +30,7 @@ const { values: options } = parseArgs({
   },
 });
 if (options.configs) {
-  const configs = Object.entries(SERVERS).map(([name, { ours }]) => [name, ours]);
+  const configs = Object.entries(SERVERS).map(([name, { ours, application }]) => [name, { engine: ours, application }]);
   console.log(JSON.stringify(Object.fromEntries(configs)));
   process.exit(0);
 }
@@ -52,9 +52,9 @@ if (names.size !== cases.length) {
 const node = {};
 const ours = Object.fromEntries(options.ours.map((given) => given.split("=")));
 for (const [name, pair] of Object.entries(SERVERS)) {
-  node[name] = await startNode(pair.node);
+  node[name] = await startNode(pair.node, pair.application);
   if (options.binary) {
-    ours[name] = await startOurs(options.binary, pair.ours);
+    ours[name] = await startOurs(options.binary, pair.ours, pair.application);
   }
 }
 
@@ -74,18 +74,48 @@ async function both(one, patience) {
     transcript(node[one.server], one, patience),
     options.facts ? [] : transcript(Number(ours[one.server]), one, patience),
   ]);
-  return { expected, got, same: expected.join("\n") === got.join("\n") };
+  return { expected, got, same: alike(expected, got) };
 }
 
-/** A diff that one can read: what both said, and at the first line that differs, who said what. */
+/** The same, but for what the rules allow. */
+function alike(expected, got) {
+  if (expected.length !== got.length) {
+    return false;
+  }
+  return expected.every((line, index) => {
+    let other = got[index];
+    for (const rule of rules) {
+      if (line === other) {
+        break;
+      }
+      const before = [line, other];
+      line = rule.node?.(line) ?? line;
+      other = rule.ours?.(other) ?? other;
+      rule.used ||= before[0] !== line || before[1] !== other;
+    }
+    return line === other;
+  });
+}
+
+/** A diff that one can read: what both saw, what only Node showed, what only ours did. */
 function diff({ expected, got }) {
+  const same = (i, j) => alike([expected[i]], [got[j]]);
+  // How many lines are common from here on.
+  const common = Array.from({ length: expected.length + 1 }, () => Array(got.length + 1).fill(0));
+  for (let i = expected.length - 1; i >= 0; i--) {
+    for (let j = got.length - 1; j >= 0; j--) {
+      common[i][j] = same(i, j) ? common[i + 1][j + 1] + 1 : Math.max(common[i + 1][j], common[i][j + 1]);
+    }
+  }
   const lines = [];
-  const count = Math.max(expected.length, got.length);
-  for (let i = 0; i < count; i++) {
-    if (expected[i] === got[i]) {
-      lines.push(`      ${expected[i]}`);
+  for (let i = 0, j = 0; i < expected.length || j < got.length; ) {
+    if (i < expected.length && j < got.length && same(i, j)) {
+      lines.push(`      ${expected[i++]}`);
+      j++;
+    } else if (j === got.length || (i < expected.length && common[i + 1][j] >= common[i][j + 1])) {
+      lines.push(`  node ${expected[i++]}`);
     } else {
-      lines.push(`  node ${expected[i] ?? "(no more)"}`, `  ours ${got[i] ?? "(no more)"}`);
+      lines.push(`  ours ${got[j++]}`);
     }
   }
   return lines.join("\n");
@@ -155,6 +185,12 @@ for (const name of Object.keys(known)) {
   if (!names.has(name)) {
     faults += 1;
     console.log(`✗ ${name}: listed as different, but there is no such case\n`);
+  }
+}
+for (const { used, reason } of options.only ? [] : rules) {
+  if (!used) {
+    faults += 1;
+    console.log(`✗ a rule that is of no use: ${reason}\n`);
   }
 }
 const seconds = ((performance.now() - began) / 1000).toFixed(1);

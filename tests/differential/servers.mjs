@@ -13,6 +13,8 @@ export const SERVERS = {
   plain: pair({}, []),
   // Its clients see each other: one case at a time.
   chat: { ...pair({}, []), alone: true },
+  // An application that ends sockets: an example of ours.
+  operators: { ...pair({}, []), application: "operators", alone: true },
   eio3: pair({ allowEIO3: true }, ["allow_eio3 = true"]),
   fast: pair(
     { pingInterval: 500, pingTimeout: 300, upgradeTimeout: 250, connectTimeout: 1300, allowEIO3: true },

@@ -48,6 +48,8 @@ export class Client {
       text = text.replaceAll(id, name);
     }
     return text
+      // Of a handshake by revision 3; ids are not equally long.
+      .replace(/\d+:0\{(\\?)"sid/g, "N:0{$1\"sid")
       .replace(/(\\?")(sid|from)\1:\1[\w-]+\1/g, "$1$2$1:$1…$1")
       .replace(/"sockets":\[("[\w-]+",?)+\]/g, '"sockets":[…]');
   }
@@ -369,10 +371,15 @@ function labelled({ headers = {}, method }) {
 }
 
 function describe({ status, headers, body }) {
-  const told = COMPARED.filter((name) => name in headers).map((name) => `${name}: ${headers[name]}`);
+  const told = COMPARED.filter((name) => name in headers).map((name) => `${name}: ${value(name, headers[name])}`);
   const binary = headers["content-type"] === "application/octet-stream" || headers["content-encoding"];
   const text = binary ? hex(body) : short(body.toString());
   return `${status}${told.length ? ` {${told.join("; ")}}` : ""}${body.length ? ` ${text}` : ""}`;
+}
+
+/** Field names in a `Vary` have no case. */
+function value(name, given) {
+  return name === "vary" ? given.toLowerCase().split(/, */).sort().join(", ") : given;
 }
 
 const LONG = 160;

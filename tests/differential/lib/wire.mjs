@@ -14,7 +14,10 @@ export class Connection {
       this.bytes = Buffer.concat([this.bytes, data]);
       this.wake();
     });
-    this.socket.on("end", () => this.finish("FIN"));
+    this.socket.on("end", () => {
+      this.finish("FIN");
+      this.socket.end();
+    });
     // A peer that is gone before it read all that was written to it looks like one that resets.
     this.socket.on("error", (error) => {
       this.finish(error.code === "ECONNRESET" || error.code === "EPIPE" ? "RST" : error.code);
@@ -33,7 +36,7 @@ export class Connection {
   }
 
   write(data) {
-    if (!this.socket.destroyed) {
+    if (this.socket.writable) {
       this.socket.write(data);
     }
   }
