@@ -17,6 +17,7 @@ mod admission;
 mod bus_faults;
 mod chat;
 mod clients;
+mod differential;
 mod faults;
 #[allow(
     dead_code,

@@ -151,6 +151,7 @@ export default (test) => {
     test(`revision 3 sends ${JSON.stringify(packet)} over WebSocket`, "eio3", async (c) => {
       const socket = await c.wsJoined("EIO=3");
       socket.text(packet);
+      await socket.settle();
       await socket.alive();
     });
   }
@@ -163,6 +164,7 @@ export default (test) => {
     socket.text('42/chat?a=b,1["who","r"]');
     await socket.next();
     socket.text("41/chat?a=b,");
+    await socket.settle();
     socket.text('42/chat,2["who","r"]');
     await socket.rest();
   });
@@ -188,6 +190,7 @@ export default (test) => {
       const socket = await c.wsJoined("EIO=3");
       socket.text(PLACEHOLDER);
       socket.binary(content);
+      await socket.settle();
       await socket.alive();
     });
   }

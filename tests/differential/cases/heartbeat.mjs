@@ -145,7 +145,7 @@ export default (defined) => {
   });
   test("a poll that comes late gets the ping", async (c) => {
     const session = await c.joined();
-    await c.wait(600);
+    await c.wait(560);
     await session.poll();
     await session.post("3");
     await session.alive();

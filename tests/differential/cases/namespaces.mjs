@@ -20,12 +20,23 @@ export default (test) => {
       const socket = await c.ws();
       await socket.next();
       for (const packet of packets) {
-        socket.text(packet);
+        if (!socket.connection.ended) {
+          socket.text(packet);
+          await socket.settle();
+        }
       }
       await socket.rest();
     });
+    if (packets.length > 1) {
+      test(`first ${JSON.stringify(packets)} in one write`, async (c) => {
+        const socket = await c.ws();
+        await socket.next();
+        socket.together(() => packets.forEach((packet) => socket.text(packet)));
+        await socket.rest();
+      });
+    }
   }
-  for (const packets of FIRST.filter(([first]) => first !== "40")) {
+  for (const packets of FIRST.filter(([first, second]) => first !== "40" || !second)) {
     test(`first posted ${JSON.stringify(packets)}`, async (c) => {
       const session = await c.open();
       await session.post(packets.join("\x1e"));
@@ -51,10 +62,11 @@ export default (test) => {
     socket.text("40/chat,");
     await socket.next();
     socket.text('42/chat,7["collect","x"]');
-    await socket.next();
-    socket.text('43/chat,0["answer"]');
+    const asked = await socket.next();
+    const id = /\d+(?=\[)/.exec(asked.payload.toString())[0];
+    socket.text(`43/chat,${id}["answer"]`);
     await socket.rest();
-    socket.text('43/chat,0["again"]');
+    socket.text(`43/chat,${id}["again"]`);
     await socket.rest();
   });
   test("chat: binary to another", "chat", async (c) => {

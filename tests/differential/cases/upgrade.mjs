@@ -394,8 +394,8 @@ export default (test) => {
   });
   test("upgrade timeout while a poll waits", "fast", async (c) => {
     const session = await c.joined();
-    const poll = await session.pending();
     const socket = await c.ws(session.upgrade);
+    const poll = session.startPoll({ connection: null });
     await socket.toEnd();
     await session.post('42["a"]');
     await session.answer(poll);

@@ -51,6 +51,9 @@ export class Client {
       // Of a handshake by revision 3; ids are not equally long.
       .replace(/\d+:0\{(\\?)"sid/g, "N:0{$1\"sid")
       .replace(/(\\?")(sid|from)\1:\1[\w-]+\1/g, "$1$2$1:$1…$1")
+      // Numbers that a server gives its questions go on from client to client.
+      .replace(/(42\/chat,)\d+(?=\["collect")/g, "$1#")
+      .replace(/(43\/chat,)\d+(?=\["a)/g, "$1#")
       .replace(/"sockets":\[("[\w-]+",?)+\]/g, '"sockets":[…]');
   }
 
@@ -318,9 +321,10 @@ class Socket {
   async next(deadline = this.client.soon(), silent = false) {
     const got = await readFrame(this.connection, deadline);
     if (!got) {
-      if (this.connection.ended || !silent) {
+      if (this.connection.ended ? !this.over : !silent) {
         this.say(`< ${this.connection.ended ?? "nothing"}`);
       }
+      this.over = this.connection.ended !== null;
       return null;
     }
     const { first, payload } = got;
@@ -340,9 +344,21 @@ class Socket {
     return got;
   }
 
+  /** What `send` sends leaves in one piece. */
+  together(send) {
+    this.connection.socket.cork();
+    send();
+    this.connection.socket.uncork();
+  }
+
+  /** Reads all that comes for now. */
+  async settle() {
+    while (await this.next(this.client.quietTime(), true));
+  }
+
   /** Reads until it ends or nothing comes any more. */
   async rest() {
-    while (await this.next(this.client.quietTime(), true));
+    await this.settle();
     if (!this.connection.ended) {
       this.say("stays open");
     }
@@ -355,6 +371,9 @@ class Socket {
 
   /** What has become of it, when it joined `/`: an event comes back, or it is gone. */
   async alive() {
+    if (this.connection.ended) {
+      return;
+    }
     this.text('42["?"]');
     for (;;) {
       const got = await this.next();

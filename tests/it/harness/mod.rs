@@ -10,7 +10,7 @@ mod raw;
 mod server;
 mod socket;
 
-pub use client::{Held, node, node_fails, python};
+pub use client::{Held, node, node_fails, python, run};
 pub use jitter::Jitter;
 pub use nginx::Nginx;
 pub use process::{Memory, alive, cpu_time, descriptors, memory, names};
