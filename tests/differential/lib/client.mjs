@@ -109,7 +109,7 @@ export class Client {
   /** A polling session. */
   async open(query = "EIO=4", options) {
     const answer = await this.request(`${query}&transport=polling`, options);
-    const sid = /"sid":"([^"]*)"/.exec(answer.body.toString())?.[1] ?? "none";
+    const sid = /sid\\?":\\?"([\w-]+)/.exec(answer.body.toString())?.[1] ?? "none";
     this.ids.set(sid, "SID");
     return new Polling(this, query, sid);
   }
