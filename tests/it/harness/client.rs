@@ -42,8 +42,9 @@ pub fn python(name: &str, url: &str, arguments: &[&str]) -> Value {
         .args(arguments))
 }
 
+/// Runs a command to its end, and gives what its last line says, which is JSON.
 #[track_caller]
-fn run(command: &mut Command) -> Value {
+pub fn run(command: &mut Command) -> Value {
     let output = command
         .output()
         .expect("the interpreter is installed (make test installs it)");

@@ -11,7 +11,7 @@ mod raw;
 mod server;
 mod socket;
 
-pub use client::{Held, node, node_fails, python};
+pub use client::{Held, node, node_fails, python, run};
 pub use jitter::Jitter;
 pub use network::{Break, Cut, Direction, Network};
 pub use nginx::Nginx;

@@ -1,0 +1,42 @@
+// The pairs of servers: options of socket.io and the same as a configuration of ours.
+const LIMIT = 5000;
+
+function pair(node, engine, times) {
+  return {
+    node: { maxHttpBufferSize: LIMIT, ...node },
+    ours: [`max_payload = ${LIMIT}`, ...engine].join("\n"),
+    times,
+  };
+}
+
+export const SERVERS = {
+  plain: pair({}, []),
+  // Its clients see each other: one case at a time.
+  chat: { ...pair({}, []), alone: true },
+  // An application that ends sockets: an example of ours.
+  operators: { ...pair({}, []), application: "operators", alone: true },
+  eio3: pair({ allowEIO3: true }, ["allow_eio3 = true"]),
+  fast: pair(
+    { pingInterval: 500, pingTimeout: 300, upgradeTimeout: 250, connectTimeout: 1300, allowEIO3: true },
+    [
+      'ping_interval = "500ms"',
+      'ping_timeout = "300ms"',
+      'upgrade_timeout = "250ms"',
+      'connect_timeout = "1300ms"',
+      "allow_eio3 = true",
+    ],
+    {
+      upgrade_timeout: 250,
+      ping_interval: 500,
+      "ping_interval + ping_timeout": 800,
+      connect_timeout: 1300,
+    },
+  ),
+  polling: pair({ transports: ["polling"] }, ['transports = ["polling"]']),
+  websocket: pair({ transports: ["websocket"] }, ['transports = ["websocket"]']),
+  cors: pair(
+    { cors: { origin: ["http://a.example", "http://b.example"], credentials: true } },
+    ['cors_origins = ["http://a.example", "http://b.example"]', "cors_credentials = true"],
+  ),
+  star: pair({ cors: { origin: "*" } }, ['cors_origins = ["*"]']),
+};
