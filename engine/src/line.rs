@@ -168,6 +168,8 @@ pub(crate) struct Line {
     pub(crate) armed: Millis,
     /// Does the beat wait for the client?
     pub(crate) awaits_pong: bool,
+    /// Has the time for the client's answer begun anew?
+    pub(crate) extended: bool,
     /// Is it in the list of who is to be written?
     pub(crate) dirty: bool,
     /// Is it read no further, for now?
@@ -200,6 +202,7 @@ impl Line {
             answered: 0,
             armed: Millis::MAX,
             awaits_pong: false,
+            extended: false,
             dirty: false,
             held: false,
             connected: false,

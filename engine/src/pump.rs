@@ -362,6 +362,10 @@ impl<H: EngineIoHandler> Core<H> {
         if line.is_closed() {
             return;
         }
+        if line.awaits_pong && !line.revision3 && !std::mem::replace(&mut line.extended, true) {
+            // Whoever sends anything is alive: the time for the answer begins anew, once, as in Node.
+            line.beat = now + millis(self.config.ping_timeout);
+        }
         match packet {
             Packet::Message(text) if self.settings().common_parser => {
                 let sent = text.len();
@@ -488,7 +492,15 @@ impl<H: EngineIoHandler> Core<H> {
 
     /// The handler learns of a session when it says something.
     pub(crate) fn connect(&self, socket: &Arc<Socket<H::Data>>) {
-        if !std::mem::replace(&mut socket.line().connected, true) {
+        let new = {
+            let mut line = socket.line();
+            if !self.settings().common_parser {
+                // What it joins is not looked into; socketioxide has a deadline of its own from here on.
+                line.join_by = 0;
+            }
+            !std::mem::replace(&mut line.connected, true)
+        };
+        if new {
             guarded(|| Arc::clone(&self.handler).on_connect(Arc::clone(socket)));
         }
     }
@@ -558,6 +570,7 @@ impl<H: EngineIoHandler> Core<H> {
     fn on_beat(&self, line: &mut Line, now: Millis) -> Option<(EndReason, Farewell)> {
         if !line.awaits_pong {
             line.awaits_pong = true;
+            line.extended = false;
             line.beat = now + millis(self.config.ping_timeout);
             line.queue_out(&self.work, Out::Packet(Packet::Ping(Str::default())));
             return None;

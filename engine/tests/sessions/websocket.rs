@@ -184,3 +184,18 @@ async fn who_joins_nothing_in_time_is_ended() {
     assert_eq!(client.next().await, Frame::Close(vec![]));
     assert_eq!(server.ended().await, EndReason::ConnectTimeout);
 }
+
+#[tokio::test]
+async fn an_event_instead_of_an_answer_gives_more_time_once() {
+    let server = Server::with(quick(), settings());
+    let mut client = server.websocket();
+    client.opened().await;
+    assert_eq!(client.next().await, text("2"));
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        client.send("4quiet").await;
+    }
+    assert_eq!(server.ends(), [], "200 ms would be over");
+    assert_eq!(client.next().await, Frame::Close(vec![]));
+    assert_eq!(server.ended().await, EndReason::PingTimeout);
+}
