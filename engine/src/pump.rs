@@ -9,8 +9,8 @@
 //! tasks of handlers, whose answers the next turn writes: once for each session, however many there are.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -336,8 +336,9 @@ impl<H: EngineIoHandler> Core<H> {
             }
             if let Some(message) = line.take_kept(&self.work) {
                 looked.used += message.cost().max(LEAST);
+                let new = self.is_new(&mut line);
                 drop(line);
-                self.deliver(socket, message);
+                self.deliver(socket, new, message);
                 continue;
             }
             let Some(packet) = line.next_posted(&self.work) else {
@@ -376,8 +377,7 @@ impl<H: EngineIoHandler> Core<H> {
                         if line.guard.awaits() {
                             line.inbox().partial = Some(message);
                         } else {
-                            drop(line);
-                            self.on_message(socket, message);
+                            self.on_message(socket, line, message);
                         }
                     }
                     Err(_) => {
@@ -391,13 +391,11 @@ impl<H: EngineIoHandler> Core<H> {
             }
             Packet::Message(text) => {
                 line.count_sent(self.hooks().congestion(), text.len());
-                drop(line);
-                self.on_message(socket, Message::plain(Some(text), Vec::new()));
+                self.on_message(socket, line, Message::plain(Some(text), Vec::new()));
             }
             Packet::Binary(data) => {
                 line.count_sent(self.hooks().congestion(), data.len());
-                drop(line);
-                self.on_message(socket, Message::plain(None, vec![data]));
+                self.on_message(socket, line, Message::plain(None, vec![data]));
             }
             Packet::Pong(_) if !line.revision3 => {
                 line.awaits_pong = false;
@@ -427,7 +425,7 @@ impl<H: EngineIoHandler> Core<H> {
         &self,
         socket: &Arc<Socket<H::Data>>,
         data: Bytes,
-        mut line: std::sync::MutexGuard<'_, Line>,
+        mut line: MutexGuard<'_, Line>,
     ) {
         let most = self.config.max_payload();
         let awaited = line.guard.binary(&data).is_ok();
@@ -448,26 +446,24 @@ impl<H: EngineIoHandler> Core<H> {
         inbox.attached = 0;
         let message = inbox.partial.take();
         line.tidy_inbox();
-        drop(line);
         if let Some(message) = message {
-            self.on_message(socket, message);
+            self.on_message(socket, line, message);
         }
     }
 
     /// A whole packet of Socket.IO came: it is handed on, or kept while its client is held back.
-    fn on_message(&self, socket: &Arc<Socket<H::Data>>, message: Message) {
+    fn on_message(
+        &self,
+        socket: &Arc<Socket<H::Data>>,
+        mut line: MutexGuard<'_, Line>,
+        message: Message,
+    ) {
         if message.kind == Kind::Ignored {
             return;
         }
-        let mut line = socket.line();
-        if line.is_closed() {
-            return;
-        }
         let is_ack = matches!(message.kind, Kind::Ack | Kind::BinaryAck);
-        let waits = line
-            .inbox
-            .as_ref()
-            .is_some_and(|inbox| !inbox.messages.is_empty());
+        let inbox = line.inbox.as_ref();
+        let waits = inbox.is_some_and(|inbox| !inbox.messages.is_empty());
         if !is_ack && (waits || line.holds_back(self.hooks().congestion())) {
             line.keep(&self.work, message);
             drop(line);
@@ -475,13 +471,17 @@ impl<H: EngineIoHandler> Core<H> {
             socket.set_ready();
             return;
         }
+        let new = self.is_new(&mut line);
         drop(line);
-        self.deliver(socket, message);
+        self.deliver(socket, new, message);
     }
 
-    fn deliver(&self, socket: &Arc<Socket<H::Data>>, message: Message) {
-        self.connect(socket);
+    /// `new`: the handler does not know the session yet.
+    fn deliver(&self, socket: &Arc<Socket<H::Data>>, new: bool, message: Message) {
         let handler = &self.handler;
+        if new {
+            guarded(|| Arc::clone(handler).on_connect(Arc::clone(socket)));
+        }
         if let Some(text) = message.text {
             guarded(|| handler.on_message(text, Arc::clone(socket)));
         }
@@ -490,19 +490,23 @@ impl<H: EngineIoHandler> Core<H> {
         }
     }
 
-    /// The handler learns of a session when it says something.
-    pub(crate) fn connect(&self, socket: &Arc<Socket<H::Data>>) {
-        let new = {
-            let mut line = socket.line();
-            if !self.settings().common_parser {
-                // What it joins is not looked into; socketioxide has a deadline of its own from here on.
-                line.join_by = 0;
-            }
-            !std::mem::replace(&mut line.connected, true)
-        };
-        if new {
-            guarded(|| Arc::clone(&self.handler).on_connect(Arc::clone(socket)));
+    /// Does the session say something for the first time?
+    fn is_new(&self, line: &mut Line) -> bool {
+        if line.connected {
+            return false;
         }
+        if !self.settings().common_parser {
+            // What it joins is not looked into; socketioxide has a deadline of its own from here on.
+            line.join_by = 0;
+        }
+        line.connected = true;
+        true
+    }
+
+    /// The handler learns of a session of revision 3 as soon as it is opened.
+    pub(crate) fn connect(&self, socket: &Arc<Socket<H::Data>>) {
+        socket.line().connected = true;
+        guarded(|| Arc::clone(&self.handler).on_connect(Arc::clone(socket)));
     }
 
     fn on_ws_ping(&self, socket: &Arc<Socket<H::Data>>, data: Bytes) {
@@ -652,6 +656,7 @@ impl<H: EngineIoHandler> Core<H> {
         } else {
             line.clear(&self.work);
         }
+        let mut new = !kept.is_empty() && self.is_new(&mut line);
         let connected = line.connected;
         let ended = Ended {
             sid: socket.id,
@@ -665,7 +670,7 @@ impl<H: EngineIoHandler> Core<H> {
             tokio::spawn(rest.close(self.settings().write_stall_timeout));
         }
         for message in kept {
-            self.deliver(socket, message);
+            self.deliver(socket, std::mem::take(&mut new), message);
         }
         if connected {
             let told = reason.to_handlers();

@@ -10,6 +10,7 @@ use std::task::Context;
 
 use bytes::Bytes;
 
+use crate::conn::Conn;
 use crate::frame::{self, Opcode};
 use crate::line::{Line, Out, Transport};
 use crate::packet::Packet;
@@ -114,6 +115,17 @@ impl Scratch {
         len
     }
 
+    /// Writes the pieces without the first `skip` bytes, as much as the socket takes.
+    fn write(&self, conn: &Conn, skip: usize) -> io::Result<usize> {
+        match self.pieces[..] {
+            // Most writes are one piece.
+            [Piece::Shared(_)] => {
+                conn.write(&[IoSlice::new(self.shared.get(skip..).unwrap_or_default())])
+            }
+            _ => conn.write(&self.slices(skip)),
+        }
+    }
+
     /// The pieces without the first `skip` bytes.
     fn slices(&self, mut skip: usize) -> Vec<IoSlice<'_>> {
         let bytes = self.pieces.iter().map(|piece| match piece {
@@ -174,8 +186,7 @@ impl Line {
                     break;
                 }
             }
-            let slices = scratch.slices(socket.written);
-            let wrote = match socket.conn.write(&slices) {
+            let wrote = match scratch.write(&socket.conn, socket.written) {
                 Ok(wrote) => wrote,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     socket.conn.wait_writable(cx);
