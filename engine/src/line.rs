@@ -183,6 +183,8 @@ pub(crate) struct Line {
     /// The period of congestion that `sent` counts for.
     period: u32,
     sent: u32,
+    /// The period whose end wakes it.
+    awaited: u32,
     closed_wakers: Option<Box<Vec<Waker>>>,
 }
 
@@ -210,6 +212,7 @@ impl Line {
             base64: false,
             period: 0,
             sent: 0,
+            awaited: 0,
             closed_wakers: None,
         }
     }
@@ -452,6 +455,12 @@ impl Line {
 
     pub(crate) fn is_over_allowance(&self, congestion: Option<u32>) -> bool {
         congestion.is_some_and(|period| self.period == period && self.sent as usize >= ALLOWANCE)
+    }
+
+    /// Is it to be woken at the end of this period, and is that new?
+    pub(crate) fn awaits_clear(&mut self, congestion: Option<u32>) -> bool {
+        let awaited = std::mem::replace(&mut self.awaited, self.period);
+        self.is_over_allowance(congestion) && awaited != self.period
     }
 
     /// Counts what the client sent while others wait for the bus.

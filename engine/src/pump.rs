@@ -93,6 +93,7 @@ struct Looked {
 impl<H: EngineIoHandler> Core<H> {
     /// One turn; is there more to do?
     pub(crate) fn pump_turn(&self, pump: &mut Pump) -> bool {
+        self.work.begin_turn();
         let now = self.now();
         loop {
             let expired = self.wheel().expired(now);
@@ -122,7 +123,7 @@ impl<H: EngineIoHandler> Core<H> {
         }
         self.end_closed(pump);
         self.write_dirty(pump, now);
-        !pump.ready.is_empty()
+        self.work.end_turn() || !pump.ready.is_empty()
     }
 
     fn end_closed(&self, pump: &mut Pump) {
@@ -321,7 +322,7 @@ impl<H: EngineIoHandler> Core<H> {
             let congestion = self.hooks().congestion();
             line.held = line.holds_back(congestion);
             if line.held {
-                if line.is_over_allowance(congestion) {
+                if line.awaits_clear(congestion) {
                     let waker = Waker::from(Arc::clone(socket));
                     self.hooks().wake_when_clear(waker);
                 }
