@@ -6,7 +6,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{
@@ -43,6 +43,13 @@ pub enum ToWorker {
         /// Who has the session, if anybody.
         home: Option<Home>,
     },
+    /// The answer to [`ToMaster::Reserve`].
+    Home {
+        /// The question's number.
+        ticket: u64,
+        /// Where the session is to be opened; nowhere if there is no room for one more.
+        place: Option<Place>,
+    },
     /// Are you alive? Answered by [`ToMaster::Pong`].
     Ping,
     /// End all sessions, spread over this many milliseconds, and leave.
@@ -60,7 +67,20 @@ pub enum ToMaster {
     /// The answer to [`ToWorker::Ping`].
     Pong,
     /// The worker's counts, sent soon after they changed.
-    Report(Report),
+    Report {
+        /// The counts.
+        counts: Report,
+        /// The [reservations](Place::reservation) of which it is known what became: either the session is
+        /// among the counts, or there is none. It may be told more than once, by either worker.
+        released: Vec<u64>,
+    },
+    /// Which worker is to have a session that a client asks for over a connection that is in use already?
+    Reserve {
+        /// Repeated in the answer.
+        ticket: u64,
+        /// Who the client is, if that is known.
+        client: Option<IpAddr>,
+    },
     /// A revision 3 session was opened by polling: requests for it will name it by this bare id.
     Eio3Open {
         /// Repeated in the answer.
@@ -86,7 +106,19 @@ pub enum ToMaster {
         to: Home,
         /// What it is.
         handoff: Handoff,
+        /// The [reservation](Place::reservation) for the session that it opens. From here on that session
+        /// is counted as one of a dispatched connection.
+        reservation: Option<u64>,
     },
+}
+
+/// Where a session is to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The worker that is to have it.
+    pub home: Home,
+    /// The number under which the master counts the session until it is told what became of it.
+    pub reservation: u64,
 }
 
 /// How a worker begins.
@@ -108,6 +140,8 @@ pub struct Handoff {
     /// Was it dispatched as a new session, so that a session is counted for it until the worker
     /// says what became of it?
     pub opens: bool,
+    /// Has another worker let its first request in? Then nobody is asked again.
+    pub admitted: bool,
     /// How long ago it was accepted, in milliseconds: its head has that much less time to arrive.
     pub age_ms: u32,
     /// A request head that was already read from it; mostly empty.
@@ -303,6 +337,7 @@ mod tests {
         let handoff = Handoff {
             origin: Origin::Unix,
             opens: true,
+            admitted: false,
             age_ms: 3,
             head: b"GET".to_vec(),
         };

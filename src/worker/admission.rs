@@ -1,7 +1,8 @@
 //! The one admission point: who may open a session.
 //!
 //! Both of the intake's roads ask here, for handshakes of either transport and for upgrades, so
-//! that nothing guards one road and not the other. It also tells who a client is.
+//! that nothing guards one road and not the other. A handshake is let in by the worker that reads it,
+//! and counted by the one that opens its session. It also tells who a client is.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -96,9 +97,15 @@ impl Admission {
                 "Forbidden: this Origin is not one of cors_origins in the server's configuration",
             ));
         }
-        (self.app.admit)(request, client)?;
-        if wish != Wish::Upgrade
-            && let Some(rate) = &self.rate
+        (self.app.admit)(request, client)
+    }
+
+    /// May this worker open one more session now?
+    ///
+    /// # Errors
+    /// When it opened too many within a second.
+    pub(crate) fn check_rate(&self) -> Result<(), Refusal> {
+        if let Some(rate) = &self.rate
             && !rate
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)

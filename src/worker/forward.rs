@@ -3,7 +3,8 @@
 //! Browsers and proxies reuse one connection for requests of several sessions. The connection
 //! stays with the worker that has it; a request for another worker's session goes over an internal
 //! connection (HTTP/1.1 on a socket pair, one end of which travelled through the handoff), and the
-//! answer comes back the same way. A client that goes away ends its internal request, too.
+//! answer comes back the same way. A client that goes away ends its internal request, too. A handshake
+//! for which the master has reserved a place elsewhere takes the same way.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -12,8 +13,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use http::header::{
-    CONNECTION, EXPECT, HeaderName, ORIGIN, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HeaderName, ORIGIN, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
+use http::request::Parts;
 use http::{HeaderValue, Request, Response, Version};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -21,8 +23,9 @@ use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout};
 
-use super::http::CLIENT;
+use super::http::{CLIENT, RESERVATION};
 use super::master::AskError;
+use super::opening::Opening;
 use super::{Worker, request};
 use crate::api::{ClientAddr, Refusal};
 use crate::wire::link::{Handoff, Origin};
@@ -39,6 +42,9 @@ const MAX_IDLE: usize = 32;
 
 /// What the way to another worker and back may add to a poll's own time.
 const DETOUR: Duration = Duration::from_secs(5);
+
+/// How long another worker may take to open a session.
+const OPENS_WITHIN: Duration = Duration::from_secs(5);
 
 /// Another worker gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -101,19 +107,40 @@ impl Peers {
         if let Some(origin) = request.headers().get(ORIGIN) {
             rest.headers_mut().insert(ORIGIN, origin.clone());
         }
-        for hop_by_hop in [CONNECTION, EXPECT, TE, TRAILER, UPGRADE, KEEP_ALIVE] {
-            request.headers_mut().remove(hop_by_hop);
-        }
-        if let Ok(client) = HeaderValue::from_str(&client.to_string()) {
-            request.headers_mut().insert(CLIENT, client);
-        }
-        *request.version_mut() = Version::HTTP_11;
+        internal(&mut request, client);
         let patience = worker.session_lifetime() + DETOUR;
         match timeout(patience, self.send(worker, home, request)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err((error, rest)),
             Err(_) => Err((ForwardError::Late, rest)),
         }
+    }
+
+    /// Lets the worker `home`, where there is a place for it, open a session for a handshake that was let
+    /// in. That worker tells the master what became of it; if it cannot be asked, the place is given back.
+    pub(crate) async fn open(
+        &self,
+        worker: &Worker,
+        home: Home,
+        handshake: &Parts,
+        client: ClientAddr,
+        opening: Opening,
+    ) -> Result<Response<Body>, ForwardError> {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = handshake.uri.clone();
+        *request.headers_mut() = handshake.headers.clone();
+        internal(&mut request, client);
+        // A handshake has no use for a body.
+        for of_the_body in [CONTENT_LENGTH, TRANSFER_ENCODING] {
+            request.headers_mut().remove(of_the_body);
+        }
+        if let Some(number) = opening.reservation() {
+            request.headers_mut().insert(RESERVATION, number.into());
+        }
+        let answer = timeout(OPENS_WITHIN, self.send(worker, home, request)).await;
+        let answer = answer.map_err(|_| ForwardError::Late)??;
+        opening.hand_over();
+        Ok(answer)
     }
 
     async fn send(
@@ -175,15 +202,28 @@ impl Peers {
     }
 }
 
+/// A request as it goes to another worker.
+fn internal(request: &mut Request<Body>, client: ClientAddr) {
+    for hop_by_hop in [CONNECTION, EXPECT, TE, TRAILER, UPGRADE, KEEP_ALIVE] {
+        request.headers_mut().remove(hop_by_hop);
+    }
+    if let Ok(client) = HeaderValue::from_str(&client.to_string()) {
+        request.headers_mut().insert(CLIENT, client);
+    }
+    *request.version_mut() = Version::HTTP_11;
+}
+
 async fn connect(worker: &Worker, home: Home) -> Result<SendRequest<Body>, ForwardError> {
     let (ours, theirs) = UnixStream::pair()?;
     let handoff = Handoff {
         origin: Origin::Worker,
         opens: false,
+        admitted: false,
         age_ms: 0,
         head: Vec::new(),
     };
-    worker.master.pass(home, handoff, theirs.as_fd()).await?;
+    let passed = worker.master.pass(home, handoff, None, theirs.as_fd());
+    passed.await?;
     drop(theirs);
     let (sender, connection) = http1::handshake(TokioIo::new(ours)).await?;
     // It ends with the other end, or with its sender; both are noticed where a request is sent.

@@ -24,7 +24,8 @@ use tungstenite::handshake::derive_accept_key;
 
 use super::Worker;
 use super::admission::Wish;
-use super::http::{self as road, Opening, Visitor};
+use super::http::{self as road, First, Visitor};
+use super::opening::Opening;
 use super::request::{self, Asked};
 use super::sessions::ConnectionGuard;
 use super::stream::{Control, Stream};
@@ -46,11 +47,12 @@ pub(crate) async fn take(
     let Handoff {
         origin,
         opens,
+        admitted,
         age_ms,
         head,
     } = handoff;
     // Whatever becomes of it, the master learns that it is decided.
-    let opening = Opening::new(opens.then(|| Arc::clone(&worker.sessions)));
+    let opening = opens.then(|| Opening::dispatched(&worker.sessions));
     let mut conn = match Conn::from_fd(fd, origin) {
         Ok(conn) => conn,
         Err(error) => return debug!(%error, "a connection was over before it was taken"),
@@ -77,19 +79,34 @@ pub(crate) async fn take(
     };
     let Some((head_len, mut request, asked)) = websocket else {
         let stream = Stream::new(conn, read, counted);
-        let visitor = Visitor::new(origin, begun, opening, None);
+        let first = First {
+            opening,
+            admitted,
+            refused: None,
+        };
+        let visitor = Visitor::new(origin, begun, first);
         // A WebSocket shall not pay for the room that hyper takes.
         return Box::pin(road::serve(worker, stream, visitor)).await;
     };
 
     let client = worker.admission.client(origin, request.headers());
     let (parts, ()) = request.into_parts();
-    let admitted = worker.admission.check(Wish::WebSocket, &parts, client);
-    let asked = match admitted.and(asked) {
+    let admitted = if admitted {
+        Ok(())
+    } else {
+        worker.admission.check(Wish::WebSocket, &parts, client)
+    };
+    let allowed = admitted.and_then(|()| worker.admission.check_rate());
+    let asked = match allowed.and(asked) {
         Ok(asked) => asked,
         Err(refusal) => {
             let stream = Stream::new(conn, read, counted);
-            let visitor = Visitor::new(origin, begun, opening, Some(refusal));
+            let first = First {
+                opening,
+                admitted: true,
+                refused: Some(refusal),
+            };
+            let visitor = Visitor::new(origin, begun, first);
             return Box::pin(road::serve(worker, stream, visitor)).await;
         }
     };

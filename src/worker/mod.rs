@@ -11,6 +11,7 @@ mod http;
 mod intake;
 mod master;
 mod memory;
+mod opening;
 mod request;
 mod sessions;
 mod stream;
@@ -37,7 +38,8 @@ use tracing::{debug, info, warn};
 use self::admission::Admission;
 use self::forward::Peers;
 use self::http::Cors;
-use self::master::Master;
+use self::master::{Answer, Master};
+use self::opening::Opening;
 use self::sessions::Sessions;
 use self::stream::Stream;
 use crate::api::{Adapter, App, Cluster};
@@ -210,7 +212,15 @@ async fn listen(
                 Ok(())
             }
             Ok((ToWorker::Eio3 { ticket, home }, _)) => {
-                worker.master.answered(ticket, home);
+                worker.master.answered(ticket, Answer::Eio3(home));
+                Ok(())
+            }
+            Ok((ToWorker::Home { ticket, place }, _)) => {
+                let place = place.map(|place| {
+                    let opening = Opening::reserved(&worker.sessions, place.reservation);
+                    (place.home, opening)
+                });
+                worker.master.answered(ticket, Answer::Home(place));
                 Ok(())
             }
             Ok((ToWorker::Ping, _)) => {
@@ -247,7 +257,9 @@ async fn report(worker: &Worker) -> LinkError {
     let mut last = None;
     loop {
         worker.sessions.changed().await;
-        let report = worker.sessions.report();
+        // In one message: a session is never seen both reserved and open, or neither.
+        let released = worker.sessions.take_released();
+        let counts = worker.sessions.report();
         let told = async {
             if worker.sessions.take_pinged() {
                 worker.master.tell(&ToMaster::Pong).await?;
@@ -255,8 +267,9 @@ async fn report(worker: &Worker) -> LinkError {
             for sid in worker.sessions.take_ended_eio3() {
                 worker.master.tell(&ToMaster::Eio3Close { sid }).await?;
             }
-            if last.replace(report) != Some(report) {
-                worker.master.tell(&ToMaster::Report(report)).await?;
+            if last.replace(counts) != Some(counts) || !released.is_empty() {
+                let report = ToMaster::Report { counts, released };
+                worker.master.tell(&report).await?;
             }
             Ok(())
         };

@@ -49,6 +49,8 @@ struct Lists {
     polling: HashMap<BareSid, PollingSession>,
     /// Ids of revision 3 whose end the master has not been told yet.
     ended_eio3: Vec<BareSid>,
+    /// Reservations of which the master has not been told yet what became.
+    released: Vec<u64>,
 }
 
 /// How a session that began by polling behaves.
@@ -113,6 +115,24 @@ impl Sessions {
     pub(crate) fn resolved(&self) {
         self.resolved.fetch_add(1, Relaxed);
         self.changed.notify_one();
+    }
+
+    /// What became of a session that the master counts under this number is known: if there is one and it is
+    /// this worker's, [`Sessions::count`] has it.
+    pub(crate) fn released(&self, reservation: u64) {
+        self.lists().released.push(reservation);
+        self.changed.notify_one();
+    }
+
+    /// Reservations that were released since the last call: as many as fit into one message.
+    pub(crate) fn take_released(&self) -> Vec<u64> {
+        const MOST: usize = 1024;
+        let mut lists = self.lists();
+        let rest = lists.released.len().saturating_sub(MOST);
+        if rest > 0 {
+            self.changed.notify_one();
+        }
+        lists.released.split_off(rest)
     }
 
     /// The counts for the master.

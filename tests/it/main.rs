@@ -14,6 +14,7 @@
 )]
 
 mod admission;
+mod balance;
 mod bus_faults;
 mod chat;
 mod clients;

@@ -15,7 +15,6 @@ use crate::api::{ClientAddr, Refusal};
 use crate::config::Transport;
 use crate::wire::session_id::BARE_LEN;
 use crate::worker::Worker;
-use crate::worker::admission::Wish;
 use crate::worker::drain::{self, Session};
 use crate::worker::request::{self, Asked};
 use crate::worker::sessions::{BareSid, HandshakeGuard, Revision};
@@ -26,7 +25,7 @@ use crate::worker::stream::Control;
 pub(crate) enum Verdict {
     /// Not the engine's: the application's routes answer.
     Route,
-    /// The engine's, for no session: a handshake.
+    /// The engine's, for no session: a handshake that was let in.
     Handshake(Asked),
     /// For the session that the engine calls this.
     Session(BareSid, Asked),
@@ -78,24 +77,20 @@ async fn handshake(
 ) -> Result<Response<Body>, Refusal> {
     let Asked { wanted, target } = asked;
     let (mut parts, body) = request.into_parts();
-    let wish = match wanted.transport {
-        Transport::Polling => Wish::Polling,
-        Transport::Websocket => Wish::WebSocket,
-    };
-    worker.admission.check(wish, &parts, client)?;
+    worker.admission.check_rate()?;
 
     let guard = Arc::new(worker.sessions.handshake());
     parts.uri = target;
     let key = request::key(&parts.headers);
     parts.headers = request::kept(&parts.headers);
-    if wish == Wish::WebSocket {
+    if wanted.transport == Transport::Websocket {
         parts.headers.extend(key);
     }
     parts.extensions.insert(client);
     parts.extensions.insert(Arc::clone(&guard));
     let response = worker.call_engine(Request::from_parts(parts, body)).await;
     match response.status() {
-        StatusCode::OK if wish == Wish::Polling => {
+        StatusCode::OK if wanted.transport == Transport::Polling => {
             opened(worker, response, wanted.revision, &guard).await
         }
         StatusCode::SWITCHING_PROTOCOLS => {

@@ -9,17 +9,16 @@ mod answer;
 mod body;
 mod cors;
 mod eio3;
+mod elsewhere;
 mod session;
 
 use std::convert::Infallible;
-use std::os::fd::AsFd;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::header::HeaderName;
 use http::request::Parts;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
@@ -33,15 +32,17 @@ use tower::ServiceExt;
 use tracing::debug;
 
 pub(crate) use cors::{Cors, cors};
+pub(crate) use elsewhere::{CLIENT, RESERVATION};
 
 use self::answer::{Verdict, Visit, answer};
+use self::elsewhere::{Leaving, Said, head_of};
 use super::Worker;
+use super::opening::Opening;
 use super::request::{self, Asked, Wanted};
-use super::sessions::Sessions;
 use super::stream::{Activity, Control, SharedStream, Stream};
 use crate::api::{ClientAddr, Refusal};
 use crate::config::Transport;
-use crate::wire::link::{Handoff, MAX_HEAD, Origin};
+use crate::wire::link::{MAX_HEAD, Origin};
 use crate::wire::session_id::{self, Home};
 use crate::wire::target::SidParam;
 
@@ -49,25 +50,15 @@ use crate::wire::target::SidParam;
 /// AWS's load balancers: 60 s), so that it is they who close, and never while a request is coming.
 const IDLE: Duration = Duration::from_secs(75);
 
-/// Tells, between our workers alone, who the client is.
-pub(crate) const CLIENT: HeaderName = HeaderName::from_static("x-my-app-client");
-
-/// A connection that was dispatched as a new session, until it is known what became of it.
-#[derive(Debug)]
-pub(crate) struct Opening(Option<Arc<Sessions>>);
-
-impl Opening {
-    pub(crate) fn new(sessions: Option<Arc<Sessions>>) -> Self {
-        Self(sessions)
-    }
-}
-
-impl Drop for Opening {
-    fn drop(&mut self) {
-        if let Some(sessions) = &self.0 {
-            sessions.resolved();
-        }
-    }
+/// What is known of a connection's first request before hyper reads it; of later ones nothing is.
+#[derive(Debug, Default)]
+pub(crate) struct First {
+    /// The session that it opens is counted for this worker.
+    pub(crate) opening: Option<Opening>,
+    /// It was let in.
+    pub(crate) admitted: bool,
+    /// Its answer, if that is decided.
+    pub(crate) refused: Option<Refusal>,
 }
 
 /// A connection on this road, before hyper has it.
@@ -75,24 +66,16 @@ impl Drop for Opening {
 pub(crate) struct Visitor {
     origin: Origin,
     since: Instant,
-    opening: Opening,
-    refused: Option<Refusal>,
+    first: First,
 }
 
 impl Visitor {
-    /// `since`: when its first head began. `refused`: the answer to its first request, if the
-    /// intake has decided that already.
-    pub(crate) fn new(
-        origin: Origin,
-        since: Instant,
-        opening: Opening,
-        refused: Option<Refusal>,
-    ) -> Self {
+    /// `since`: when its first head began.
+    pub(crate) fn new(origin: Origin, since: Instant, first: First) -> Self {
         Self {
             origin,
             since,
-            opening,
-            refused,
+            first,
         }
     }
 }
@@ -103,9 +86,8 @@ struct Connection {
     origin: Origin,
     stream: SharedStream,
     control: Arc<Control>,
-    opening: Mutex<Option<Opening>>,
-    refused: Mutex<Option<Refusal>>,
-    leaving: Mutex<Option<(Home, Vec<u8>)>>,
+    first: Mutex<Option<First>>,
+    leaving: Mutex<Option<Leaving>>,
     left: Notify,
 }
 
@@ -120,8 +102,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, visitor: Visitor)
         origin: visitor.origin,
         stream: stream.clone(),
         control: Arc::clone(&control),
-        opening: Mutex::new(Some(visitor.opening)),
-        refused: Mutex::new(visitor.refused),
+        first: Mutex::new(Some(visitor.first)),
         leaving: Mutex::new(None),
         left: Notify::new(),
     });
@@ -187,9 +168,7 @@ pub(crate) async fn refuse_timeout(stream: &mut Stream) {
 impl Connection {
     async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
         self.control.set_activity(Activity::Busy);
-        let opening = take(&self.opening);
         let response = self.route(request).await;
-        drop(opening);
         self.control.set_activity(Activity::Idle(Instant::now()));
         response
     }
@@ -197,18 +176,25 @@ impl Connection {
     async fn route(&self, request: Request<Incoming>) -> Response<Body> {
         let worker = &self.worker;
         let mut request = request.map(Body::new);
+        let mut first = take(&self.first).unwrap_or_default();
+        // Not the application's, and nobody else's to send.
+        let said = Said::take(request.headers_mut());
         let client = match self.origin {
-            Origin::Worker => from_worker(&mut request),
+            Origin::Worker => {
+                if let Some(number) = said.reservation {
+                    first.opening = Some(Opening::reserved(&worker.sessions, number));
+                    first.admitted = true;
+                }
+                said.client
+            }
             origin => worker.admission.client(origin, request.headers()),
         };
-        let judgement = if let Some(refusal) = take(&self.refused) {
-            Judgement::refuse(refusal)
-        } else {
-            let (parts, body) = request.into_parts();
-            let judgement = self.judge(&parts).await;
-            request = Request::from_parts(parts, body);
-            judgement
+        let (parts, body) = request.into_parts();
+        let judgement = match first.refused.take() {
+            Some(refusal) => Judgement::refuse(refusal),
+            None => self.judge(&parts, client, &mut first).await,
         };
+        let mut request = Request::from_parts(parts, body);
         // What takes longer to arrive than a session may be silent is of no use to it.
         let deadline = Instant::now() + worker.session_lifetime();
         if !matches!(judgement, Judgement::Answer(Verdict::Route)) {
@@ -217,7 +203,7 @@ impl Connection {
         let verdict = match judgement {
             Judgement::Answer(verdict) => verdict,
             Judgement::Forward(home, wanted) if wanted.transport == Transport::Websocket => {
-                return self.leave(home, head_of(&request)).await;
+                return self.leave(home, head_of(&request), None).await;
             }
             Judgement::Forward(home, _) => {
                 match worker.peers.forward(worker, home, request, client).await {
@@ -229,24 +215,44 @@ impl Connection {
                     }
                 }
             }
+            Judgement::Open(home, asked, opening)
+                if asked.wanted.transport == Transport::Websocket =>
+            {
+                return self.leave(home, head_of(&request), Some(opening)).await;
+            }
+            Judgement::Open(home, asked, opening) => {
+                let (parts, body) = request.into_parts();
+                let opened = worker.peers.open(worker, home, &parts, client, opening);
+                match Box::pin(opened).await {
+                    Ok(response) => return response,
+                    Err(error) => {
+                        debug!(%error, "a session is opened here, not at its home");
+                        request = Request::from_parts(parts, body);
+                        Verdict::Handshake(asked)
+                    }
+                }
+            }
         };
         let visit = Visit {
             verdict,
             client,
             control: Arc::clone(&self.control),
         };
-        match &worker.cors {
+        let response = match &worker.cors {
             None => answer(worker, request, visit).await,
             Some(cors) => {
                 request.extensions_mut().insert(visit);
                 let Ok(response) = cors.clone().oneshot(request).await;
                 response
             }
-        }
+        };
+        // What became of its session is known.
+        drop(first);
+        response
     }
 
     /// What is to be done with a request?
-    async fn judge(&self, request: &Parts) -> Judgement {
+    async fn judge(&self, request: &Parts, client: ClientAddr, first: &mut First) -> Judgement {
         let worker = &self.worker;
         let target = request::target(&request.uri);
         if !target.is_engine(&worker.config.engine.path) {
@@ -269,7 +275,11 @@ impl Connection {
         };
         let SidParam::One(sid) = &query.sid else {
             let asked = Asked::new(wanted, target.path, &query, None);
-            return Judgement::answer(asked.map(Verdict::Handshake));
+            return match asked {
+                // Few requests need the room.
+                Ok(asked) => Box::pin(self.place(request, asked, client, first)).await,
+                Err(refusal) => Judgement::refuse(refusal),
+            };
         };
         let (bare, home) = match worker.keyring.open(sid) {
             Some((bare, home)) => (bare, Some(home)),
@@ -303,34 +313,6 @@ impl Connection {
             None
         })
     }
-
-    /// An upgrade takes its connection to the worker that has the session: from here on it is a
-    /// WebSocket, and one worker less stands between.
-    async fn leave(&self, home: Home, head: Vec<u8>) -> Response<Body> {
-        *self.leaving.lock().unwrap_or_else(PoisonError::into_inner) = Some((home, head));
-        self.left.notify_one();
-        // The connection is taken away from under this.
-        std::future::pending().await
-    }
-
-    async fn pass_on(&self) {
-        let Some((home, head)) = take(&self.leaving) else {
-            return;
-        };
-        let conn = match self.stream.with(Stream::take) {
-            Ok(conn) => conn,
-            Err(error) => return debug!(%error, "a connection was over before it was passed on"),
-        };
-        let handoff = Handoff {
-            origin: self.origin,
-            opens: false,
-            age_ms: 0,
-            head,
-        };
-        if let Err(error) = self.worker.master.pass(home, handoff, conn.as_fd()).await {
-            debug!(%error, "a connection could not be passed on");
-        }
-    }
 }
 
 /// What is to be done with a request.
@@ -339,6 +321,8 @@ enum Judgement {
     Answer(Verdict),
     /// Another worker has its session.
     Forward(Home, Wanted),
+    /// Another worker is to have the session that it opens.
+    Open(Home, Asked, Opening),
 }
 
 impl Judgement {
@@ -353,29 +337,4 @@ impl Judgement {
 
 fn take<T>(place: &Mutex<Option<T>>) -> Option<T> {
     place.lock().unwrap_or_else(PoisonError::into_inner).take()
-}
-
-/// What the other worker says of the client. The header is removed: it is not the application's.
-fn from_worker(request: &mut Request<Body>) -> ClientAddr {
-    let said = request.headers_mut().remove(CLIENT);
-    let said = said.as_ref().and_then(|value| value.to_str().ok());
-    said.and_then(|text| text.parse().ok())
-        .unwrap_or(ClientAddr(None))
-}
-
-/// The head of a request as it was sent, or near enough.
-fn head_of<B>(request: &Request<B>) -> Vec<u8> {
-    let target = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |target| target.as_str());
-    let mut head = format!("{} {target} HTTP/1.1\r\n", request.method()).into_bytes();
-    for (name, value) in request.headers() {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
-    head.extend_from_slice(b"\r\n");
-    head
 }
