@@ -266,7 +266,7 @@ async fn remote(
 async fn servers(State(cluster): State<Cluster>, ack: Ack) {
     give(
         ack,
-        Ok(json!({ "ok": true, "count": cluster.servers().len() })),
+        Ok(json!({ "ok": true, "count": cluster.workers().len() })),
     );
 }
 
@@ -294,7 +294,7 @@ async fn server_side_ask(
                 .collect();
             let missing = asked.missing.into_iter();
             let missing: Vec<_> = missing
-                .map(|missing| json!({ "worker": missing.server.pid, "why": missing.why.to_string() }))
+                .map(|missing| json!({ "worker": missing.worker.pid, "why": missing.why.to_string() }))
                 .collect();
             json!({ "ok": true, "answers": answers, "missing": missing })
         }),

@@ -1,8 +1,8 @@
 //! What the server costs, measured beside its peers.
 //!
 //! ```text
-//! suite ──starts──▶ server (ours, Node, Bun, the limit) ◀──sockets── load
-//!   └──reads /proc──▶ usage                         report ◀── figures ──┘
+//! suite ─┬─▶ scale ─▶ measure ──starts──▶ server (ours, Node, Bun, the limit) ◀──sockets── load
+//!        └─▶ report             └──reads /proc──▶ usage
 //! ```
 //!
 //! One process, one thread, one epoll loop play all clients. A figure is the CPU time of the server's own
@@ -11,6 +11,7 @@
 mod address;
 mod limit;
 mod load;
+mod measure;
 mod report;
 mod scale;
 mod servers;
@@ -43,7 +44,7 @@ enum Task {
     Load {
         /// What the clients do.
         #[arg(value_enum)]
-        mode: suite::Mode,
+        mode: measure::Mode,
         /// Where the server listens: host:port or unix:PATH.
         #[arg(long)]
         to: Address,
@@ -100,7 +101,7 @@ fn main() -> ExitCode {
 }
 
 fn load_once(
-    mode: suite::Mode,
+    mode: measure::Mode,
     to: &Address,
     sessions: Option<usize>,
     lasts: Duration,

@@ -7,9 +7,9 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use crate::measure::{Figure, Values, median};
 use crate::scale::Scale;
 use crate::servers::{Over, Who};
-use crate::suite::{Figure, Values};
 
 /// A line of the table: what, and what it may be.
 struct Line {
@@ -154,11 +154,6 @@ pub(crate) fn write(report: &Report, path: &Path) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     fs::write(path, serde_json::to_vec_pretty(report)?)
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl fmt::Display for Report {

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use crate::BenchError;
 use crate::load::{Kind, Load};
+use crate::measure::{Mode, SMALL, Times, cost, kib, median};
 use crate::servers::{Over, Server, Servers, Who};
-use crate::suite::{Mode, SMALL, Times, cost, kib};
 
 /// Sessions of the growth's lines.
 const SESSIONS: [usize; 4] = [100, 1000, 5000, 15_000];
@@ -174,11 +174,6 @@ fn settled(server: &Server, before: f64) -> (f64, f64) {
         }
         sleep(Duration::from_millis(250));
     }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 impl fmt::Display for Scale {

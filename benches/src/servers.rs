@@ -17,8 +17,8 @@ use crate::address::Address;
 use crate::load::{Kind, Load};
 use crate::usage::Tree;
 
-/// How long a server may take until it serves, or until it has ended.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long a server may take to start, or to end.
+const START_STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Why there is no server to measure.
 #[derive(Debug, thiserror::Error)]
@@ -198,7 +198,8 @@ impl Server {
     /// Opens a session as soon as that is possible.
     fn serves(&mut self) -> bool {
         let began = Instant::now();
-        while began.elapsed() < PATIENCE && !matches!(self.child.try_wait(), Ok(Some(_))) {
+        while began.elapsed() < START_STOP_TIMEOUT && !matches!(self.child.try_wait(), Ok(Some(_)))
+        {
             let opened = Load::new(&self.address, Servers::source())
                 .and_then(|mut load| load.open(Kind::WebSocket(""), 1));
             if opened.is_ok() {
@@ -216,7 +217,7 @@ impl Drop for Server {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         // It may have ended already.
         let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
-        while began.elapsed() < PATIENCE && matches!(self.child.try_wait(), Ok(None)) {
+        while began.elapsed() < START_STOP_TIMEOUT && matches!(self.child.try_wait(), Ok(None)) {
             sleep(Duration::from_millis(10));
         }
         let _ = self.child.kill();

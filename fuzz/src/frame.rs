@@ -3,7 +3,7 @@
 
 #![no_main]
 
-#[path = "../../src/wire/frame.rs"]
+#[path = "../../src/wire/frame/mod.rs"]
 mod frame;
 
 use bytes::Bytes;

@@ -13,7 +13,7 @@ use socketioxide::extract::{AckSender, SocketRef};
 
 use crate::bus::BusAdapter;
 
-pub use crate::bus::{Answers, Cluster, ClusterError, Missing, Server, Why};
+pub use crate::bus::{Answers, Cluster, ClusterError, Missing, Why, WorkerInfo};
 pub use args::{Ack, Arg, Args, ArgsError};
 pub use client_addr::ClientAddr;
 

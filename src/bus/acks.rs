@@ -11,9 +11,9 @@ use socketioxide_core::Sid;
 use socketioxide_core::adapter::AckStreamItem;
 use tokio::time::Sleep;
 
-use super::asks::{Asking, Heard};
+use super::requests::{Pending, Update};
 use super::{Bus, Reply};
-use crate::wire::frame::{AckFailure, Answer, MAX_FRAME, Member, value_size};
+use crate::wire::frame::{AckFailure, Answer, BusMember, MAX_FRAME, value_size};
 
 /// Acknowledgements that travel together, in bytes: more than one for a system call, fewer than
 /// what would hold up others.
@@ -34,11 +34,11 @@ pub struct Acks<S> {
 /// What is still to come from other workers.
 pub(super) struct Remote {
     bus: Bus,
-    asking: Asking,
+    pending: Pending,
     deadline: Pin<Box<Sleep>>,
-    /// Whom the question went to, once that is known: for each the sockets that have not answered,
-    /// once those are.
-    of: Option<Vec<(Member, Option<HashSet<Sid>>)>>,
+    /// Who answers, once that is known; and for each the sockets that have not answered, once those
+    /// are known.
+    responders: Option<Vec<(BusMember, Option<HashSet<Sid>>)>>,
     /// The one socket that was asked, if it was one, until it has its item.
     one: Option<Sid>,
     ready: VecDeque<Item>,
@@ -94,12 +94,12 @@ impl<S: Stream<Item = Item>> FusedStream for Acks<S> {
 }
 
 impl Remote {
-    pub(super) fn new(bus: Bus, asking: Asking, deadline: Sleep, one: Option<Sid>) -> Self {
+    pub(super) fn new(bus: Bus, pending: Pending, deadline: Sleep, one: Option<Sid>) -> Self {
         Self {
             bus,
-            asking,
+            pending,
             deadline: Box::pin(deadline),
-            of: None,
+            responders: None,
             one,
             ready: VecDeque::new(),
         }
@@ -111,7 +111,7 @@ impl Remote {
                 self.one = None;
                 return Poll::Ready(Some(item));
             }
-            if self.of.as_ref().is_some_and(Vec::is_empty) {
+            if self.responders.as_ref().is_some_and(Vec::is_empty) {
                 // Gone before it was asked, perhaps with its worker.
                 let gone = self
                     .one
@@ -119,10 +119,10 @@ impl Remote {
                     .map(|id| (id, Err(AckFailure::Closed.into())));
                 return Poll::Ready(gone);
             }
-            if let Poll::Ready(heard) = self.asking.heard.poll_recv(cx) {
-                match heard {
-                    Some(heard) => self.hear(heard),
-                    None => self.of = Some(Vec::new()),
+            if let Poll::Ready(update) = self.pending.updates.poll_recv(cx) {
+                match update {
+                    Some(update) => self.apply(update),
+                    None => self.responders = Some(Vec::new()),
                 }
                 continue;
             }
@@ -131,60 +131,63 @@ impl Remote {
         }
     }
 
-    fn hear(&mut self, heard: Heard) {
-        if let Heard::Asked(all) = heard {
-            self.of = Some(all.into_iter().map(|member| (member, None)).collect());
+    fn apply(&mut self, update: Update) {
+        if let Update::Responders(all) = update {
+            self.responders = Some(all.into_iter().map(|member| (member, None)).collect());
             return;
         }
         // The hub tells whom it asked before anybody can answer.
-        let mut of = self.of.iter_mut().flatten();
-        let mut left_of = |from| of.find(|(member, _)| *member == from).map(|(_, left)| left);
-        match heard {
-            Heard::Asked(_) => {}
-            Heard::Answer(from, Answer::AcksOf(sockets)) => {
-                if let Some(left) = left_of(from) {
-                    *left = Some(sockets.into_iter().collect());
+        let mut responders = self.responders.iter_mut().flatten();
+        let mut pending_of = |from| {
+            let found = responders.find(|(member, _)| *member == from);
+            found.map(|(_, pending)| pending)
+        };
+        match update {
+            Update::Responders(_) => {}
+            Update::Answer(from, Answer::AcksOf(sockets)) => {
+                if let Some(pending) = pending_of(from) {
+                    *pending = Some(sockets.into_iter().collect());
                 }
             }
-            Heard::Answer(from, Answer::Acks(acks)) => {
-                let Some(Some(left)) = left_of(from) else {
+            Update::Answer(from, Answer::Acks(acks)) => {
+                let Some(Some(pending)) = pending_of(from) else {
                     return;
                 };
                 for (id, ack) in acks {
-                    if left.remove(&id) {
+                    if pending.remove(&id) {
                         self.ready.push_back((id, ack.map_err(Into::into)));
                     }
                 }
             }
-            Heard::Answer(from, _) => self.done(from, AckFailure::Closed),
-            Heard::Gone(member) => self.done(member, AckFailure::Closed),
+            Update::Answer(from, _) => self.done(from, AckFailure::Closed),
+            Update::Gone(member) => self.done(member, AckFailure::Closed),
         }
     }
 
     /// Nothing more will come from this worker. Sockets that did not answer have their error.
-    fn done(&mut self, worker: Member, why: AckFailure) {
-        let of = self.of.get_or_insert_default();
-        if let Some(at) = of.iter().position(|(member, _)| *member == worker) {
-            let (_, left) = of.swap_remove(at);
-            self.fail(left, why);
+    fn done(&mut self, worker: BusMember, why: AckFailure) {
+        let responders = self.responders.get_or_insert_default();
+        if let Some(at) = responders.iter().position(|(member, _)| *member == worker) {
+            let (_, pending) = responders.swap_remove(at);
+            self.fail(pending, why);
         }
     }
 
-    fn fail(&mut self, left: Option<HashSet<Sid>>, why: AckFailure) {
-        let left = left.into_iter().flatten();
-        self.ready.extend(left.map(|id| (id, Err(why.into()))));
+    fn fail(&mut self, pending: Option<HashSet<Sid>>, why: AckFailure) {
+        let pending = pending.into_iter().flatten();
+        self.ready.extend(pending.map(|id| (id, Err(why.into()))));
     }
 
     /// The clients' time is over, and some for the way.
     fn give_up(&mut self) {
-        let asked = self.of.replace(Vec::new());
-        let late = asked.unwrap_or_else(|| {
-            let meant = self.asking.meant.iter();
-            meant.map(|member| (*member, None)).collect()
+        let responders = self.responders.replace(Vec::new());
+        let late = responders.unwrap_or_else(|| {
+            let expected = self.pending.expected.iter();
+            expected.map(|member| (*member, None)).collect()
         });
-        for (worker, left) in late {
-            self.bus.tell_unanswered(worker, "did not answer in time");
-            self.fail(left, AckFailure::Timeout);
+        for (worker, pending) in late {
+            self.bus.warn_unanswered(worker, "did not answer in time");
+            self.fail(pending, AckFailure::Timeout);
         }
     }
 }

@@ -20,13 +20,13 @@ use socketioxide_core::{Sid, Value};
 use tokio::time::sleep;
 
 use super::acks::{self, Acks, Remote};
-use super::{Bus, ClusterError, Namespace, PATIENCE, Reply};
-use crate::wire::frame::{Answer, Body, Member, Order, Question};
+use super::{Bus, ClusterError, Namespace, REQUEST_TIMEOUT, Reply};
+use crate::wire::frame::{Answer, Body, BusMember, Command, Question};
 
 /// How much longer than the clients the other workers may take to tell their acknowledgements.
 const ACK_GRACE: Duration = Duration::from_secs(1);
 
-/// See the module's text. One for each namespace of a worker.
+/// One for each namespace of a worker.
 pub struct BusAdapter<E: SocketEmitter = Emitter> {
     bus: Bus,
     local: CoreLocalAdapter<E>,
@@ -75,10 +75,10 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
         packet: Packet,
         opts: BroadcastOptions,
     ) -> Result<(), BroadcastError> {
-        let order = event(&packet.inner).map(Order::Emit);
+        let command = event(&packet.inner).map(Command::Emit);
         let (delivered, local) = self.deliver(packet, &opts);
-        let published = match order {
-            Some(order) => self.publish(opts, order).await,
+        let published = match command {
+            Some(command) => self.publish(opts, command).await,
             None => Ok(()),
         };
         self.bus.pace(delivered).await;
@@ -107,9 +107,9 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
                     timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
                     value,
                 };
-                let asking = self.bus.ask(elsewhere.to(), question).await?;
+                let pending = self.bus.ask(elsewhere.to(), question).await?;
                 let deadline = sleep(timeout.saturating_add(ACK_GRACE));
-                Some(Remote::new(self.bus.clone(), asking, deadline, one))
+                Some(Remote::new(self.bus.clone(), pending, deadline, one))
             }
         };
         self.bus.pace(delivered as usize).await;
@@ -123,7 +123,7 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
     ) -> Result<(), ClusterError> {
         let rooms: Vec<Room> = rooms.into_room_iter().collect();
         self.join(&opts, &rooms);
-        self.publish(opts, Order::Join(rooms)).await
+        self.publish(opts, Command::Join(rooms)).await
     }
 
     async fn del_sockets(
@@ -135,12 +135,12 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
         self.naming(&opts, |local| {
             local.del_sockets(opts.clone(), rooms.clone());
         });
-        self.publish(opts, Order::Leave(rooms)).await
+        self.publish(opts, Command::Leave(rooms)).await
     }
 
     async fn disconnect_socket(&self, opts: BroadcastOptions) -> Result<(), BroadcastError> {
         let local = self.naming(&opts, |local| local.disconnect_socket(opts.clone()));
-        let published = self.publish(opts, Order::Disconnect).await;
+        let published = self.publish(opts, Command::Disconnect).await;
         unless_closed(local)?;
         published.map_err(|error| BroadcastError::Adapter(error.into()))
     }
@@ -223,36 +223,39 @@ impl<E: SocketEmitter<AckError = AckError>> BusAdapter<E> {
         }
     }
 
-    async fn publish(&self, opts: BroadcastOptions, order: Order) -> Result<(), ClusterError> {
+    async fn publish(&self, opts: BroadcastOptions, command: Command) -> Result<(), ClusterError> {
         let to = match self.elsewhere(&opts) {
             Elsewhere::Nobody => return Ok(()),
             elsewhere => elsewhere.to(),
         };
-        let body = Body::Order {
+        let body = Body::Command {
             ns: self.local.path().clone(),
             opts,
-            order,
+            command,
         };
         self.bus.send(to, body).await
     }
 
-    /// The answers of the others. Who did not answer is told in the log.
+    /// The answers of the other workers. Missing ones are logged.
     async fn ask(
         &self,
         opts: BroadcastOptions,
         question: impl FnOnce(BroadcastOptions) -> Question,
-    ) -> Result<Vec<(Member, Answer)>, ClusterError> {
+    ) -> Result<Vec<(BusMember, Answer)>, ClusterError> {
         match self.elsewhere(&opts) {
             Elsewhere::Nobody => Ok(Vec::new()),
             elsewhere => {
                 let question = question(opts);
-                let gathered = self.bus.gather(elsewhere.to(), question, PATIENCE).await?;
+                let gathered = self
+                    .bus
+                    .gather(elsewhere.to(), question, REQUEST_TIMEOUT)
+                    .await?;
                 for late in &gathered.late {
-                    self.bus.tell_unanswered(*late, "did not answer in time");
+                    self.bus.warn_unanswered(*late, "did not answer in time");
                 }
                 for (member, answer) in &gathered.answers {
                     if let Answer::Failed(_) = answer {
-                        self.bus.tell_unanswered(*member, "could not answer");
+                        self.bus.warn_unanswered(*member, "could not answer");
                     }
                 }
                 Ok(gathered.answers)
@@ -332,9 +335,9 @@ impl<E: SocketEmitter<AckError = AckError>> BusAdapter<E> {
 }
 
 impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
-    fn obey(&self, opts: BroadcastOptions, order: Order) -> usize {
-        match order {
-            Order::Emit(value) => {
+    fn apply(&self, opts: BroadcastOptions, command: Command) -> usize {
+        match command {
+            Command::Emit(value) => {
                 let packet = Packet::event(self.local.path().clone(), value);
                 let (delivered, sent) = self.deliver(packet, &opts);
                 if let Err(error) = sent {
@@ -342,15 +345,15 @@ impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
                 }
                 delivered
             }
-            Order::Join(rooms) => {
+            Command::Join(rooms) => {
                 self.join(&opts, &rooms);
                 1
             }
-            Order::Leave(rooms) => {
+            Command::Leave(rooms) => {
                 self.naming(&opts, |local| local.del_sockets(opts.clone(), rooms));
                 1
             }
-            Order::Disconnect => {
+            Command::Disconnect => {
                 let sent = self.naming(&opts, |local| local.disconnect_socket(opts.clone()));
                 if let Err(error) = unless_closed(sent) {
                     tracing::warn!(%error, "a socket was not disconnected");

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tracing::debug;
 
 use super::{Bus, ClusterError, Reply};
-use crate::wire::frame::{Answer, Body, Failure, Member, Question};
+use crate::wire::frame::{Answer, Body, BusMember, Failure, Question};
 
 /// All workers of the server, as the application of one sees them.
 ///
@@ -30,9 +30,9 @@ use crate::wire::frame::{Answer, Body, Failure, Member, Question};
 /// cluster.on("add", async |(a, b): (i64, i64)| a + b);
 ///
 /// let answers = cluster.server_side_emit_with_ack("add", &(1, 2), Duration::from_secs(1)).await?;
-/// for (server, sum) in answers.answers {
+/// for (worker, sum) in answers.answers {
 ///     let sum: i64 = sum;
-///     println!("{server} says {sum}");
+///     println!("{worker} says {sum}");
 /// }
 /// for missing in answers.missing {
 ///     println!("{missing}");
@@ -45,7 +45,7 @@ pub struct Cluster(Bus);
 
 /// One worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Server {
+pub struct WorkerInfo {
     /// Its id, new with each process: the `server_id` of its sockets.
     pub id: Sid,
     /// Its number, the same for its successor.
@@ -58,7 +58,7 @@ pub struct Server {
 #[derive(Debug, Clone)]
 pub struct Answers<R> {
     /// The answers, as they came.
-    pub answers: Vec<(Server, R)>,
+    pub answers: Vec<(WorkerInfo, R)>,
     /// Who has not answered.
     pub missing: Vec<Missing>,
 }
@@ -67,7 +67,7 @@ pub struct Answers<R> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing {
     /// Which.
-    pub server: Server,
+    pub worker: WorkerInfo,
     /// Why.
     pub why: Why,
 }
@@ -85,7 +85,7 @@ pub enum Why {
     Failed(String),
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for WorkerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "worker {} (pid {})", self.slot, self.pid)
     }
@@ -93,7 +93,7 @@ impl fmt::Display for Server {
 
 impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.server, self.why)
+        write!(f, "{} {}", self.worker, self.why)
     }
 }
 
@@ -108,8 +108,8 @@ impl fmt::Display for Why {
     }
 }
 
-impl From<Member> for Server {
-    fn from(Member { id, slot, pid }: Member) -> Self {
+impl From<BusMember> for WorkerInfo {
+    fn from(BusMember { id, slot, pid }: BusMember) -> Self {
         Self { id, slot, pid }
     }
 }
@@ -121,8 +121,8 @@ impl Cluster {
 
     /// The workers of this moment, this one among them; none as long as namespaces are declared.
     #[must_use]
-    pub fn servers(&self) -> Vec<Server> {
-        self.0.members().into_iter().map(Server::from).collect()
+    pub fn workers(&self) -> Vec<WorkerInfo> {
+        self.0.members().into_iter().map(WorkerInfo::from).collect()
     }
 
     /// Listens for an event of other workers, in the place of who listened before. What the handler
@@ -189,9 +189,9 @@ impl Cluster {
             answers: Vec::new(),
             missing: Vec::new(),
         };
-        let mut miss = |member: Member, why| {
-            let server = member.into();
-            answers.missing.push(Missing { server, why });
+        let mut miss = |member: BusMember, why| {
+            let worker = member.into();
+            answers.missing.push(Missing { worker, why });
         };
         for (from, answer) in gathered.answers {
             match answer {

@@ -10,14 +10,14 @@
 
 mod acks;
 mod adapter;
-mod asks;
 mod cluster;
 mod outbox;
+mod requests;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,26 +30,27 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
-use self::asks::{Asking, Asks, Gathered};
 use self::cluster::Handlers;
 use self::outbox::Outbox;
-use crate::wire::bus::{BusError, Reader};
-use crate::wire::frame::{Answer, Body, Failure, Frame, FrameError, Member, Order, Question};
+use self::requests::{Gathered, Pending, Requests};
+use crate::ipc::bus::{BusError, Reader};
+use crate::logging::RateLimit;
+use crate::wire::frame::{Answer, Body, BusMember, Command, Failure, Frame, FrameError, Question};
 
-pub use self::adapter::BusAdapter;
-pub use self::cluster::{Answers, Cluster, Missing, Server, Why};
+pub(crate) use self::adapter::BusAdapter;
+pub use self::cluster::{Answers, Cluster, Missing, Why, WorkerInfo};
 pub(crate) use self::outbox::{Allowance, Gate};
 
 /// How long another worker may take to answer. Node's adapters call it `requestsTimeout`.
-const PATIENCE: Duration = Duration::from_secs(5);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// For whoever wants to wait for ever.
 const A_LONG_TIME: Duration = Duration::from_hours(24 * 365);
-/// After so many deliveries everybody else has their turn.
+/// After so many deliveries other tasks run.
 const TURN: usize = 64;
-/// The same trouble is told once in this time.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
+/// The same trouble is logged once in this time.
+const WARNING_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Something could not be said to the other workers.
+/// Something could not be sent to the other workers.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// It is larger than the bus takes.
@@ -66,7 +67,7 @@ impl From<ClusterError> for AdapterError {
     }
 }
 
-/// See the module's text. All its clones are one.
+/// A worker's end of the bus. All its clones are one.
 #[derive(Clone, Default)]
 pub struct Bus(Arc<Shared>);
 
@@ -74,21 +75,21 @@ pub struct Bus(Arc<Shared>);
 struct Shared {
     id: OnceLock<Sid>,
     outbox: Outbox,
-    asks: Arc<Asks>,
-    members: watch::Sender<Vec<Member>>,
+    requests: Arc<Requests>,
+    members: watch::Sender<Vec<BusMember>>,
     namespaces: RwLock<HashMap<Str, Arc<dyn Namespace>>>,
     handlers: Handlers,
-    /// Deliveries to own sockets since somebody else last had their turn.
+    /// Deliveries to own sockets since other tasks last ran.
     delivered: AtomicUsize,
     unanswered: AtomicU64,
-    complained: Mutex<Option<Instant>>,
+    warnings: RateLimit,
 }
 
 /// A namespace, as the bus meets it.
 trait Namespace: Send + Sync {
-    /// Does what another worker orders. How many sockets did it concern?
-    fn obey(&self, opts: BroadcastOptions, order: Order) -> usize;
-    /// Answers another worker. How many sockets did it concern?
+    /// Applies another worker's command. Returns how many sockets it concerned.
+    fn apply(&self, opts: BroadcastOptions, command: Command) -> usize;
+    /// Answers another worker's request. Returns how many sockets it concerned.
     fn answer(&self, reply: Reply, question: Question) -> usize;
 }
 
@@ -107,7 +108,7 @@ impl fmt::Debug for Bus {
 }
 
 impl Bus {
-    /// This worker is called so from now on. Everything that is sent stands behind it.
+    /// Sets this worker's id on the bus, and sends it before everything else.
     pub(crate) fn hello(&self, id: Sid) {
         if self.0.id.set(id).is_err() {
             return;
@@ -152,7 +153,7 @@ impl Bus {
         self.0.id.get().copied().unwrap_or(Sid::ZERO)
     }
 
-    fn members(&self) -> Vec<Member> {
+    fn members(&self) -> Vec<BusMember> {
         self.0.members.borrow().clone()
     }
 
@@ -164,7 +165,7 @@ impl Bus {
                 Err(error) => return error,
             };
             turn += 1 + match Frame::decode(&frame) {
-                Ok(frame) => self.hear(frame.body),
+                Ok(frame) => self.dispatch(frame.body),
                 Err(error) => return error.into(),
             };
             if turn >= TURN {
@@ -174,11 +175,11 @@ impl Bus {
         }
     }
 
-    /// How many sockets did it concern?
-    fn hear(&self, body: Body) -> usize {
+    /// Gives what came over the bus to whom it concerns. Returns how many sockets that were.
+    fn dispatch(&self, body: Body) -> usize {
         match body {
-            Body::Order { ns, opts, order } => match self.namespace(&ns) {
-                Some(namespace) => namespace.obey(opts, order),
+            Body::Command { ns, opts, command } => match self.namespace(&ns) {
+                Some(namespace) => namespace.apply(opts, command),
                 None => 0,
             },
             Body::Ask {
@@ -198,14 +199,14 @@ impl Bus {
                 from,
                 answer,
             } => {
-                self.0.asks.answered(ticket, from, answer);
+                self.0.requests.answered(ticket, from, answer);
                 0
             }
-            Body::Asked { ticket, of } => {
-                // In what the hub says, those whom it asks are members.
+            Body::Responders { ticket, ids } => {
+                // The hub passes requests to members only, and has said who they are.
                 let mut members = self.members();
-                members.retain(|member| of.contains(&member.id));
-                self.0.asks.asked(ticket, members);
+                members.retain(|member| ids.contains(&member.id));
+                self.0.requests.set_responders(ticket, members);
                 0
             }
             Body::Members(members) => {
@@ -242,10 +243,10 @@ impl Bus {
         0
     }
 
-    fn set_members(&self, members: &[Member]) {
+    fn set_members(&self, members: &[BusMember]) {
         let before = self.0.members.send_replace(members.to_vec());
         for gone in before.iter().filter(|member| !members.contains(member)) {
-            let requests = self.0.asks.left(*gone);
+            let requests = self.0.requests.remove_member(*gone);
             debug!(slot = gone.slot, pid = gone.pid, "a worker left the bus");
             if requests > 0 {
                 let total = self.count_unanswered(requests as u64);
@@ -260,26 +261,12 @@ impl Bus {
         }
     }
 
-    /// A worker's answer is missing. That is told, and counted.
-    fn tell_unanswered(&self, Member { slot, pid, .. }: Member, why: &str) {
+    /// Logs and counts that a worker's answer is missing.
+    fn warn_unanswered(&self, BusMember { slot, pid, .. }: BusMember, why: &str) {
         let total = self.count_unanswered(1);
-        if self.may_complain() {
+        if self.0.warnings.allows(WARNING_INTERVAL) {
             warn!(total, "worker {slot} (pid {pid}) {why}");
         }
-    }
-
-    /// Has nothing been told for a while?
-    fn may_complain(&self) -> bool {
-        let mut complained = self
-            .0
-            .complained
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let may = complained.is_none_or(|at| at.elapsed() >= COMPLAINT_PAUSE);
-        if may {
-            *complained = Some(Instant::now());
-        }
-        may
     }
 
     fn count_unanswered(&self, requests: u64) -> u64 {
@@ -312,21 +299,21 @@ impl Bus {
     }
 
     /// Asks the other workers, or one.
-    async fn ask(&self, to: Option<Sid>, question: Question) -> Result<Asking, ClusterError> {
+    async fn ask(&self, to: Option<Sid>, question: Question) -> Result<Pending, ClusterError> {
         let _waiting = self.gate().enter();
         let of_clients = matches!(question, Question::Acks { .. });
-        let asking = self.0.asks.open(of_clients, self.meant(to)).await;
+        let pending = self.0.requests.open(of_clients, self.expected(to)).await;
         let body = Body::Ask {
-            ticket: asking.ticket,
+            ticket: pending.ticket,
             from: self.id(),
             question,
         };
         self.send(to, body).await?;
-        Ok(asking)
+        Ok(pending)
     }
 
-    /// Whom the hub will ask, as far as is known here.
-    fn meant(&self, to: Option<Sid>) -> Vec<Member> {
+    /// Who will probably answer, as far as is known here.
+    fn expected(&self, to: Option<Sid>) -> Vec<BusMember> {
         let mut members = self.members();
         members.retain(|member| to.map_or(member.id != self.id(), |to| member.id == to));
         members
@@ -342,16 +329,16 @@ impl Bus {
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or(now + A_LONG_TIME);
         match timeout_at(deadline, self.ask(to, question)).await {
-            Ok(asking) => Ok(asking?.gather(deadline).await),
+            Ok(pending) => Ok(pending?.gather(deadline).await),
             Err(_) => Ok(Gathered {
-                late: self.meant(to),
+                late: self.expected(to),
                 ..Gathered::default()
             }),
         }
     }
 
-    /// So many sockets of this worker were sent something: from time to time that is enough, and
-    /// those who write it to the clients have their turn.
+    /// Counts sockets of this worker that were sent something. After [`TURN`] of them it yields, so that
+    /// the tasks that write to the clients run.
     async fn pace(&self, deliveries: usize) {
         let delivered = self.0.delivered.fetch_add(deliveries, Relaxed) + deliveries;
         if delivered >= TURN {
@@ -386,7 +373,7 @@ impl Reply {
             },
         };
         let encoded = frame(answer).encode().or_else(|error| {
-            if self.bus.may_complain() {
+            if self.bus.0.warnings.allows(WARNING_INTERVAL) {
                 warn!(%error, "an answer to another worker was too large");
             }
             frame(Answer::Failed(Failure::Other(error.to_string().into()))).encode()

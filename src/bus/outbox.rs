@@ -10,7 +10,7 @@ use tokio::io::AsyncWrite;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::wire::bus::{BusError, Queue};
+use crate::ipc::bus::{BusError, Queue};
 
 /// What may wait for the hub before senders must wait for room, in bytes.
 const ROOM: usize = 4 << 20;
@@ -21,7 +21,6 @@ const MAX_WAITING: usize = 256;
 const ALLOWANCE: usize = 16 * 1024;
 const RENEWAL: Duration = Duration::from_secs(3);
 
-/// See the module's text.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queue: Queue,
@@ -167,7 +166,7 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::bus::Reader;
+    use crate::ipc::bus::Reader;
     use crate::wire::frame::{Body, Frame};
     use tokio::time::timeout;
 

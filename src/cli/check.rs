@@ -1,12 +1,12 @@
 //! `my-app check`: is the configuration good? Will nginx's do?
 
-use std::env;
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
 use super::{CheckArgs, Exit, nginx};
 use crate::config::{Config, ConfigError, Loaded, STANDARD_FILE};
+use crate::systemd;
 
 /// Where socket units are, see systemd.unit(5).
 const UNIT_DIRECTORIES: [&str; 4] = [
@@ -19,7 +19,7 @@ const UNIT_DIRECTORIES: [&str; 4] = [
 /// Reads the configuration and tells what it finds: that it is good and what is worth knowing, on
 /// standard output; or every fault with its line, on standard error, as compilers do.
 #[must_use]
-pub fn check(args: &CheckArgs) -> Exit {
+pub(crate) fn check(args: &CheckArgs) -> Exit {
     let loaded = Config::load(args.config.as_deref());
     let mut out = io::stdout().lock();
     let exit = report(
@@ -85,7 +85,7 @@ fn good(loaded: &Loaded, systemd_listens: bool) -> String {
 
 /// Whether this process got listeners from systemd, or the service on this machine would.
 fn systemd_listens() -> bool {
-    env::var_os("LISTEN_FDS").is_some()
+    systemd::passes_listeners()
         || UNIT_DIRECTORIES
             .iter()
             .any(|directory| has_socket_unit(Path::new(directory)))

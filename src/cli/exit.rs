@@ -5,7 +5,7 @@ use std::process::ExitCode;
 /// How the process ends. The numbers are those of `sysexits.h`, which no shell and no signal uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// All went well: the server was stopped, the configuration is good.
     Ok = 0,
     /// `EX_USAGE`: the command line makes no sense. Starting again cannot help.

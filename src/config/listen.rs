@@ -16,7 +16,7 @@ const UNIX_PATH_MAX: usize = 107;
 /// An address to listen at. It is a name until the master binds it: no lookup happens here.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum ListenAddr {
+pub(crate) enum ListenAddr {
     /// `host:port`, an IPv6 address in brackets. Port 0 lets the system choose one.
     Tcp(String),
     /// The path of a Unix stream socket, written `unix:PATH`.
@@ -25,7 +25,7 @@ pub enum ListenAddr {
 
 /// Why a text is not an address to listen at; the text of the error says how to write it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ListenAddrError {
+pub(crate) enum ListenAddrError {
     /// There is no colon, or nothing that could be a port behind it.
     #[error(
         "not an address; write host:port such as \"127.0.0.1:3000\" or \"[::1]:3000\", \

@@ -4,32 +4,26 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::fault::ConfigError;
+use super::error::{ConfigError, MAX_FILE_SIZE};
 use super::{Config, keys};
 
 /// Where the package puts the configuration.
-pub const STANDARD_FILE: &str = "/etc/my-app/my-app.toml";
-
-/// The size above which a file is no configuration, in bytes: a mistyped path may name anything.
-pub(super) const MAX_FILE_SIZE: u64 = 1 << 20;
+pub(crate) const STANDARD_FILE: &str = "/etc/my-app/my-app.toml";
 
 /// A configuration and where it comes from.
 #[derive(Clone, Debug)]
-pub struct Loaded {
+pub(crate) struct Loaded {
     /// The settings.
     pub config: Config,
     /// The file that was read; `None` when all are defaults.
     pub file: Option<PathBuf>,
-    /// Run by hand: no file, no systemd. The log goes to the terminal only, and everything else
-    /// that the program needs to write belongs below the user's own directories.
-    pub by_hand: bool,
     given: Vec<&'static str>,
 }
 
 impl Loaded {
     /// Whether the file sets the key of this full name, such as `engine.path`, itself.
     #[must_use]
-    pub fn sets(&self, key: &str) -> bool {
+    pub(crate) fn sets(&self, key: &str) -> bool {
         self.given.contains(&key)
     }
 }
@@ -58,21 +52,19 @@ pub(super) fn load(
     Ok(Loaded {
         config: parsed.config,
         file: Some(file.to_owned()),
-        by_hand: false,
         given: parsed.given,
     })
 }
 
 fn without_file(under_systemd: bool) -> Loaded {
     let mut config = Config::default();
-    let by_hand = !under_systemd;
-    if by_hand {
+    // Run by hand, it cannot write where the package's service can.
+    if !under_systemd {
         config.log.file = None;
     }
     Loaded {
         config,
         file: None,
-        by_hand,
         given: Vec::new(),
     }
 }
@@ -137,17 +129,14 @@ mod tests {
     fn without_a_file_the_defaults_hold() {
         let loaded = load(None, nowhere(), true).unwrap();
         assert_eq!((loaded.config, loaded.file), (Config::default(), None));
-        assert!(!loaded.by_hand);
     }
 
     #[test]
     fn by_hand_the_log_goes_to_the_terminal_only() {
         let loaded = load(None, nowhere(), false).unwrap();
-        assert!(loaded.by_hand);
         assert_eq!(loaded.config.log.file, None);
         let (_dir, path) = file(b"workers = 2");
         let loaded = load(None, &path, false).unwrap();
-        assert!(!loaded.by_hand);
         assert_eq!(loaded.config.log.file, Config::default().log.file);
     }
 

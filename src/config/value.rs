@@ -10,7 +10,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::words::Words;
+use super::choices::Choices;
 
 /// What is wrong with the piece of the file at `span`.
 #[derive(Debug)]
@@ -69,15 +69,15 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// One of the words of `T`.
-    pub(super) fn word<T: Words>(self) -> Read<T> {
+    /// One of the choices of `T`.
+    pub(super) fn word<T: Choices>(self) -> Read<T> {
         self.checked(|text| {
-            T::WORDS
+            T::CHOICES
                 .iter()
                 .find(|(word, _)| *word == text)
                 .map(|(_, meaning)| *meaning)
                 .ok_or_else(|| {
-                    let words: Vec<_> = T::WORDS
+                    let words: Vec<_> = T::CHOICES
                         .iter()
                         .map(|(word, _)| format!("\"{word}\""))
                         .collect();

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-use super::lane::LineWriter;
 use super::lost;
+use super::queue::LineWriter;
 
 /// How often it is looked whether the path still names the open file: one `stat` a second.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);

@@ -25,9 +25,9 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
 
 use super::LogRole;
-use super::lane::{QUEUE_LINES, Tally};
 use super::line;
-use super::record::{Datum, Record};
+use super::queue::{QUEUE_LINES, Tally};
+use super::record::{Record, Value};
 
 /// The target of the events that only carry records. Nobody else's events pass the thread's filter,
 /// so that a second dispatcher does not make every event of the process look wanted.
@@ -103,7 +103,7 @@ fn emit_all(waiting: &Receiver<Record>, tally: &Tally) {
 fn emit(record: &Record) {
     let named = |name| {
         let field = record.fields.iter().find(|(known, _)| *known == name);
-        field.map(|(_, value): &(_, Datum)| value.as_str())
+        field.map(|(_, value): &(_, Value)| value.as_str())
     };
     let rest = || {
         record
@@ -162,8 +162,8 @@ mod tests {
         (Journal::relay(dispatch, records).unwrap(), arrived)
     }
 
-    fn text(value: &str) -> Datum {
-        Datum::Text(value.to_owned())
+    fn text(value: &str) -> Value {
+        Value::Text(value.to_owned())
     }
 
     #[test]
@@ -172,7 +172,7 @@ mod tests {
         let mut record = Record::new(Level::WARN, "slow client".to_owned());
         record.target = "my_app::worker";
         record.fields = vec![
-            ("stalled_ms", Datum::Bare("10".into())),
+            ("stalled_ms", Value::Bare("10".into())),
             ("client_addr", text("::1")),
         ];
         journal.push(record);

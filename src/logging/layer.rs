@@ -10,14 +10,14 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::Context;
 
 use super::journal::Journal;
-use super::lane::Lane;
+use super::queue::Queue;
 use super::record::Record;
 use crate::config::LogLevel;
 
 /// The sinks of this process; each has its own queue and thread.
 #[derive(Debug)]
 pub(super) struct Sinks {
-    pub(super) terminal: Option<Lane>,
+    pub(super) terminal: Option<Queue>,
     pub(super) journal: Option<Journal>,
 }
 
@@ -50,7 +50,7 @@ impl Sinks {
 pub(super) struct Fanout {
     pub(super) level: LevelFilter,
     pub(super) others: Arc<Sinks>,
-    pub(super) file: Option<Lane>,
+    pub(super) file: Option<Queue>,
 }
 
 impl Fanout {
@@ -70,26 +70,27 @@ impl Fanout {
 
     /// Lines that found a queue full.
     pub(super) fn overflowed(&self) -> u64 {
-        let lanes = self.lanes().map(Lane::overflowed).sum::<u64>();
-        lanes + self.others.journal.as_ref().map_or(0, Journal::overflowed)
+        let queues = self.queues().map(Queue::overflowed).sum::<u64>();
+        queues + self.others.journal.as_ref().map_or(0, Journal::overflowed)
     }
 
     /// Lines that did not arrive, for whatever reason.
+    #[cfg(test)]
     pub(super) fn lost(&self) -> u64 {
-        let lanes = self.lanes().map(Lane::lost).sum::<u64>();
-        lanes + self.others.journal.as_ref().map_or(0, Journal::overflowed)
+        let queues = self.queues().map(Queue::lost).sum::<u64>();
+        queues + self.others.journal.as_ref().map_or(0, Journal::overflowed)
     }
 
     pub(super) fn drain(&self, deadline: Instant) {
-        self.lanes().for_each(|lane| lane.drain(deadline));
+        self.queues().for_each(|queue| queue.drain(deadline));
         if let Some(journal) = &self.others.journal {
             journal.drain(deadline);
         }
         // The file's thread may have told the others something meanwhile.
-        self.lanes().for_each(|lane| lane.drain(deadline));
+        self.queues().for_each(|queue| queue.drain(deadline));
     }
 
-    fn lanes(&self) -> impl Iterator<Item = &Lane> {
+    fn queues(&self) -> impl Iterator<Item = &Queue> {
         self.file.iter().chain(&self.others.terminal)
     }
 

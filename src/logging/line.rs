@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use tracing::Level;
 
-use super::record::{Datum, Record};
+use super::record::{Record, Value};
 use crate::config::LogFormat;
 
 /// The whole line with its end.
@@ -28,7 +28,7 @@ pub(super) fn body(record: &Record) -> String {
 }
 
 /// `fields` as a JSON object.
-pub(super) fn object<'r>(fields: impl Iterator<Item = &'r (&'static str, Datum)>) -> String {
+pub(super) fn object<'r>(fields: impl Iterator<Item = &'r (&'static str, Value)>) -> String {
     let mut object = String::from("{");
     for (name, value) in fields {
         if object.len() > 1 {
@@ -111,7 +111,7 @@ fn json(record: &Record) -> String {
         time(record),
         record.level
     );
-    push_member(&mut line, "message", &Datum::Text(record.message.clone()));
+    push_member(&mut line, "message", &Value::Text(record.message.clone()));
     for (name, value) in &record.fields {
         line.push(',');
         // The same name twice in an object is one value less for most readers.
@@ -124,12 +124,12 @@ fn json(record: &Record) -> String {
     line
 }
 
-fn push_member(object: &mut String, name: &str, value: &Datum) {
+fn push_member(object: &mut String, name: &str, value: &Value) {
     push_string(object, name);
     object.push(':');
     match value {
-        Datum::Bare(value) => object.push_str(value),
-        Datum::Text(value) => push_string(object, value),
+        Value::Bare(value) => object.push_str(value),
+        Value::Text(value) => push_string(object, value),
     }
 }
 
@@ -156,7 +156,7 @@ mod tests {
 
     use super::*;
 
-    fn record(level: Level, message: &str, fields: &[(&'static str, Datum)]) -> Record {
+    fn record(level: Level, message: &str, fields: &[(&'static str, Value)]) -> Record {
         let time = Timestamp::from_millisecond(1_664_183_202_422).unwrap();
         Record {
             time,
@@ -165,8 +165,8 @@ mod tests {
         }
     }
 
-    fn field(name: &'static str, value: &str) -> (&'static str, Datum) {
-        (name, Datum::Text(value.to_owned()))
+    fn field(name: &'static str, value: &str) -> (&'static str, Value) {
+        (name, Value::Text(value.to_owned()))
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_json_line_is_one_object_with_typed_values() {
         let fields = [
-            ("worker", Datum::Bare("712".into())),
+            ("worker", Value::Bare("712".into())),
             field("text", "a\n\"\u{1b}\u{2028}"),
             field("level", "x"),
         ];

@@ -19,19 +19,19 @@ pub(super) struct Record {
     /// The module that the event comes from.
     pub(super) target: &'static str,
     pub(super) message: String,
-    pub(super) fields: Vec<(&'static str, Datum)>,
+    pub(super) fields: Vec<(&'static str, Value)>,
 }
 
 /// The value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Datum {
+pub(super) enum Value {
     /// A number or a truth value, which JSON writes without quotes.
     Bare(String),
     /// Anything else.
     Text(String),
 }
 
-impl Datum {
+impl Value {
     pub(super) fn as_str(&self) -> &str {
         let (Self::Bare(text) | Self::Text(text)) = self;
         text
@@ -59,25 +59,25 @@ impl Record {
         record
     }
 
-    fn add(&mut self, field: &Field, datum: Datum) {
+    fn add(&mut self, field: &Field, value: Value) {
         match field.name() {
-            "message" => datum.as_str().clone_into(&mut self.message),
-            name => self.fields.push((name.trim_start_matches("r#"), datum)),
+            "message" => value.as_str().clone_into(&mut self.message),
+            name => self.fields.push((name.trim_start_matches("r#"), value)),
         }
     }
 
     fn add_text(&mut self, field: &Field, value: impl fmt::Display) {
-        self.add(field, Datum::Text(capped(format_args!("{value}"))));
+        self.add(field, Value::Text(capped(format_args!("{value}"))));
     }
 
     fn add_bare(&mut self, field: &Field, value: impl fmt::Display) {
-        self.add(field, Datum::Bare(value.to_string()));
+        self.add(field, Value::Bare(value.to_string()));
     }
 }
 
 impl Visit for Record {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.add(field, Datum::Text(capped(format_args!("{value:?}"))));
+        self.add(field, Value::Text(capped(format_args!("{value:?}"))));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {

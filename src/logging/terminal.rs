@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-use super::lane::LineWriter;
+use super::queue::LineWriter;
 
 /// Standard output. Whoever closes it loses lines, which are counted; the server goes on.
 pub(super) struct Terminal(File);

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use tracing::{debug, error, info, trace, warn};
 
-use super::lane::LineWriter;
+use super::queue::LineWriter;
 use super::*;
 use crate::config::{LogFormat, LogLevel};
 
@@ -136,7 +136,7 @@ impl LineWriter for Stepped {
 #[test]
 fn losses_are_told_once_and_not_too_often() {
     let (sender, lines) = std::sync::mpsc::sync_channel(0);
-    let terminal = Lane::start("test", 1, LogFormat::Text, Stepped(sender));
+    let terminal = Queue::start("test", 1, LogFormat::Text, Stepped(sender));
     let others = Arc::new(Sinks {
         terminal: Some(terminal),
         journal: None,
@@ -149,7 +149,8 @@ fn losses_are_told_once_and_not_too_often() {
     let guard = LogGuard {
         fanout,
         reopen: Arc::default(),
-        reported: Mutex::default(),
+        reported: AtomicU64::new(0),
+        reports: RateLimit::default(),
     };
     guard.report_losses();
     assert_eq!(guard.lost(), 0);

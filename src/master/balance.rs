@@ -10,7 +10,6 @@ pub(crate) struct Candidate {
     pub(crate) load: u64,
 }
 
-/// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Balancer {
     method: Balance,

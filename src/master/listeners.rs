@@ -9,12 +9,12 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 
-use listenfd::ListenFd;
-use rustix::net::{SocketFlags, sockopt};
+use rustix::net::SocketFlags;
 use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
 
 use crate::config::ListenAddr;
-use crate::wire::conn::{self, Conn};
+use crate::ipc::conn::{self, Conn};
+use crate::systemd::{self, NotAListener};
 use crate::wire::link::Origin;
 
 /// The kernel caps it at net.core.somaxconn (listen(2)).
@@ -22,15 +22,10 @@ const BACKLOG: u32 = 65_535;
 
 /// A listener could not be had.
 #[derive(Debug, thiserror::Error)]
-pub enum ListenError {
+pub(crate) enum ListenError {
     /// One of systemd's descriptors is no listener.
-    #[error(
-        "systemd's descriptor {number} is no listener; use ListenStream= with Accept=no in the socket unit"
-    )]
-    NotAListener {
-        /// The descriptor's number in the socket unit, from 0.
-        number: usize,
-    },
+    #[error(transparent)]
+    NotAListener(#[from] NotAListener),
     /// The name has no address.
     #[error("cannot listen on {address}: {source}")]
     Bind {
@@ -114,14 +109,14 @@ impl Listener {
     pub(crate) async fn accept(&self) -> io::Result<(OwnedFd, Origin)> {
         loop {
             self.socket.readable().await?;
-            match self.socket.try_read_with(|socket| self.take(socket)) {
+            match self.socket.try_read_with(|socket| self.accept_now(socket)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.caught_up.set(true),
                 accepted => return accepted,
             }
         }
     }
 
-    fn take(&self, socket: BorrowedFd<'_>) -> io::Result<(OwnedFd, Origin)> {
+    fn accept_now(&self, socket: BorrowedFd<'_>) -> io::Result<(OwnedFd, Origin)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         if let Conn::Unix(_) = self.socket {
             return Ok((rustix::net::accept_with(socket, flags)?, Origin::Unix));
@@ -135,27 +130,19 @@ impl Listener {
     }
 }
 
-/// The listeners that systemd passed (`sd_listen_fds(3)`); none without systemd.
-pub(crate) fn inherited() -> Result<Listeners, ListenError> {
-    let mut passed = ListenFd::from_env();
-    let mut found = Listeners::default();
-    for number in 0..passed.len() {
-        if let Ok(Some(listener)) = passed.take_tcp_listener(number)
-            && sockopt::socket_acceptconn(&listener).unwrap_or(false)
-        {
-            found.tcp.push(listener);
-        } else if let Ok(Some(listener)) = passed.take_unix_listener(number)
-            && sockopt::socket_acceptconn(&listener).unwrap_or(false)
-        {
-            found.unix.push(listener);
-        } else {
-            return Err(ListenError::NotAListener { number });
-        }
-    }
-    Ok(found)
-}
-
 impl Listeners {
+    /// Those that systemd passed; none without systemd. To be called before any thread is started.
+    pub(crate) fn inherited() -> Result<Self, ListenError> {
+        let mut inherited = Self::default();
+        for listener in systemd::listeners()? {
+            match listener {
+                systemd::Listener::Tcp(listener) => inherited.tcp.push(listener),
+                systemd::Listener::Unix(listener) => inherited.unix.push(listener),
+            }
+        }
+        Ok(inherited)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.tcp.is_empty() && self.unix.is_empty()
     }
@@ -248,6 +235,7 @@ fn bind_unix(path: &Path, address: &ListenAddr) -> Result<StdUnixListener, Liste
 mod tests {
     use std::time::Duration;
 
+    use rustix::net::sockopt;
     use tokio::time::timeout;
 
     use super::*;

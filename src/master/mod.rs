@@ -14,7 +14,6 @@
 mod balance;
 mod hub;
 mod listeners;
-mod notify;
 mod pool;
 mod router;
 mod supervisor;
@@ -29,13 +28,14 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
 use self::listeners::{ListenError, Listeners};
-use self::notify::Notify;
 use self::pool::Pool;
 use self::router::Router;
 use self::supervisor::Supervisor;
 use crate::cli::RunArgs;
 use crate::config::{Config, ConfigError, WORKERS};
 use crate::logging::{self, LogError, LogGuard, LogRole};
+use crate::process;
+use crate::systemd::{self, Notify};
 use crate::wire::session_id::{EntropyError, Keyring};
 
 /// How much longer than `stop_drain` the workers may take to leave.
@@ -46,7 +46,7 @@ const TICK: Duration = Duration::from_secs(1);
 
 /// Why the server could not start, or had to end.
 #[derive(Debug, thiserror::Error)]
-pub enum MasterError {
+pub(crate) enum MasterError {
     /// The configuration is missing or wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -76,13 +76,13 @@ pub enum MasterError {
 ///
 /// # Errors
 /// When it cannot start.
-pub fn run(args: &RunArgs) -> Result<(), MasterError> {
+pub(crate) fn run(args: &RunArgs) -> Result<(), MasterError> {
     let loaded = args.load()?;
     let config = loaded.config;
-    // Before any thread is started: it removes LISTEN_FDS from the environment.
-    let inherited = listeners::inherited()?;
+    // Before any thread is started.
+    let inherited = Listeners::inherited()?;
     let log = logging::init(&config.log, LogRole::Master)?;
-    raise_descriptor_limit();
+    process::raise_descriptor_limit();
     // The main thread runs all of it: a worker dies with the thread that started it (prctl(2),
     // PR_SET_PDEATHSIG).
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -94,7 +94,7 @@ pub fn run(args: &RunArgs) -> Result<(), MasterError> {
 
 async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Result<(), MasterError> {
     let mut signals = Signals::new().map_err(MasterError::Start)?;
-    let notify = Notify::from_env();
+    let notify = Notify::from_env(TICK);
     info!("Master {} is running", std::process::id());
     let listeners = if inherited.is_empty() {
         Listeners::bind(&config.listen).await?
@@ -115,14 +115,14 @@ async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Resul
     let mut ready = false;
     loop {
         tokio::select! {
-            asked = signals.recv() => match asked {
-                Asked::Stop => break,
-                Asked::Reopen => log.reopen(),
+            action = signals.recv() => match action {
+                SignalAction::Stop => break,
+                SignalAction::Reopen => log.reopen(),
             },
             failed = workers.failed() => return Err(failed),
             () = pool.all_ready(config.workers), if !ready => {
                 ready = true;
-                notify::ready();
+                systemd::notify_ready();
                 notify.status(&pool.status());
             }
             _ = tick.tick() => {
@@ -134,16 +134,16 @@ async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Resul
             }
         }
     }
-    notify::stopping();
+    systemd::notify_stopping();
     info!(
         "stopping: the sessions end within {}",
         humantime::format_duration(config.stop_drain)
     );
     router.stop();
     workers.stop(config.stop_drain);
-    let patience = config.stop_drain + STOP_GRACE;
+    let deadline = config.stop_drain + STOP_GRACE;
     tokio::select! {
-        left = timeout(patience, workers.left()) => if left.is_err() {
+        left = timeout(deadline, workers.left()) => if left.is_err() {
             warn!("workers that did not leave in time are killed");
         },
         () = signals.stop_again() => warn!("stopped at once, as asked twice"),
@@ -152,13 +152,13 @@ async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Resul
     Ok(())
 }
 
-/// What a signal asks for.
-enum Asked {
+/// What a signal makes the server do.
+enum SignalAction {
     Stop,
     Reopen,
 }
 
-/// The signals that the server obeys.
+/// The signals that the server handles.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -174,16 +174,16 @@ impl Signals {
         })
     }
 
-    async fn recv(&mut self) -> Asked {
+    async fn recv(&mut self) -> SignalAction {
         tokio::select! {
-            _ = self.terminate.recv() => Asked::Stop,
-            _ = self.interrupt.recv() => Asked::Stop,
-            _ = self.reopen.recv() => Asked::Reopen,
+            _ = self.terminate.recv() => SignalAction::Stop,
+            _ = self.interrupt.recv() => SignalAction::Stop,
+            _ = self.reopen.recv() => SignalAction::Reopen,
         }
     }
 
     async fn stop_again(&mut self) {
-        while !matches!(self.recv().await, Asked::Stop) {}
+        while !matches!(self.recv().await, SignalAction::Stop) {}
     }
 }
 
@@ -206,14 +206,4 @@ fn machine() -> u16 {
     let id = std::fs::read("/etc/machine-id").unwrap_or_default();
     let [high, low, ..]: [u8; 32] = sha2::Sha256::digest(&id).into();
     u16::from_be_bytes([high, low])
-}
-
-/// Every connection is a descriptor; the soft limit is mostly 1024 (getrlimit(2)).
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, limit) {
-        warn!(%error, "the limit of open descriptors stays as it is");
-    }
 }

@@ -18,7 +18,8 @@ use tracing::debug;
 
 use super::balance::{Balancer, Candidate, Room};
 use crate::config::Balance;
-use crate::wire::link::{Handoff, Link, Origin, Place, Report, ToWorker};
+use crate::ipc::link::Link;
+use crate::wire::link::{Handoff, Origin, Place, Report, ToWorker};
 use crate::wire::session_id::{BARE_LEN, Home, Keyring};
 
 /// Handoffs to one worker that it has not acknowledged yet.

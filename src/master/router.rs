@@ -22,7 +22,7 @@ use tracing::{debug, warn};
 use super::listeners::Listener;
 use super::pool::{Pool, Unacknowledged};
 use crate::config::Config;
-use crate::wire::conn::Conn;
+use crate::ipc::conn::Conn;
 use crate::wire::link::{Handoff, Origin};
 use crate::wire::request_line::{self, MAX_LINE, Peeked, RequestLine};
 use crate::wire::session_id::{self, Home};

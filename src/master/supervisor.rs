@@ -23,7 +23,8 @@ use super::hub::{Hub, Left};
 use super::pool::{Member, Pool};
 use super::router::Router;
 use crate::config::Config;
-use crate::wire::link::{self, Inbox, Link, LinkError, ToMaster, ToWorker, Welcome};
+use crate::ipc::link::{self, Inbox, Link, LinkError};
+use crate::wire::link::{ToMaster, ToWorker, Welcome};
 use crate::wire::session_id::Home;
 
 /// How often a worker is asked whether it lives.

@@ -4,14 +4,14 @@
 //! nothing that HTTP/1 knows.
 
 /// The longest request line, in bytes. Node's and nginx's limits for a whole head are 16 and 8 KiB.
-pub const MAX_LINE: usize = 8 * 1024;
+pub(crate) const MAX_LINE: usize = 8 * 1024;
 
 /// How many bytes of empty lines may stand before the request line (RFC 9112 section 2.2).
 const MAX_EMPTY: usize = 16;
 
 /// A request line, RFC 9112 section 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RequestLine<'a> {
+pub(crate) struct RequestLine<'a> {
     /// The method, as sent.
     pub method: &'a str,
     /// The target, as sent; visible ASCII.
@@ -20,7 +20,7 @@ pub struct RequestLine<'a> {
 
 /// What the bytes so far are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peeked<'a> {
+pub(crate) enum Peeked<'a> {
     /// The beginning of a request line: wait for more.
     Partial,
     /// A request line.
@@ -33,7 +33,7 @@ pub enum Peeked<'a> {
 
 /// Reads the bytes that a connection has sent so far.
 #[must_use]
-pub fn read(bytes: &[u8]) -> Peeked<'_> {
+pub(crate) fn read(bytes: &[u8]) -> Peeked<'_> {
     let empty = bytes
         .iter()
         .take_while(|b| matches!(b, b'\r' | b'\n'))

@@ -22,18 +22,18 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 /// The length of an id that engineioxide draws, in characters.
-pub const BARE_LEN: usize = 16;
+pub(crate) const BARE_LEN: usize = 16;
 const HOME_LEN: usize = 6;
 const MAC_LEN: usize = 8;
 /// The length of an id as clients of revision 4 see it, in characters.
-pub const TAGGED_LEN: usize = BARE_LEN + HOME_LEN + MAC_LEN;
+pub(crate) const TAGGED_LEN: usize = BARE_LEN + HOME_LEN + MAC_LEN;
 
 /// Machine, generation and slot have two characters each: 12 bits.
-pub const FIELD_LIMIT: u16 = 1 << 12;
+pub(crate) const FIELD_LIMIT: u16 = 1 << 12;
 
 /// The worker that has a session: its generation and its slot, both below [`FIELD_LIMIT`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Home {
+pub(crate) struct Home {
     /// Which start or reload of the server.
     pub generation: u16,
     /// Which of its workers.
@@ -43,12 +43,12 @@ pub struct Home {
 /// What the key is drawn from could not be read.
 #[derive(Debug, thiserror::Error)]
 #[error("the kernel gives no random numbers: {0}")]
-pub struct EntropyError(#[from] getrandom::Error);
+pub(crate) struct EntropyError(#[from] getrandom::Error);
 
 /// The key of this start of the server, and the machine's number: enough to name sessions and to
 /// recognise the names.
 #[derive(Clone, Serialize, Deserialize)]
-pub struct Keyring {
+pub(crate) struct Keyring {
     key: [u8; 32],
     machine: u16,
 }
@@ -64,7 +64,7 @@ impl Keyring {
     ///
     /// # Errors
     /// When the kernel has no random numbers to give.
-    pub fn draw(machine: u16) -> Result<Self, EntropyError> {
+    pub(crate) fn draw(machine: u16) -> Result<Self, EntropyError> {
         let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         Ok(Self {
@@ -75,7 +75,7 @@ impl Keyring {
 
     /// The name, outside the engine, of the session that the engine calls `bare`.
     #[must_use]
-    pub fn tag(&self, bare: &str, home: Home) -> String {
+    pub(crate) fn tag(&self, bare: &str, home: Home) -> String {
         let mut sid = String::with_capacity(TAGGED_LEN);
         sid.push_str(bare);
         for field in [self.machine, home.generation, home.slot] {
@@ -89,7 +89,7 @@ impl Keyring {
     /// The engine's name for a session and the worker that has it; `None` for a name that this
     /// server never gave.
     #[must_use]
-    pub fn open<'a>(&self, sid: &'a str) -> Option<(&'a str, Home)> {
+    pub(crate) fn open<'a>(&self, sid: &'a str) -> Option<(&'a str, Home)> {
         if sid.len() != TAGGED_LEN || !sid.bytes().all(is_base64) {
             return None;
         }
@@ -143,7 +143,7 @@ impl Keyring {
 
 /// Does this look like an id that the engine drew (and revision 3 clients show)?
 #[must_use]
-pub fn is_bare(sid: &str) -> bool {
+pub(crate) fn is_bare(sid: &str) -> bool {
     sid.len() == BARE_LEN && sid.bytes().all(is_base64)
 }
 

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 
 /// A request target taken apart; see [`Target::parse`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target<'a> {
+pub(crate) struct Target<'a> {
     /// The path, not decoded: Node compares it raw, too.
     pub path: &'a str,
     /// What stands behind the `?`, not decoded.
@@ -18,7 +18,7 @@ pub struct Target<'a> {
 
 /// How often a request names a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SidParam<'a> {
+pub(crate) enum SidParam<'a> {
     /// Not at all: a handshake, if the path is the engine's.
     Absent,
     /// Once. The value is percent-decoded and otherwise unchecked.
@@ -30,7 +30,7 @@ pub enum SidParam<'a> {
 /// The engine's parameters of a query, percent-decoded. Of a repeated one the first counts, as
 /// in engineioxide; `sid` alone must not be repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EngineQuery<'a> {
+pub(crate) struct EngineQuery<'a> {
     /// The protocol revision: `4`, or `3` for clients of Socket.IO v2.
     pub eio: Option<Cow<'a, str>>,
     /// `polling` or `websocket`.
@@ -47,7 +47,7 @@ impl<'a> Target<'a> {
     /// (`http://host/path?query`), RFC 9112 section 3.2. Anything else gives an empty path,
     /// which matches no route.
     #[must_use]
-    pub fn parse(target: &'a str) -> Self {
+    pub(crate) fn parse(target: &'a str) -> Self {
         let target = target.split('#').next().unwrap_or_default();
         let origin = if target.starts_with('/') {
             target
@@ -81,13 +81,13 @@ impl<'a> Target<'a> {
     /// Is this request the engine's? `engine_path` ends with a slash, and everything below it
     /// belongs to the engine, as in Node and in engineioxide.
     #[must_use]
-    pub fn is_engine(&self, engine_path: &str) -> bool {
+    pub(crate) fn is_engine(&self, engine_path: &str) -> bool {
         self.path.starts_with(engine_path)
     }
 
     /// The engine's parameters of the query.
     #[must_use]
-    pub fn engine_query(&self) -> EngineQuery<'a> {
+    pub(crate) fn engine_query(&self) -> EngineQuery<'a> {
         let query = self.query.unwrap_or_default();
         let mut found = EngineQuery {
             eio: None,
@@ -118,7 +118,7 @@ impl EngineQuery<'_> {
     /// A target with this query in the one spelling that engineioxide reads: its own parameters first
     /// and not encoded, `sid` replaced by `sid`, the application's parameters behind them untouched.
     #[must_use]
-    pub fn canonical(&self, path: &str, sid: Option<&str>) -> String {
+    pub(crate) fn canonical(&self, path: &str, sid: Option<&str>) -> String {
         let mut out = String::with_capacity(path.len() + self.query.len() + 16);
         out.push_str(path);
         let mut separator = '?';

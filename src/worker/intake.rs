@@ -30,7 +30,7 @@ use super::request::{self, Asked};
 use super::sessions::ConnectionGuard;
 use super::stream::{Control, Stream};
 use crate::api::Refusal;
-use crate::wire::conn::Conn;
+use crate::ipc::conn::Conn;
 use crate::wire::link::{Handoff, MAX_HEAD, Origin};
 use crate::wire::target::SidParam;
 

@@ -12,7 +12,8 @@ use tokio::time::timeout;
 use super::opening::Opening;
 use super::sessions::BareSid;
 use crate::api::ClientAddr;
-use crate::wire::link::{Handoff, Inbox, Link, LinkError, ToMaster, ToWorker};
+use crate::ipc::link::{Inbox, Link, LinkError};
+use crate::wire::link::{Handoff, ToMaster, ToWorker};
 use crate::wire::session_id::Home;
 
 /// How long the master may take to answer. It answers within microseconds, or is stopped.
@@ -174,7 +175,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::wire::link;
+    use crate::ipc::link;
     use crate::worker::sessions::Sessions;
 
     const HOME: Home = Home {

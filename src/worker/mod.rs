@@ -33,7 +33,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinError;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tower::{Service, ServiceExt};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use self::admission::Admission;
 use self::forward::Peers;
@@ -45,9 +45,11 @@ use self::stream::Stream;
 use crate::api::{Adapter, App, Cluster};
 use crate::bus::Bus;
 use crate::config::{Config, Engine, Parser, Transport};
+use crate::ipc::bus::BusError;
+use crate::ipc::link::{Inbox, Link, LinkError};
 use crate::logging::{self, LogError, LogGuard, LogRole};
-use crate::wire::bus::BusError;
-use crate::wire::link::{Inbox, Link, LinkError, ToMaster, ToWorker, Welcome};
+use crate::process;
+use crate::wire::link::{ToMaster, ToWorker, Welcome};
 use crate::wire::session_id::{Home, Keyring};
 
 /// Reports of counts to the master are at least this far apart.
@@ -65,7 +67,7 @@ const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why a worker could not start, or had to leave.
 #[derive(Debug, thiserror::Error)]
-pub enum WorkerError {
+pub(crate) enum WorkerError {
     /// Somebody else started it.
     #[error("a worker is started by the master only; run `my-app` without arguments")]
     NoMaster,
@@ -115,7 +117,7 @@ impl std::fmt::Debug for Worker {
 ///
 /// # Errors
 /// When it cannot start, or the master is gone.
-pub fn run(app: App, slot: u16) -> Result<(), WorkerError> {
+pub(crate) fn run(app: App, slot: u16) -> Result<(), WorkerError> {
     // If the master dies, this process does, whatever it is doing (prctl(2), PR_SET_PDEATHSIG).
     // Should it be dead already, the link is at its end.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
@@ -156,7 +158,7 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
     let config: Config = serde_json::from_reader(io::BufReader::new(File::from(config)))
         .map_err(|error| WorkerError::Config(error.into()))?;
     let log = logging::init(&config.log, LogRole::Worker { slot })?;
-    prefer_me_to_the_master();
+    process::raise_oom_score();
     let ceiling = memory::ceiling(config.limits.worker_memory, welcome.workers);
     let worker = Worker::new(app, link, welcome, config);
 
@@ -297,18 +299,6 @@ async fn count_aloud(worker: &Worker, log: &LogGuard) {
             worker.sessions.count()
         );
         log.report_losses();
-    }
-}
-
-/// When memory runs out the kernel takes a worker, whose clients reconnect, and not the master.
-fn prefer_me_to_the_master() {
-    const PATH: &str = "/proc/self/oom_score_adj";
-    let raise = || {
-        let now: i32 = std::fs::read_to_string(PATH)?.trim().parse().unwrap_or(0);
-        std::fs::write(PATH, (now + 200).min(1000).to_string())
-    };
-    if let Err(error) = raise() {
-        debug!(%error, "oom_score_adj stays as it is");
     }
 }
 

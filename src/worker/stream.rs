@@ -40,7 +40,7 @@ pub(crate) use shared::SharedStream;
 use super::frames::FrameTracker;
 use super::sessions::{ConnectionGuard, SessionGuard};
 use crate::bus::Allowance;
-use crate::wire::conn::Conn;
+use crate::ipc::conn::Conn;
 
 /// A masked close frame with status 1001, "going away" (RFC 6455 section 7.4.1). The mask is zero.
 const CLOSE_FRAME: &[u8] = &[0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9];

@@ -54,14 +54,14 @@ impl Peer {
         self.send(to, body).await;
     }
 
-    async fn hear(&mut self) -> Body {
+    async fn next(&mut self) -> Body {
         let frame = timeout(SOON, self.reader.next()).await.unwrap().unwrap();
         Frame::decode(&frame).unwrap().body
     }
 
     /// The slots of the next list of members.
     async fn members(&mut self) -> Vec<u16> {
-        match self.hear().await {
+        match self.next().await {
             Body::Members(members) => members.iter().map(|member| member.slot).collect(),
             other => panic!("{other:?}"),
         }
@@ -69,7 +69,7 @@ impl Peer {
 
     /// The number of the next event.
     async fn event(&mut self) -> usize {
-        match self.hear().await {
+        match self.next().await {
             Body::ServerSide { event, .. } => event.parse().unwrap(),
             other => panic!("{other:?}"),
         }
@@ -97,7 +97,7 @@ async fn what_one_sends_reaches_all_others_in_order_or_the_one_that_it_is_for() 
         }
         assert_eq!(b.event().await, 501);
         assert_eq!((c.event().await, c.event().await), (500, 501));
-        // Its own it does not hear: only who came.
+        // Its own it does not get: only who came.
         assert_eq!(a.members().await, [0, 1]);
         assert_eq!(a.members().await, [0, 1, 2]);
         b.emit(None, 7, 1).await;
@@ -124,11 +124,11 @@ async fn who_asks_hears_whom_it_asked_and_then_who_left() {
         a.send(None, ask(5)).await;
         a.send(Some("nobody_is_called".parse().unwrap()), ask(6))
             .await;
-        let of = vec![b.id];
-        assert_eq!(a.hear().await, Body::Asked { ticket: 5, of });
-        let of = vec![];
-        assert_eq!(a.hear().await, Body::Asked { ticket: 6, of });
-        assert!(matches!(b.hear().await, Body::Ask { ticket: 5, .. }));
+        let ids = vec![b.id];
+        assert_eq!(a.next().await, Body::Responders { ticket: 5, ids });
+        let ids = vec![];
+        assert_eq!(a.next().await, Body::Responders { ticket: 6, ids });
+        assert!(matches!(b.next().await, Body::Ask { ticket: 5, .. }));
         // Its last words come before the news that it is gone.
         b.emit(None, 1, 100_000).await;
         drop(b);
@@ -155,12 +155,12 @@ async fn nobody_waits_for_who_takes_nothing() {
             sleep(Duration::from_millis(200)).await;
             hub.set_dead(101, true);
         };
-        let hear = async {
+        let receive = async {
             for n in 0..count {
                 assert_eq!(c.event().await, n);
             }
         };
-        tokio::join!(send, hear, died);
+        tokio::join!(send, receive, died);
     })
     .await;
 }

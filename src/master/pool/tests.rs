@@ -1,5 +1,5 @@
 use super::*;
-use crate::wire::link::{Inbox, pair};
+use crate::ipc::link::{Inbox, pair};
 
 const METHOD: Balance = Balance::LeastConnection;
 

@@ -24,10 +24,10 @@ fn all() -> Vec<Body> {
     let text = Value::Str(r#"["message",{}]"#.into(), None);
     let event = Str::from("tick");
     let data = Bytes::from_static(b"{}");
-    let order = |order| Body::Order {
+    let command = |command| Body::Command {
         ns: ns.clone(),
         opts: opts(),
-        order,
+        command,
     };
     let ask = |question| Body::Ask {
         ticket: u64::MAX,
@@ -41,21 +41,21 @@ fn all() -> Vec<Body> {
     };
     vec![
         Body::Hello(id(1)),
-        Body::Members(vec![Member {
+        Body::Members(vec![BusMember {
             id: id(1),
             slot: 513,
             pid: 70_000,
         }]),
-        Body::Asked {
+        Body::Responders {
             ticket: 1,
-            of: vec![id(1), id(2)],
+            ids: vec![id(1), id(2)],
         },
-        order(Order::Emit(text.clone())),
-        order(Order::Emit(binary())),
-        order(Order::Emit(Value::Bytes(Bytes::from_static(b"\x90")))),
-        order(Order::Join(vec!["a".into(), "b".into()])),
-        order(Order::Leave(vec![])),
-        order(Order::Disconnect),
+        command(Command::Emit(text.clone())),
+        command(Command::Emit(binary())),
+        command(Command::Emit(Value::Bytes(Bytes::from_static(b"\x90")))),
+        command(Command::Join(vec!["a".into(), "b".into()])),
+        command(Command::Leave(vec![])),
+        command(Command::Disconnect),
         Body::ServerSide {
             event: event.clone(),
             data: data.clone(),

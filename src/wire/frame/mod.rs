@@ -14,8 +14,6 @@
 //! [`Frame::encode`] and [`Frame::decode`] are pure. The hub reads heads only ([`Head::read`]): a
 //! frame is encoded once, by its sender, for however many receivers.
 
-// The paths are said for whoever takes this file alone, as the fuzzer does.
-#[path = "frame/parts.rs"]
 mod parts;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -25,13 +23,13 @@ use socketioxide_core::{Sid, Str, Value};
 use self::parts::{Input, put_bytes, put_id, put_list, put_room, put_scope, put_value, read_id};
 
 /// The version of the format. A receiver refuses any other.
-pub const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 1;
 
 /// Length of a frame's head, in bytes.
-pub const HEAD: usize = 22;
+pub(crate) const HEAD: usize = 22;
 
 /// The largest frame, head included, in bytes.
-pub const MAX_FRAME: usize = 32 << 20;
+pub(crate) const MAX_FRAME: usize = 32 << 20;
 
 const ID: usize = 16;
 /// Of the head, what is not counted in the length that it begins with.
@@ -39,7 +37,7 @@ const LENGTH: usize = 4;
 
 /// A frame.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Frame {
+pub(crate) struct Frame {
     /// The member that it is for; `None`: all but the sender.
     pub to: Option<Sid>,
     /// What it says.
@@ -48,26 +46,26 @@ pub struct Frame {
 
 /// What a frame says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Body {
+pub(crate) enum Body {
     /// A worker's first frame: its id on the bus.
     Hello(Sid),
     /// The hub, whenever it changed: all members of this moment.
-    Members(Vec<Member>),
+    Members(Vec<BusMember>),
     /// The hub, to who asked: the members that the question went to.
-    Asked {
+    Responders {
         /// The question's number.
         ticket: u64,
         /// Those that will answer, or leave.
-        of: Vec<Sid>,
+        ids: Vec<Sid>,
     },
     /// Something to be done with the sockets that match.
-    Order {
+    Command {
         /// The namespace.
         ns: Str,
         /// Which sockets. Its `server_id` does not travel: [`Frame::to`] has said it.
         opts: BroadcastOptions,
         /// What.
-        order: Order,
+        command: Command,
     },
     /// An event for the other workers' applications, as JSON.
     ServerSide {
@@ -98,7 +96,7 @@ pub enum Body {
 
 /// What is to be done with sockets.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Order {
+pub(crate) enum Command {
     /// Send them an event.
     Emit(Value),
     /// Make them join.
@@ -111,7 +109,7 @@ pub enum Order {
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Question {
+pub(crate) enum Question {
     /// Which sockets match?
     Sockets {
         /// The namespace.
@@ -148,7 +146,7 @@ pub enum Question {
 
 /// What is answered.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// To [`Question::Sockets`].
     Sockets(Vec<Sid>),
     /// To [`Question::Rooms`].
@@ -167,7 +165,7 @@ pub enum Answer {
 
 /// Why there is no acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AckFailure {
+pub(crate) enum AckFailure {
     /// The client took too long.
     Timeout,
     /// The client is gone.
@@ -176,7 +174,7 @@ pub enum AckFailure {
 
 /// Why a member has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// Its application does not listen for this event.
     NoHandler,
     /// In words.
@@ -185,7 +183,7 @@ pub enum Failure {
 
 /// A worker on the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Member {
+pub(crate) struct BusMember {
     /// Its id on the bus, new with each process.
     pub id: Sid,
     /// Its number.
@@ -225,7 +223,7 @@ pub enum FrameError {
 
 /// What the hub reads of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
+pub(crate) struct Head {
     /// Length of the whole frame, in bytes.
     pub len: usize,
     /// The member that it is for; `None`: all but the sender.
@@ -236,7 +234,7 @@ pub struct Head {
 
 /// How the hub treats a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadKind {
+pub(crate) enum HeadKind {
     /// The sender says who it is.
     Hello,
     /// The sender must be told whom this was passed on to.
@@ -248,7 +246,7 @@ pub enum HeadKind {
 mod kind {
     pub(super) const HELLO: u8 = 1;
     pub(super) const MEMBERS: u8 = 2;
-    pub(super) const ASKED: u8 = 3;
+    pub(super) const RESPONDERS: u8 = 3;
     pub(super) const EMIT: u8 = 4;
     pub(super) const JOIN: u8 = 5;
     pub(super) const LEAVE: u8 = 6;
@@ -271,7 +269,7 @@ mod kind {
 ///
 /// # Errors
 /// When it is longer or shorter than any frame may be.
-pub fn length(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
+pub(crate) fn length(bytes: &[u8]) -> Result<Option<usize>, FrameError> {
     let Some(&rest) = bytes.first_chunk::<LENGTH>() else {
         return Ok(None);
     };
@@ -288,7 +286,7 @@ impl Head {
     ///
     /// # Errors
     /// When it is of another version.
-    pub fn read(frame: &[u8]) -> Result<Self, FrameError> {
+    pub(crate) fn read(frame: &[u8]) -> Result<Self, FrameError> {
         let len = length(frame)?.ok_or(FrameError::Short)?;
         let mut rest = frame.get(LENGTH..HEAD).ok_or(FrameError::Short)?;
         let version = rest.get_u8();
@@ -309,7 +307,7 @@ impl Head {
 
     /// The number of the question that this frame asks.
     #[must_use]
-    pub fn ticket(frame: &[u8]) -> Option<u64> {
+    pub(crate) fn ticket(frame: &[u8]) -> Option<u64> {
         let ticket = frame.get(HEAD..)?.first_chunk()?;
         Some(u64::from_le_bytes(*ticket))
     }
@@ -320,7 +318,7 @@ impl Frame {
     ///
     /// # Errors
     /// [`FrameError::Long`].
-    pub fn encode(&self) -> Result<Bytes, FrameError> {
+    pub(crate) fn encode(&self) -> Result<Bytes, FrameError> {
         let mut out = BytesMut::with_capacity(HEAD + self.body.size());
         out.put_u32_le(0);
         out.put_u8(VERSION);
@@ -343,7 +341,7 @@ impl Frame {
     ///
     /// # Errors
     /// When they are not one frame, whole and nothing else.
-    pub fn decode(frame: &Bytes) -> Result<Self, FrameError> {
+    pub(crate) fn decode(frame: &Bytes) -> Result<Self, FrameError> {
         let head = Head::read(frame)?;
         match frame.len() {
             len if len < head.len => return Err(FrameError::Short),
@@ -365,12 +363,12 @@ impl Body {
         match self {
             Self::Hello(_) => kind::HELLO,
             Self::Members(_) => kind::MEMBERS,
-            Self::Asked { .. } => kind::ASKED,
-            Self::Order { order, .. } => match order {
-                Order::Emit(_) => kind::EMIT,
-                Order::Join(_) => kind::JOIN,
-                Order::Leave(_) => kind::LEAVE,
-                Order::Disconnect => kind::DISCONNECT,
+            Self::Responders { .. } => kind::RESPONDERS,
+            Self::Command { command, .. } => match command {
+                Command::Emit(_) => kind::EMIT,
+                Command::Join(_) => kind::JOIN,
+                Command::Leave(_) => kind::LEAVE,
+                Command::Disconnect => kind::DISCONNECT,
             },
             Self::ServerSide { .. } => kind::SERVER_SIDE,
             Self::Ask { question, .. } => match question {
@@ -396,8 +394,8 @@ impl Body {
         const SMALL: usize = 128;
         SMALL
             + match self {
-                Self::Order {
-                    order: Order::Emit(value),
+                Self::Command {
+                    command: Command::Emit(value),
                     ..
                 }
                 | Self::Ask {
@@ -429,16 +427,16 @@ impl Body {
                 out.put_u16_le(member.slot);
                 out.put_u32_le(member.pid);
             }),
-            Self::Asked { ticket, of } => {
+            Self::Responders { ticket, ids } => {
                 out.put_u64_le(*ticket);
-                put_list(out, of, put_id);
+                put_list(out, ids, put_id);
             }
-            Self::Order { ns, opts, order } => {
+            Self::Command { ns, opts, command } => {
                 put_scope(out, ns, opts);
-                match order {
-                    Order::Emit(value) => put_value(out, value),
-                    Order::Join(rooms) | Order::Leave(rooms) => put_list(out, rooms, put_room),
-                    Order::Disconnect => {}
+                match command {
+                    Command::Emit(value) => put_value(out, value),
+                    Command::Join(rooms) | Command::Leave(rooms) => put_list(out, rooms, put_room),
+                    Command::Disconnect => {}
                 }
             }
             Self::ServerSide { event, data } => {
@@ -470,25 +468,25 @@ impl Body {
         Ok(match kind {
             kind::HELLO => Self::Hello(input.id()?),
             kind::MEMBERS => Self::Members(input.list(|input| {
-                Ok(Member {
+                Ok(BusMember {
                     id: input.id()?,
                     slot: u16::from_le_bytes(input.array()?),
                     pid: u32::from_le_bytes(input.array()?),
                 })
             })?),
-            kind::ASKED => Self::Asked {
+            kind::RESPONDERS => Self::Responders {
                 ticket: input.u64()?,
-                of: input.list(Input::id)?,
+                ids: input.list(Input::id)?,
             },
             kind::EMIT..=kind::DISCONNECT => {
                 let (ns, opts) = input.scope()?;
-                let order = match kind {
-                    kind::EMIT => Order::Emit(input.value()?),
-                    kind::JOIN => Order::Join(input.list(Input::room)?),
-                    kind::LEAVE => Order::Leave(input.list(Input::room)?),
-                    _ => Order::Disconnect,
+                let command = match kind {
+                    kind::EMIT => Command::Emit(input.value()?),
+                    kind::JOIN => Command::Join(input.list(Input::room)?),
+                    kind::LEAVE => Command::Leave(input.list(Input::room)?),
+                    _ => Command::Disconnect,
                 };
-                Self::Order { ns, opts, order }
+                Self::Command { ns, opts, command }
             }
             kind::SERVER_SIDE => Self::ServerSide {
                 event: input.text()?,
@@ -604,14 +602,14 @@ impl Answer {
 
     /// Is this all that the member has to say?
     #[must_use]
-    pub fn is_last(&self) -> bool {
+    pub(crate) fn is_last(&self) -> bool {
         !matches!(self, Self::AcksOf(_) | Self::Acks(_))
     }
 }
 
 /// About how many bytes a value takes.
 #[must_use]
-pub fn value_size(value: &Value) -> usize {
+pub(crate) fn value_size(value: &Value) -> usize {
     const LENGTHS: usize = 16;
     LENGTHS
         + match value {
@@ -625,5 +623,4 @@ pub fn value_size(value: &Value) -> usize {
 }
 
 #[cfg(test)]
-#[path = "frame/tests.rs"]
 mod tests;

@@ -9,12 +9,12 @@ use rustix::net::{SendFlags, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::link::Origin;
+use crate::wire::link::Origin;
 
 /// The kernel would let the buffer of a client that reads nothing grow for seconds, which looks like
 /// progress; of a fixed size it takes more only when the client took some. The kernel doubles the
 /// number (socket(7), `SO_SNDBUF`): at 100 ms from here a client still gets 4 MB a second.
-pub const SEND_BUFFER: usize = 256 * 1024;
+pub(crate) const SEND_BUFFER: usize = 256 * 1024;
 
 /// Makes a TCP socket send small packets at once (each of Engine.IO's is awaited by somebody), notice a
 /// peer that vanished without a word, and keep its send buffer's size. Of a listener, all connections
@@ -22,7 +22,7 @@ pub const SEND_BUFFER: usize = 256 * 1024;
 ///
 /// # Errors
 /// When the kernel refuses one of the options.
-pub fn tune(socket: impl AsFd) -> io::Result<()> {
+pub(crate) fn tune(socket: impl AsFd) -> io::Result<()> {
     sockopt::set_tcp_nodelay(&socket, true)?;
     sockopt::set_socket_keepalive(&socket, true)?;
     sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER)?;
@@ -31,7 +31,7 @@ pub fn tune(socket: impl AsFd) -> io::Result<()> {
 
 /// A client's, a proxy's or another worker's connection.
 #[derive(Debug)]
-pub enum Conn {
+pub(crate) enum Conn {
     /// Over TCP.
     Tcp(TcpStream),
     /// Over a Unix socket, or a socket pair.
@@ -43,7 +43,7 @@ impl Conn {
     ///
     /// # Errors
     /// When the descriptor cannot be watched.
-    pub fn from_fd(fd: OwnedFd, origin: Origin) -> io::Result<Self> {
+    pub(crate) fn from_fd(fd: OwnedFd, origin: Origin) -> io::Result<Self> {
         match origin {
             Origin::Tcp(_) => TcpStream::from_std(fd.into()).map(Self::Tcp),
             Origin::Unix | Origin::Worker => UnixStream::from_std(fd.into()).map(Self::Unix),
@@ -54,7 +54,7 @@ impl Conn {
     ///
     /// # Errors
     /// When the runtime does not let it go.
-    pub fn into_fd(self) -> io::Result<OwnedFd> {
+    pub(crate) fn into_fd(self) -> io::Result<OwnedFd> {
         match self {
             Self::Tcp(stream) => stream.into_std().map(OwnedFd::from),
             Self::Unix(stream) => stream.into_std().map(OwnedFd::from),
@@ -62,7 +62,7 @@ impl Conn {
     }
 
     /// Ends the connection in both directions now, whatever is still queued.
-    pub fn abort(&self) {
+    pub(crate) fn abort(&self) {
         // It fails only on a connection that is over already.
         let _ = rustix::net::shutdown(self, rustix::net::Shutdown::Both);
     }
@@ -73,7 +73,7 @@ impl Conn {
     ///
     /// # Errors
     /// `WouldBlock` when the kernel takes nothing.
-    pub fn push(&self, bytes: &[u8]) -> io::Result<usize> {
+    pub(crate) fn push(&self, bytes: &[u8]) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
         Ok(rustix::net::send(self, bytes, flags)?)
     }
@@ -82,7 +82,7 @@ impl Conn {
     ///
     /// # Errors
     /// When the runtime is ending.
-    pub async fn readable(&self) -> io::Result<Ready> {
+    pub(crate) async fn readable(&self) -> io::Result<Ready> {
         match self {
             Self::Tcp(stream) => stream.ready(Interest::READABLE).await,
             Self::Unix(stream) => stream.ready(Interest::READABLE).await,
@@ -93,7 +93,7 @@ impl Conn {
     ///
     /// # Errors
     /// Those of `act`.
-    pub fn try_read_with<T>(
+    pub(crate) fn try_read_with<T>(
         &self,
         act: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
     ) -> io::Result<T> {

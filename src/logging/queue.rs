@@ -53,6 +53,7 @@ impl Tally {
         self.overflowed.load(Ordering::Relaxed)
     }
 
+    #[cfg(test)]
     pub(super) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
@@ -68,13 +69,13 @@ impl Tally {
 
 /// The queue of one sink.
 #[derive(Debug)]
-pub(super) struct Lane {
-    queue: NonBlocking,
+pub(super) struct Queue {
+    lines: NonBlocking,
     tally: Arc<Tally>,
     format: LogFormat,
 }
 
-impl Lane {
+impl Queue {
     /// Starts the thread of `writer`.
     pub(super) fn start(
         name: &str,
@@ -88,13 +89,13 @@ impl Lane {
             tally: Arc::clone(&tally),
         };
         let builder = NonBlockingBuilder::default().lossy(true).thread_name(name);
-        let (queue, guard) = builder.buffered_lines_limit(lines).finish(counted);
+        let (waiting, guard) = builder.buffered_lines_limit(lines).finish(counted);
         // The thread may live as long as the process: `drain` waits for its lines, with a deadline
         // and the truth about it. The guard would print to standard output when the sink is stuck,
         // which panics when that is closed, and would lose all lines that come after it.
         std::mem::forget(guard);
         Self {
-            queue,
+            lines: waiting,
             tally,
             format,
         }
@@ -105,13 +106,14 @@ impl Lane {
         self.tally.queue();
         let line = line::line(record, self.format);
         // A lossy queue accepts everything, and counts what it throws away.
-        let _ = self.queue.clone().write_all(line.as_bytes());
+        let _ = self.lines.clone().write_all(line.as_bytes());
     }
 
     pub(super) fn overflowed(&self) -> u64 {
-        self.queue.error_counter().dropped_lines() as u64
+        self.lines.error_counter().dropped_lines() as u64
     }
 
+    #[cfg(test)]
     pub(super) fn lost(&self) -> u64 {
         self.overflowed() + self.tally.failed()
     }
@@ -161,7 +163,7 @@ mod tests {
         }
     }
 
-    fn lane(lines: usize) -> (Lane, mpsc::Sender<bool>, mpsc::Receiver<String>) {
+    fn queue(lines: usize) -> (Queue, mpsc::Sender<bool>, mpsc::Receiver<String>) {
         let (let_through, open) = mpsc::channel();
         let (sender, receiver) = mpsc::channel();
         let gate = Gate {
@@ -169,7 +171,7 @@ mod tests {
             lines: sender,
         };
         (
-            Lane::start("test", lines, LogFormat::Text, gate),
+            Queue::start("test", lines, LogFormat::Text, gate),
             let_through,
             receiver,
         )
@@ -181,41 +183,41 @@ mod tests {
 
     #[test]
     fn a_stuck_sink_loses_lines_and_blocks_nobody() {
-        let (lane, let_through, lines) = lane(2);
+        let (queue, let_through, lines) = queue(2);
         for _ in 0..100 {
-            lane.push(&message("a"));
+            queue.push(&message("a"));
         }
         // Two lines wait, and the thread may hold one more.
         assert!(
-            (97..=98).contains(&lane.overflowed()),
+            (97..=98).contains(&queue.overflowed()),
             "{}",
-            lane.overflowed()
+            queue.overflowed()
         );
         drop(let_through);
-        lane.drain(Instant::now() + Duration::from_secs(10));
-        assert_eq!(lines.try_iter().count() as u64 + lane.lost(), 100);
+        queue.drain(Instant::now() + Duration::from_secs(10));
+        assert_eq!(lines.try_iter().count() as u64 + queue.lost(), 100);
     }
 
     #[test]
     fn a_drain_waits_for_every_line_but_not_for_ever() {
-        let (lane, let_through, lines) = lane(8);
-        lane.push(&message("a"));
+        let (queue, let_through, lines) = queue(8);
+        queue.push(&message("a"));
         let start = Instant::now();
-        lane.drain(start + Duration::from_millis(20));
+        queue.drain(start + Duration::from_millis(20));
         assert!(start.elapsed() >= Duration::from_millis(20));
         assert_eq!(lines.try_iter().count(), 0);
         let_through.send(true).unwrap();
-        lane.drain(Instant::now() + Duration::from_secs(10));
+        queue.drain(Instant::now() + Duration::from_secs(10));
         assert!(lines.try_recv().unwrap().ends_with("Z a\n"));
-        assert_eq!(lane.lost(), 0);
+        assert_eq!(queue.lost(), 0);
     }
 
     #[test]
     fn a_line_that_cannot_be_written_is_counted() {
-        let (lane, let_through, _lines) = lane(8);
-        lane.push(&message("a"));
+        let (queue, let_through, _lines) = queue(8);
+        queue.push(&message("a"));
         let_through.send(false).unwrap();
-        lane.drain(Instant::now() + Duration::from_secs(10));
-        assert_eq!((lane.lost(), lane.overflowed()), (1, 0));
+        queue.drain(Instant::now() + Duration::from_secs(10));
+        assert_eq!((queue.lost(), queue.overflowed()), (1, 0));
     }
 }

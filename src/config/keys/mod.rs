@@ -10,8 +10,8 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 
 use super::Config;
-use super::fault::{Fault, Faults};
-use super::rules;
+use super::error::{Fault, Faults};
+use super::validate;
 use super::value::{Problem, Read, Value, kind};
 
 /// Below a tenth of a second, timers cost more than they tell. Above a day, a unit is mistyped.
@@ -50,7 +50,7 @@ const KEYS: &[Key] = &[
         store(&mut c.watchdog, v.duration(WATCHDOG))
     }),
     key("engine.path", |c, v| {
-        store(&mut c.engine.path, v.checked(rules::engine_path))
+        store(&mut c.engine.path, v.checked(validate::engine_path))
     }),
     key("engine.ping_interval", |c, v| {
         store(&mut c.engine.ping_interval, v.duration(SPAN))
@@ -85,7 +85,7 @@ const KEYS: &[Key] = &[
     key("engine.cors_headers", |c, v| {
         store(
             &mut c.engine.cors_headers,
-            v.list(|v| v.checked(rules::header_name)),
+            v.list(|v| v.checked(validate::header_name)),
         )
     }),
     key("engine.write_stall_timeout", |c, v| {
@@ -106,12 +106,12 @@ const KEYS: &[Key] = &[
     key("limits.trusted_proxies", |c, v| {
         store(
             &mut c.limits.trusted_proxies,
-            v.list(|v| v.checked(rules::network)),
+            v.list(|v| v.checked(validate::network)),
         )
     }),
     key("log.level", |c, v| store(&mut c.log.level, v.word())),
     key("log.file", |c, v| {
-        store(&mut c.log.file, v.checked(rules::log_file))
+        store(&mut c.log.file, v.checked(validate::log_file))
     }),
     key("log.format", |c, v| store(&mut c.log.format, v.word())),
     key("log.stats_interval", |c, v| {
@@ -125,7 +125,7 @@ fn store<T>(field: &mut T, value: Read<T>) -> Read<()> {
 }
 
 fn cors_origins(value: Value<'_>) -> Read<Vec<String>> {
-    let origins = value.list(|v| v.checked(rules::origin))?;
+    let origins = value.list(|v| v.checked(validate::origin))?;
     if origins.len() > 1 && origins.iter().any(|origin| origin == "*") {
         return Err(value.problem("\"*\" means every origin, so it stands alone"));
     }

@@ -1,10 +1,10 @@
 //! The configuration: its keys, their defaults, and everything that can be wrong with a file.
 //!
-//! A file's text becomes a [`Config`] in one step ([`Config::parse`]), in which every value is
+//! A file's text becomes a [`Config`] in one step ([`keys::parse`]), in which every value is
 //! checked; there is no half-checked configuration. All faults of a file are told at once.
 //!
 //! ```text
-//! load (which file) ─▶ keys (one line for each key) ─▶ value (types), rules (strings) ─▶ Config
+//! load (which file) ─▶ keys (one line for each key) ─▶ value (types), validate (strings) ─▶ Config
 //! ```
 //!
 //! The master reads the file and sends the `Config` to its workers as JSON, so that all run with
@@ -12,14 +12,13 @@
 //! environment. Whether an address can be bound or a log file written is found out by those who do
 //! it.
 
-mod fault;
+mod choices;
+mod error;
 mod keys;
 mod listen;
 mod load;
-mod rules;
-mod surroundings;
+mod validate;
 mod value;
-mod words;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,16 +26,17 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-pub use fault::{ConfigError, Fault, Faults};
+use crate::systemd;
+
+pub(crate) use choices::{Balance, LogFormat, LogLevel, Parser, Transport};
+pub(crate) use error::ConfigError;
 pub(crate) use keys::WORKERS;
-pub use listen::{ListenAddr, ListenAddrError};
-pub use load::{Loaded, STANDARD_FILE};
-pub(crate) use surroundings::under_journal;
-pub use words::{Balance, LogFormat, LogLevel, Parser, Transport};
+pub(crate) use listen::ListenAddr;
+pub(crate) use load::{Loaded, STANDARD_FILE};
 
 /// Every setting of the server. [`Default`] is what holds without a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Config {
+pub(crate) struct Config {
     /// Where the server listens when systemd passes it no listeners. Never empty.
     pub listen: Vec<ListenAddr>,
     /// How many workers run, at most 4096; 0: one for each core that the process may use.
@@ -57,7 +57,7 @@ pub struct Config {
 
 /// The settings of Engine.IO and Socket.IO. The names and defaults are those of Node's server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Engine {
+pub(crate) struct Engine {
     /// The request path, from `/` to `/`, in ASCII.
     pub path: String,
     /// The time between two pings of the server.
@@ -90,7 +90,7 @@ pub struct Engine {
 
 /// The limits against overload. A zero number is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
+pub(crate) struct Limits {
     /// Connections, and sessions, at one time, over all workers; 0: no limit.
     pub max_connections: u32,
     /// How long a client may take to send the head of a request.
@@ -106,7 +106,7 @@ pub struct Limits {
 
 /// The settings of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Log {
+pub(crate) struct Log {
     /// The least severe level that is logged.
     pub level: LogLevel,
     /// The file that lines are appended to, a full path; `None`: no file.
@@ -176,25 +176,13 @@ impl Default for Log {
 }
 
 impl Config {
-    /// Reads the text of a configuration file.
-    ///
-    /// # Errors
-    /// All that is wrong with the text, each with its line. A text that is not TOML has one fault.
-    pub fn parse(text: &str) -> Result<Self, Faults> {
-        keys::parse(text).map(|parsed| parsed.config)
-    }
-
     /// Reads the file at `path`, or else [`STANDARD_FILE`] if there is one, or else takes the
     /// defaults. Without a file and without systemd the program runs by hand and logs to the
-    /// terminal only, see [`Loaded::by_hand`].
+    /// terminal only.
     ///
     /// # Errors
     /// When `path` does not exist, when a file exists but cannot be read, and when it has faults.
-    pub fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
-        load::load(
-            path,
-            Path::new(STANDARD_FILE),
-            surroundings::under_systemd(),
-        )
+    pub(crate) fn load(path: Option<&Path>) -> Result<Loaded, ConfigError> {
+        load::load(path, Path::new(STANDARD_FILE), systemd::is_parent())
     }
 }

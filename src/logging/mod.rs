@@ -15,15 +15,16 @@
 
 mod file;
 mod journal;
-mod lane;
 mod layer;
 mod line;
+mod queue;
+mod rate_limit;
 mod record;
 mod terminal;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::filter::LevelFilter;
@@ -31,10 +32,11 @@ use tracing_subscriber::layer::SubscriberExt;
 
 use self::file::LogFile;
 use self::journal::Journal;
-use self::lane::{Lane, QUEUE_LINES};
 use self::layer::{Fanout, FanoutLayer, Sinks};
+use self::queue::{QUEUE_LINES, Queue};
+pub(crate) use self::rate_limit::RateLimit;
 use self::terminal::Terminal;
-use crate::config;
+use crate::{config, systemd};
 
 /// How long the end of a process waits for lines that are still queued.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
@@ -45,7 +47,7 @@ const LOSS_INTERVAL: Duration = Duration::from_secs(5);
 /// Which process is logging. The journal shows it as `MY_APP_ROLE`, and a worker also as `MY_APP_SLOT`
 /// and, by its pid, as `MY_APP_WORKER`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogRole {
+pub(crate) enum LogRole {
     /// The master.
     Master,
     /// A worker.
@@ -73,7 +75,7 @@ impl LogRole {
 
 /// Why there is no log. A sink that does not work is no such reason.
 #[derive(Debug, thiserror::Error)]
-pub enum LogError {
+pub(crate) enum LogError {
     /// [`init`] was called before, or somebody else set `tracing`'s global subscriber.
     #[error("the log was started twice in one process")]
     StartedTwice,
@@ -85,17 +87,12 @@ pub enum LogError {
 /// Holds the log of this process. When dropped, waits up to a second for the lines that are queued.
 #[derive(Debug)]
 #[must_use = "lines that are still queued when the process ends are lost without it"]
-pub struct LogGuard {
+pub(crate) struct LogGuard {
     fanout: Arc<Fanout>,
     reopen: Arc<AtomicBool>,
-    reported: Mutex<Reported>,
-}
-
-/// The losses that were told, and when.
-#[derive(Debug, Default)]
-struct Reported {
-    count: u64,
-    at: Option<Instant>,
+    /// The losses that were reported.
+    reported: AtomicU64,
+    reports: RateLimit,
 }
 
 /// Starts the log of this process. A file that cannot be opened is a warning on the other sinks,
@@ -103,7 +100,7 @@ struct Reported {
 ///
 /// # Errors
 /// When it was called before, or when the system is out of descriptors.
-pub fn init(config: &config::Log, role: LogRole) -> Result<LogGuard, LogError> {
+pub(crate) fn init(config: &config::Log, role: LogRole) -> Result<LogGuard, LogError> {
     let (guard, layer) = assemble(config, role)?;
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer))
         .map_err(|_| LogError::StartedTwice)?;
@@ -118,7 +115,7 @@ fn assemble(config: &config::Log, role: LogRole) -> Result<(LogGuard, FanoutLaye
     let reopen = Arc::<AtomicBool>::default();
     let file = config.file.as_ref().map(|path| {
         let file = LogFile::new(path.clone(), Arc::clone(&reopen), others.notifier(level));
-        Lane::start("log-file", QUEUE_LINES, config.format, file)
+        Queue::start("log-file", QUEUE_LINES, config.format, file)
     });
     let fanout = Arc::new(Fanout {
         level,
@@ -135,7 +132,8 @@ fn assemble(config: &config::Log, role: LogRole) -> Result<(LogGuard, FanoutLaye
         LogGuard {
             fanout,
             reopen,
-            reported: Mutex::default(),
+            reported: AtomicU64::new(0),
+            reports: RateLimit::default(),
         },
         layer,
     ))
@@ -149,7 +147,7 @@ fn other_sinks(
     level: LevelFilter,
 ) -> Result<(Sinks, Option<io::Error>), LogError> {
     let mut trouble = None;
-    if config::under_journal() {
+    if systemd::has_journal() {
         match Journal::start(role, level) {
             Ok(journal) => {
                 return Ok((
@@ -164,10 +162,10 @@ fn other_sinks(
         }
     }
     let terminal = Terminal::new().map_err(LogError::StandardOutput)?;
-    let lane = Lane::start("log-terminal", QUEUE_LINES, config.format, terminal);
+    let queue = Queue::start("log-terminal", QUEUE_LINES, config.format, terminal);
     Ok((
         Sinks {
-            terminal: Some(lane),
+            terminal: Some(queue),
             journal: None,
         },
         trouble,
@@ -177,37 +175,32 @@ fn other_sinks(
 impl LogGuard {
     /// Has the log file's path looked at before the next line, for after a rotation. Without it,
     /// that happens within a second.
-    pub fn reopen(&self) {
+    pub(crate) fn reopen(&self) {
         self.reopen.store(true, Ordering::Relaxed);
     }
 
     /// How many lines did not arrive at a sink since the start; a line lost at two sinks counts
     /// twice.
-    #[must_use]
-    pub fn lost(&self) -> u64 {
+    #[cfg(test)]
+    fn lost(&self) -> u64 {
         self.fanout.lost()
     }
 
     /// Tells how many lines found a full queue since this was told last, if any did, and not more
     /// often than every five seconds. Made to be called by a periodic tick. A file that cannot be
     /// written tells its own losses, when it can be written again.
-    pub fn report_losses(&self) {
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn report_losses(&self) {
         let count = self.fanout.overflowed();
-        let soon = reported.at.is_some_and(|at| at.elapsed() < LOSS_INTERVAL);
-        if count == reported.count || soon {
-            return;
+        let reported = self.reported.load(Ordering::Relaxed);
+        if count != reported && self.reports.allows(LOSS_INTERVAL) {
+            self.fanout.say(lost(count - reported));
+            self.reported.store(count, Ordering::Relaxed);
         }
-        self.fanout.say(lost(count - reported.count));
-        *reported = Reported {
-            count,
-            at: Some(Instant::now()),
-        };
     }
 
     /// Waits until the lines that are queued now are written, or until `limit` is over. To be
     /// called before the process becomes another one.
-    pub fn flush(&self, limit: Duration) {
+    pub(crate) fn flush(&self, limit: Duration) {
         self.fanout.drain(Instant::now() + limit);
     }
 }

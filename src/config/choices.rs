@@ -6,23 +6,23 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 /// An enum whose variants are written as words in the configuration file.
-pub(super) trait Words: Copy + 'static {
-    /// Every word with its meaning, in the order in which a fault lists them.
-    const WORDS: &'static [(&'static str, Self)];
+pub(super) trait Choices: Copy + 'static {
+    /// Every word with its meaning, in the order in which an error lists them.
+    const CHOICES: &'static [(&'static str, Self)];
 }
 
-macro_rules! words {
+macro_rules! choices {
     ($(#[$doc:meta])* $name:ident {
         $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+
     }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        pub enum $name {
+        pub(crate) enum $name {
             $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
         }
 
-        impl Words for $name {
-            const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
+        impl Choices for $name {
+            const CHOICES: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
         }
 
         impl fmt::Display for $name {
@@ -33,7 +33,7 @@ macro_rules! words {
     };
 }
 
-words! {
+choices! {
     /// How the router picks the worker of a new session.
     Balance {
         /// The worker with the fewest sessions.
@@ -45,7 +45,7 @@ words! {
     }
 }
 
-words! {
+choices! {
     /// How Socket.IO packets are written inside Engine.IO messages. Server and clients must agree.
     Parser {
         /// Text with JSON, the default of every client.
@@ -55,7 +55,7 @@ words! {
     }
 }
 
-words! {
+choices! {
     /// A way in which Engine.IO packets travel.
     Transport {
         /// HTTP long-polling.
@@ -65,7 +65,7 @@ words! {
     }
 }
 
-words! {
+choices! {
     /// The form of a log line on the terminal and in the file.
     LogFormat {
         /// `TIME MESSAGE key=value …`
@@ -75,7 +75,7 @@ words! {
     }
 }
 
-words! {
+choices! {
     /// The least severe level that is logged; each level includes those before it.
     LogLevel {
         /// Nothing at all.

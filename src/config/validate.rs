@@ -1,5 +1,5 @@
-//! The rules of single strings: paths, origins, header names, networks. Pure functions; each
-//! refusal says what to write instead.
+//! Checks of single strings: paths, origins, header names, networks. Pure functions; each error
+//! says what to write instead.
 
 use std::net::IpAddr;
 use std::path::PathBuf;

@@ -14,14 +14,14 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
-pub use check::check;
-pub use exit::Exit;
+pub(crate) use check::check;
+pub(crate) use exit::Exit;
 
 use crate::config::{Config, ConfigError, ListenAddr, Loaded, WORKERS};
 
 /// What this process is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// The server. A plain `my-app` and the hidden `my-app master` are the same.
     Run(RunArgs),
     /// A look at the configuration, nothing else.
@@ -35,7 +35,7 @@ pub enum Role {
 
 /// The options of the server, as they were typed. [`load`](Self::load) makes settings of them.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     /// Read this configuration instead of /etc/my-app/my-app.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -56,7 +56,7 @@ pub struct RunArgs {
 
 /// The options of `my-app check`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
-pub struct CheckArgs {
+pub(crate) struct CheckArgs {
     /// Check this file instead of /etc/my-app/my-app.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -67,7 +67,7 @@ impl RunArgs {
     ///
     /// # Errors
     /// Those of [`Config::load`].
-    pub fn load(&self) -> Result<Loaded, ConfigError> {
+    pub(crate) fn load(&self) -> Result<Loaded, ConfigError> {
         let mut loaded = Config::load(self.config.as_deref())?;
         self.apply(&mut loaded.config);
         Ok(loaded)
@@ -128,7 +128,7 @@ enum Command {
 /// # Errors
 /// The exit code to end with: [`Exit::Ok`] when help or the version was asked for, [`Exit::Usage`]
 /// when the line makes no sense. What there is to say has been printed.
-pub fn parse() -> Result<Role, Exit> {
+pub(crate) fn parse() -> Result<Role, Exit> {
     parse_from(std::env::args_os()).map_err(|error| {
         // Whoever closed the pipe does not want to read it.
         let _ = error.print();

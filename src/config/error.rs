@@ -4,11 +4,12 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use super::load::MAX_FILE_SIZE;
+/// The size above which a file is no configuration, in bytes: a mistyped path may name anything.
+pub(super) const MAX_FILE_SIZE: u64 = 1 << 20;
 
 /// One mistake in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// The line of the file, from 1.
     pub line: usize,
     /// The full name of the key, such as `engine.ping_interval`; none for a fault of TOML's syntax.
@@ -35,7 +36,7 @@ impl fmt::Display for Fault {
 
 /// All the mistakes of one configuration file, at least one, in the order of its lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Faults(Vec<Fault>);
+pub(crate) struct Faults(Vec<Fault>);
 
 impl Faults {
     /// Puts `faults` in order. An empty list makes no sense, but does no harm.
@@ -45,7 +46,7 @@ impl Faults {
     }
 
     /// The mistakes, in the order of their lines.
-    pub fn iter(&self) -> std::slice::Iter<'_, Fault> {
+    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Fault> {
         self.0.iter()
     }
 }
@@ -69,7 +70,7 @@ impl std::error::Error for Faults {}
 
 /// Why there is no configuration. Every variant names the file.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// The file is missing, or the system does not let this process read it.
     #[error("{}: cannot read the configuration: {source}", path.display())]
     Read {

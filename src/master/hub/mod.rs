@@ -20,15 +20,16 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tracing::{debug, warn};
 
-use crate::wire::bus::{BusError, Queue, Reader};
-use crate::wire::frame::{Body, Frame, FrameError, Head, HeadKind, Member};
+use crate::ipc::bus::{BusError, Queue, Reader};
+use crate::wire::frame::{Body, BusMember, Frame, FrameError, Head, HeadKind};
 
 /// What may wait for one worker, in bytes.
 pub(crate) const CAP: usize = 64 << 20;
 /// When so much waits for a worker that takes it, those who send more must wait, too.
 const SLOW: usize = CAP / 2;
-/// After so many bytes of one sender the others have their turn.
+/// After so many bytes of one sender the others are served.
 const TURN: usize = 256 * 1024;
+
 /// Why a worker is no longer on the bus.
 #[derive(Debug)]
 pub(crate) enum Left {
@@ -38,7 +39,6 @@ pub(crate) enum Left {
     GivenUp(String),
 }
 
-/// See the module's text.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
     seats: RefCell<Vec<Rc<Seat>>>,
@@ -48,7 +48,7 @@ pub(crate) struct Hub {
 
 /// A worker on the bus.
 struct Seat {
-    member: Member,
+    member: BusMember,
     queue: Queue,
     /// It does not answer; nobody waits for it.
     dead: Cell<bool>,
@@ -76,7 +76,7 @@ impl Hub {
             Ok(id) => id,
             Err(error) => return error.into(),
         };
-        let seated = self.seat(Member { id, slot, pid });
+        let seated = self.seat(BusMember { id, slot, pid });
         let seat = &seated.seat;
         let write_all = async {
             let progress = || self.moved.notify_waiters();
@@ -104,7 +104,7 @@ impl Hub {
         }
     }
 
-    fn seat(&self, member: Member) -> Seated<'_> {
+    fn seat(&self, member: BusMember) -> Seated<'_> {
         let seat = Rc::new(Seat {
             member,
             queue: Queue::default(),
@@ -173,9 +173,9 @@ impl Hub {
         let receivers = self.receivers(from, head.to);
         if head.kind == HeadKind::Ask {
             let ticket = Head::ticket(frame).ok_or(FrameError::Short)?;
-            let of = receivers.iter().map(|seat| seat.member.id).collect();
-            if let Some(asked) = encoded(Body::Asked { ticket, of }) {
-                from.push(asked);
+            let ids = receivers.iter().map(|seat| seat.member.id).collect();
+            if let Some(responders) = encoded(Body::Responders { ticket, ids }) {
+                from.push(responders);
             }
         }
         for seat in receivers {
@@ -195,7 +195,7 @@ impl Hub {
     }
 }
 
-/// What the hub itself says.
+/// A frame of the hub's own.
 fn encoded(body: Body) -> Option<Bytes> {
     let frame = Frame { to: None, body }.encode();
     frame

@@ -1,5 +1,5 @@
 //! The two halves of a bus connection, as both of its ends have them: a stream socket that carries
-//! [frames](super::frame).
+//! [frames](crate::wire::frame).
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
-use super::frame::{self, FrameError};
+use crate::wire::frame::{self, FrameError};
 
 /// What is read at once, in bytes.
 const READ: usize = 64 * 1024;
@@ -18,7 +18,7 @@ const BATCH: usize = 256;
 
 /// A bus connection broke, or what came over it is no frame.
 #[derive(Debug, thiserror::Error)]
-pub enum BusError {
+pub(crate) enum BusError {
     /// The other side is gone.
     #[error("the other side of the bus is gone")]
     Closed,
@@ -32,14 +32,14 @@ pub enum BusError {
 
 /// Cuts a stream into frames.
 #[derive(Debug)]
-pub struct Reader<R> {
+pub(crate) struct Reader<R> {
     stream: R,
     buffer: BytesMut,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
     /// Reads frames from `stream`.
-    pub fn new(stream: R) -> Self {
+    pub(crate) fn new(stream: R) -> Self {
         Self {
             stream,
             buffer: BytesMut::new(),
@@ -50,7 +50,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     ///
     /// # Errors
     /// [`BusError::Closed`] at the end; what had come of a frame by then is lost.
-    pub async fn next(&mut self) -> Result<Bytes, BusError> {
+    pub(crate) async fn next(&mut self) -> Result<Bytes, BusError> {
         loop {
             let len = frame::length(&self.buffer)?;
             match len {
@@ -70,7 +70,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
 /// Frames that wait to be written. Its users bound it: see [`Queue::bytes`].
 #[derive(Debug, Default)]
-pub struct Queue {
+pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     filled: Notify,
 }
@@ -84,7 +84,7 @@ struct Waiting {
 
 impl Queue {
     /// Appends a frame.
-    pub fn push(&self, frame: Bytes) {
+    pub(crate) fn push(&self, frame: Bytes) {
         let mut waiting = self.waiting();
         waiting.bytes += frame.len();
         waiting.frames.push_back(frame);
@@ -94,7 +94,7 @@ impl Queue {
 
     /// How much waits, in bytes.
     #[must_use]
-    pub fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.waiting().bytes
     }
 
@@ -102,7 +102,7 @@ impl Queue {
     ///
     /// # Errors
     /// [`BusError::Closed`] when the other side is gone.
-    pub async fn write_to(
+    pub(crate) async fn write_to(
         &self,
         stream: &mut (impl AsyncWrite + Unpin),
         mut wrote: impl FnMut(),

@@ -1,0 +1,6 @@
+//! I/O between our processes, and with their clients' connections: what [`wire`](crate::wire)
+//! says travels here.
+
+pub(crate) mod bus;
+pub(crate) mod conn;
+pub(crate) mod link;
