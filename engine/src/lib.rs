@@ -1,1 +1,58 @@
-//! The Engine.IO engine of my-app.
+//! The Engine.IO engine of my-app, under an unchanged socketioxide.
+//!
+//! It owns sessions, heartbeats, transports, upgrades, framing, limits, and the memory of all that; what a client
+//! sees is what Node's engine.io does. The crate has the name and the outer names of the crate that socketioxide
+//! was written for, and is put in its place; nothing of it is from there.
+//!
+//! ```text
+//! worker ─▶ Engine: open, poll, post, upgrade, end        hooks ─▶ worker: names, ends, congestion
+//!                    │                                       ▲
+//!              Socket (a session): Line ◀── pump: read, hand on, write, keep time ──▶ handler (socketioxide)
+//! ```
+//!
+//! - One task serves all sessions ([`Engine::run`]). A session owns no task, timer, channel or buffer.
+//! - A session that rests holds no bytes but its handshake's.
+//! - No lock is held while a handler is called.
+//! - To emit is to queue; each session is written once a turn.
+//! - Whatever a client sends has a bound, and an answer with a code. Codecs are pure, and fuzzed.
+
+#[doc(hidden)]
+pub mod assembly;
+mod closing;
+pub mod config;
+mod conn;
+mod engine;
+#[doc(hidden)]
+pub mod frame;
+#[doc(hidden)]
+pub mod guard;
+pub mod handler;
+mod head;
+mod hooks;
+mod line;
+#[doc(hidden)]
+pub mod packet;
+#[doc(hidden)]
+pub mod payload3;
+#[doc(hidden)]
+pub mod payload4;
+mod polling;
+mod pump;
+mod query;
+pub mod service;
+mod sessions;
+pub mod socket;
+mod upgrade;
+mod wheel;
+mod work;
+mod write;
+
+pub use config::Settings;
+pub use conn::Conn;
+pub use engine::{Engine, Handshake, Opened, Refused, Weight};
+pub use engineioxide_core::{ProtocolVersion, Str, TransportType};
+pub use head::{Complete, Head};
+pub use hooks::{EndReason, Ended, Hooks};
+pub use polling::{Answer, PollAnswer, Posting, Receipt};
+pub use socket::{DisconnectReason, Socket};
+pub use upgrade::Upgrading;

@@ -1,0 +1,405 @@
+//! Puts a WebSocket's bytes together: frames to messages, messages to Engine.IO packets.
+//!
+//! What arrives is read into a buffer that all sessions share. A message that is whole in it costs one copy; of
+//! what is not, the piece that is there is kept, and nothing else. Memory grows with what has arrived, never with
+//! what a header announces.
+
+use bytes::Bytes;
+use engineioxide_core::Str;
+
+use crate::frame::{self, CloseCode, Header, MAX_CONTROL, MAX_HEADER, Opcode};
+use crate::packet::Packet;
+
+/// What a client sent.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// An Engine.IO packet.
+    Packet(Packet),
+    /// A WebSocket ping, to be answered with the same payload.
+    Ping(Bytes),
+    /// A close frame, and the code to send back. Nothing comes after it.
+    Close(Option<CloseCode>),
+    /// A message that is no Engine.IO packet.
+    Malformed,
+}
+
+/// Where in its client's byte stream a WebSocket is. At rest, between two messages, it is empty.
+#[derive(Debug, Default)]
+pub struct Assembly(Option<Box<Partial>>);
+
+#[derive(Debug, Default)]
+struct Partial {
+    /// Of a header that is not whole.
+    header: Vec<u8>,
+    /// The frame whose payload is arriving, and how much of it is there.
+    frame: Option<(Header, usize)>,
+    /// The message of which frames have arrived: text, or not.
+    message: Option<(bool, Vec<u8>)>,
+    /// The payload of a control frame that may stand between a message's frames.
+    control: Vec<u8>,
+    /// What was read before the connection came to the engine.
+    unread: Vec<u8>,
+}
+
+impl Assembly {
+    /// Takes in what has arrived, and takes the masks off in place.
+    ///
+    /// # Errors
+    /// The code to close with; what was right before it is in `out`.
+    pub fn feed(
+        &mut self,
+        mut bytes: &mut [u8],
+        rules: Rules,
+        out: &mut Vec<Incoming>,
+    ) -> Result<(), CloseCode> {
+        loop {
+            if self.0.is_none() {
+                bytes = whole_messages(bytes, rules, out)?;
+                if bytes.is_empty() {
+                    return Ok(());
+                }
+            }
+            let partial = self.0.get_or_insert_default();
+            bytes = partial.feed(bytes, rules, out)?;
+            if partial.is_empty() {
+                self.0 = None;
+            }
+            if bytes.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Keeps bytes that were read before the connection came here; they are to be fed first.
+    pub fn set_unread(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.0.get_or_insert_default().unread = bytes.to_vec();
+        }
+    }
+
+    /// Takes what [`Assembly::set_unread`] kept.
+    pub fn take_unread(&mut self) -> Vec<u8> {
+        let Some(partial) = &mut self.0 else {
+            return Vec::new();
+        };
+        let unread = std::mem::take(&mut partial.unread);
+        if partial.is_empty() {
+            self.0 = None;
+        }
+        unread
+    }
+
+    /// Bytes that are kept of what is not whole.
+    #[must_use]
+    pub fn kept(&self) -> usize {
+        self.0.as_ref().map_or(0, |partial| {
+            partial.message.as_ref().map_or(0, |(_, kept)| kept.len())
+        })
+    }
+}
+
+/// How messages are read.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules {
+    /// The longest message, in bytes.
+    pub max_payload: usize,
+    /// Revision 3: a binary message begins with the packet's type.
+    pub revision3: bool,
+}
+
+/// Takes the messages that are whole and not fragmented; what is left begins with another frame.
+fn whole_messages<'a>(
+    mut bytes: &'a mut [u8],
+    rules: Rules,
+    out: &mut Vec<Incoming>,
+) -> Result<&'a mut [u8], CloseCode> {
+    loop {
+        let Some(header) = Header::read(bytes)? else {
+            return Ok(bytes);
+        };
+        check_len(&header, 0, rules)?;
+        let len = usize::try_from(header.len).map_err(|_| CloseCode::TooBig)?;
+        if !header.fin || header.opcode == Opcode::Continuation || bytes.len() - header.size < len {
+            return Ok(bytes);
+        }
+        let (frame, rest) = bytes.split_at_mut(header.size + len);
+        let payload = frame.get_mut(header.size..).unwrap_or_default();
+        frame::unmask(payload, header.mask, 0);
+        match header.opcode {
+            Opcode::Text | Opcode::Binary => {
+                out.push(message(header.opcode == Opcode::Text, payload, rules)?);
+            }
+            opcode => control(opcode, payload, out)?,
+        }
+        if matches!(out.last(), Some(Incoming::Close(_))) {
+            return Ok(&mut []);
+        }
+        bytes = rest;
+    }
+}
+
+impl Partial {
+    fn is_empty(&self) -> bool {
+        self.header.is_empty()
+            && self.frame.is_none()
+            && self.message.is_none()
+            && self.unread.is_empty()
+    }
+
+    /// Takes in a header, or a piece of payload; what is left comes behind it.
+    fn feed<'a>(
+        &mut self,
+        bytes: &'a mut [u8],
+        rules: Rules,
+        out: &mut Vec<Incoming>,
+    ) -> Result<&'a mut [u8], CloseCode> {
+        let (header, have, bytes) = match self.frame {
+            Some((header, have)) => (header, have, bytes),
+            None => match self.read_header(bytes)? {
+                (None, rest) => return Ok(rest),
+                (Some(header), rest) => {
+                    self.begin(&header, rules)?;
+                    (header, 0, rest)
+                }
+            },
+        };
+        let len = usize::try_from(header.len).map_err(|_| CloseCode::TooBig)?;
+        let (piece, rest) = bytes.split_at_mut(bytes.len().min(len - have));
+        frame::unmask(piece, header.mask, have);
+        match &mut self.message {
+            Some((_, kept)) if !header.opcode.is_control() => kept.extend_from_slice(piece),
+            _ => self.control.extend_from_slice(piece),
+        }
+        let have = have + piece.len();
+        self.frame = (have < len).then_some((header, have));
+        if have == len {
+            self.end(&header, rules, out)?;
+        }
+        if matches!(out.last(), Some(Incoming::Close(_))) {
+            return Ok(&mut []);
+        }
+        Ok(rest)
+    }
+
+    fn read_header<'a>(
+        &mut self,
+        bytes: &'a mut [u8],
+    ) -> Result<(Option<Header>, &'a mut [u8]), CloseCode> {
+        let before = self.header.len();
+        let taken = bytes.len().min(MAX_HEADER - before);
+        let (more, _) = bytes.split_at(taken);
+        self.header.extend_from_slice(more);
+        let header = Header::read(&self.header)?;
+        let used = header.map_or(taken, |header| header.size - before);
+        if header.is_some() {
+            self.header = Vec::new();
+        }
+        Ok((header, bytes.get_mut(used..).unwrap_or_default()))
+    }
+
+    /// A frame begins: may it, here?
+    fn begin(&mut self, header: &Header, rules: Rules) -> Result<(), CloseCode> {
+        let kept = self.message.as_ref().map_or(0, |(_, kept)| kept.len());
+        check_len(header, kept, rules)?;
+        match (header.opcode, &self.message) {
+            (Opcode::Text | Opcode::Binary, None) => {
+                self.message = Some((header.opcode == Opcode::Text, Vec::new()));
+                Ok(())
+            }
+            (Opcode::Continuation, Some(_)) | (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => {
+                Ok(())
+            }
+            _ => Err(CloseCode::Protocol),
+        }
+    }
+
+    /// A frame is whole.
+    fn end(
+        &mut self,
+        header: &Header,
+        rules: Rules,
+        out: &mut Vec<Incoming>,
+    ) -> Result<(), CloseCode> {
+        if header.opcode.is_control() {
+            return control(header.opcode, &std::mem::take(&mut self.control), out);
+        }
+        if header.fin
+            && let Some((text, kept)) = self.message.take()
+        {
+            out.push(message(text, &kept, rules)?);
+        }
+        Ok(())
+    }
+}
+
+fn check_len(header: &Header, kept: usize, rules: Rules) -> Result<(), CloseCode> {
+    let most = if header.opcode.is_control() {
+        MAX_CONTROL
+    } else {
+        rules.max_payload.saturating_sub(kept)
+    };
+    if header.len > most as u64 {
+        return Err(CloseCode::TooBig);
+    }
+    Ok(())
+}
+
+fn control(opcode: Opcode, payload: &[u8], out: &mut Vec<Incoming>) -> Result<(), CloseCode> {
+    match opcode {
+        Opcode::Close => out.push(Incoming::Close(frame::read_close(payload)?)),
+        Opcode::Ping => out.push(Incoming::Ping(Bytes::copy_from_slice(payload))),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A whole message is a packet.
+fn message(text: bool, payload: &[u8], rules: Rules) -> Result<Incoming, CloseCode> {
+    if !text {
+        let data = match (rules.revision3, payload.split_first()) {
+            (false, _) => payload,
+            (true, Some((4, data))) => data,
+            (true, _) => return Ok(Incoming::Malformed),
+        };
+        let data = Bytes::copy_from_slice(data);
+        return Ok(Incoming::Packet(Packet::Binary(data)));
+    }
+    let text = std::str::from_utf8(payload).map_err(|_| CloseCode::InvalidData)?;
+    if let Some(message) = text.strip_prefix('4') {
+        let message = Packet::Message(Str::copy_from_slice(message));
+        return Ok(Incoming::Packet(message));
+    }
+    Ok(Packet::decode_text(&Str::copy_from_slice(text), true)
+        .map_or(Incoming::Malformed, Incoming::Packet))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules {
+        max_payload: 1000,
+        revision3: false,
+    };
+
+    /// A masked frame, as a client sends it.
+    fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        frame::write_header(Opcode::Binary, payload.len(), &mut out);
+        out[0] = first;
+        out[1] |= 0x80;
+        out.extend_from_slice(&[1, 2, 3, 4]);
+        let mut masked = payload.to_vec();
+        frame::unmask(&mut masked, [1, 2, 3, 4], 0);
+        out.extend_from_slice(&masked);
+        out
+    }
+
+    fn feed(pieces: &[&[u8]], rules: Rules) -> (Vec<Incoming>, Result<(), CloseCode>) {
+        let mut assembly = Assembly::default();
+        let mut out = Vec::new();
+        for piece in pieces {
+            if let Err(code) = assembly.feed(&mut piece.to_vec(), rules, &mut out) {
+                return (out, Err(code));
+            }
+        }
+        (out, Ok(()))
+    }
+
+    fn text(text: &'static str) -> Incoming {
+        Incoming::Packet(Packet::Message(text.into()))
+    }
+
+    #[test]
+    fn a_stream_means_the_same_wherever_it_is_cut() {
+        let stream = [
+            client_frame(0x81, b"42[\"a\"]"),
+            client_frame(0x01, b"4fra"),
+            client_frame(0x89, b"p"),
+            client_frame(0x00, b"gmen"),
+            client_frame(0x80, b"ted"),
+            client_frame(0x82, &[7; 300]),
+            client_frame(0x81, b"3"),
+            client_frame(0x88, &[3, 0xe8]),
+        ]
+        .concat();
+        let expected = [
+            text("2[\"a\"]"),
+            Incoming::Ping(Bytes::from_static(b"p")),
+            text("fragmented"),
+            Incoming::Packet(Packet::Binary(vec![7; 300].into())),
+            Incoming::Packet(Packet::Pong(Str::default())),
+            Incoming::Close(Some(CloseCode::Normal)),
+        ];
+        for cut in 0..stream.len() {
+            let (first, second) = stream.split_at(cut);
+            let (seen, ended) = feed(&[first, second], RULES);
+            assert_eq!((seen.as_slice(), ended), (&expected[..], Ok(())), "{cut}");
+        }
+        let single: Vec<_> = stream.chunks(1).collect();
+        assert_eq!(feed(&single, RULES).0, expected);
+    }
+
+    #[test]
+    fn nothing_is_kept_between_two_messages() {
+        let mut assembly = Assembly::default();
+        let mut out = Vec::new();
+        let frame = client_frame(0x81, b"4hello");
+        assembly
+            .feed(&mut frame[..5].to_vec(), RULES, &mut out)
+            .unwrap();
+        assert!(assembly.0.is_some());
+        assembly
+            .feed(&mut frame[5..].to_vec(), RULES, &mut out)
+            .unwrap();
+        assert!(assembly.0.is_none());
+        assert_eq!(out, [text("hello")]);
+    }
+
+    #[test]
+    fn what_is_wrong_has_its_close_code() {
+        let fragment = client_frame(0x01, &[b'4'; 600]);
+        let rest = client_frame(0x80, &[b'4'; 600]);
+        for (stream, code) in [
+            (client_frame(0x80, b"4x"), CloseCode::Protocol),
+            (
+                [client_frame(0x01, b"4"), client_frame(0x81, b"4")].concat(),
+                CloseCode::Protocol,
+            ),
+            (client_frame(0x81, &[b'4', 0xff]), CloseCode::InvalidData),
+            (client_frame(0x82, &[0; 1001]), CloseCode::TooBig),
+            ([fragment, rest].concat(), CloseCode::TooBig),
+            (client_frame(0x88, &[3]), CloseCode::Protocol),
+        ] {
+            assert_eq!(feed(&[&stream], RULES).1, Err(code));
+            let single: Vec<_> = stream.chunks(1).collect();
+            assert_eq!(feed(&single, RULES).1, Err(code));
+        }
+    }
+
+    #[test]
+    fn a_header_that_announces_much_costs_nothing() {
+        let mut assembly = Assembly::default();
+        let rules = Rules {
+            max_payload: 1 << 30,
+            revision3: false,
+        };
+        let mut out = Vec::new();
+        let head = [0x82, 0xff, 0, 0, 0, 0, 0x30, 0, 0, 0, 1, 2, 3, 4, 5];
+        assembly.feed(&mut head.clone(), rules, &mut out).unwrap();
+        assert_eq!((assembly.kept(), out.len()), (1, 0));
+    }
+
+    #[test]
+    fn revision_3_has_the_type_before_binary_data() {
+        let rules = Rules {
+            revision3: true,
+            ..RULES
+        };
+        let stream = client_frame(0x82, &[4, 1, 2]);
+        let data = Packet::Binary(Bytes::from_static(&[1, 2]));
+        assert_eq!(feed(&[&stream], rules).0, [Incoming::Packet(data)]);
+        let stream = client_frame(0x82, &[9, 1, 2]);
+        assert_eq!(feed(&[&stream], rules).0, [Incoming::Malformed]);
+    }
+}

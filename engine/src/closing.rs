@@ -1,0 +1,108 @@
+//! The end of a WebSocket: what was queued, the close frame, and a moment in which the client may read it.
+//!
+//! Closing a socket with unread data in it resets the connection, and the client loses what it has not read yet.
+//! So the write side is shut first, and what still arrives is read for a moment. The session is over by then; this
+//! is a task of its own, with a deadline.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::net::Shutdown;
+use tokio::io::ReadBuf;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use crate::frame::{CloseCode, write_close};
+use crate::line::{Line, Out, Transport, WebSocket};
+use crate::work::Work;
+use crate::write::{Scratch, Written};
+
+/// How long, and for how many bytes, a client may go on sending.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 4 << 20;
+/// How often a socket without room is asked again: a slow reader's is told of late.
+const ASK: Duration = Duration::from_millis(500);
+
+/// What is left of a session that has ended.
+pub(crate) struct Rest {
+    line: Line,
+    work: Arc<Work>,
+}
+
+impl Rest {
+    /// Takes the connection of `line`, and what waits for it. None if there is nobody to be told.
+    pub(crate) fn of(line: &mut Line, work: &Arc<Work>, code: Option<CloseCode>) -> Option<Self> {
+        let socket = match std::mem::replace(&mut line.transport, Transport::Gone) {
+            Transport::WebSocket(socket) if !socket.broken => socket,
+            _ => return None,
+        };
+        let mut frame = Vec::new();
+        write_close(code, &mut frame);
+        line.queue_out(work, Out::Raw(Bytes::from(frame)));
+        let written = socket.written;
+        let socket = WebSocket {
+            assembly: crate::assembly::Assembly::default(),
+            written,
+            ..socket
+        };
+        let mut rest = Line::new(Transport::WebSocket(socket), line.revision3);
+        rest.queue = std::mem::take(&mut line.queue);
+        rest.waiting = std::mem::take(&mut line.waiting);
+        Some(Self {
+            line: rest,
+            work: Arc::clone(work),
+        })
+    }
+
+    /// Writes what is left, unless its client takes nothing of it for `stall`, and closes.
+    pub(crate) async fn close(mut self, stall: Duration) {
+        let mut scratch = Scratch::default();
+        let mut waiting = self.line.waiting;
+        let mut since = Instant::now();
+        let all = loop {
+            let wrote =
+                poll_fn(|cx| Poll::Ready(self.line.write(&self.work, 0, &mut scratch, cx))).await;
+            if self.line.waiting < waiting {
+                (waiting, since) = (self.line.waiting, Instant::now());
+            }
+            match wrote {
+                Written::All => break true,
+                Written::Broken => break false,
+                Written::More => tokio::task::yield_now().await,
+                Written::Waits if since.elapsed() >= stall => break false,
+                Written::Waits => {
+                    if let Transport::WebSocket(socket) = &self.line.transport {
+                        let _ = timeout(ASK.min(stall), socket.conn.writable()).await;
+                    } else {
+                        sleep(ASK).await;
+                    }
+                }
+            }
+        };
+        self.line.clear(&self.work);
+        let Transport::WebSocket(mut socket) =
+            std::mem::replace(&mut self.line.transport, Transport::Gone)
+        else {
+            return;
+        };
+        if !all {
+            return socket.conn.shut(Shutdown::Both);
+        }
+        socket.conn.shut(Shutdown::Write);
+        let mut scrap = [0; 4096];
+        let mut left = LINGER_BYTES;
+        let read = async {
+            while left > 0 {
+                let mut buf = ReadBuf::new(&mut scrap);
+                let read = poll_fn(|cx| socket.conn.poll_read(cx, &mut buf)).await;
+                if read.is_err() || buf.filled().is_empty() {
+                    break;
+                }
+                left = left.saturating_sub(buf.filled().len());
+            }
+        };
+        let _ = timeout_at(Instant::now() + LINGER, read).await;
+    }
+}

@@ -1,0 +1,478 @@
+//! The engine: the handle by which a worker reaches it, and what stands behind the handle.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Poll;
+
+use engineioxide_core::{ProtocolVersion, Sid, Str};
+use tokio::task::coop::unconstrained;
+use tokio::time::{Instant, sleep_until};
+
+use crate::assembly::Assembly;
+use crate::config::{EngineIoConfig, Settings};
+use crate::conn::Conn;
+use crate::handler::EngineIoHandler;
+use crate::head::Head;
+use crate::hooks::{EndReason, Hooks, NoHooks};
+use crate::line::{Line, Out, Transport, WebSocket};
+use crate::packet::Packet;
+use crate::polling::{self, PollAnswer, Polling, Posting};
+use crate::pump::Pump;
+use crate::sessions::Table;
+use crate::socket::Socket;
+use crate::upgrade::Upgrading;
+use crate::wheel::{Millis, Wheel, millis};
+use crate::work::{Key, Work};
+
+/// Why a request of a session cannot be served, in Engine.IO's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Code 1.
+    #[error("Session ID unknown")]
+    UnknownSession,
+    /// Code 3: the session has another transport, or is asked for two things at once.
+    #[error("Bad request")]
+    BadRequest,
+}
+
+/// A handshake that was checked and admitted.
+#[derive(Debug)]
+pub struct Handshake {
+    /// The revision that the client speaks.
+    pub protocol: ProtocolVersion,
+    /// Does it want binary data as text (`b64`)?
+    pub base64: bool,
+    /// What is kept of its head.
+    pub head: Head,
+}
+
+/// A session that was opened by polling.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its socket id.
+    pub sid: Sid,
+    /// The body of the answer to the handshake.
+    pub body: Vec<u8>,
+    /// Is the body of bytes (revision 3), or text?
+    pub binary: bool,
+}
+
+/// What one session has in memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Weight {
+    /// The socket id.
+    pub sid: Sid,
+    /// Bytes that wait for its client, or of it.
+    pub bytes: usize,
+    /// Has it joined anything?
+    pub joined: bool,
+}
+
+/// The handle of an engine. All clones are the same one; it is born with its configuration and has sessions from
+/// the moment in which a service is made of that.
+#[derive(Clone, Default)]
+pub struct Engine(Arc<OnceLock<Arc<dyn Port>>>);
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+/// What the handle does, whatever handler stands behind it.
+pub(crate) trait Port: Send + Sync {
+    fn set_up(&self, settings: Settings, hooks: Arc<dyn Hooks>);
+    fn turn(&self, pump: &mut Pump) -> bool;
+    fn next_due(&self) -> Option<Instant>;
+    fn open_websocket(
+        &self,
+        conn: Conn,
+        unread: &[u8],
+        preface: Vec<u8>,
+        handshake: Handshake,
+    ) -> Sid;
+    fn open_polling(&self, handshake: Handshake) -> Opened;
+    fn poll(&self, sid: Sid) -> Result<PollAnswer, Refused>;
+    fn post(&self, sid: Sid) -> Result<Posting, Refused>;
+    fn upgrade(&self, sid: Sid) -> Result<Upgrading, Refused>;
+    fn end(&self, sid: Sid, reason: EndReason);
+    fn sids(&self) -> Vec<Sid>;
+    fn weights(&self) -> Vec<Weight>;
+    fn work(&self) -> &Work;
+}
+
+impl Engine {
+    pub(crate) fn install(&self, port: Arc<dyn Port>) {
+        // A second service of one configuration has sessions of its own, which this handle does not see.
+        let _ = self.0.set(port);
+    }
+
+    fn port(&self) -> Option<&dyn Port> {
+        self.0.get().map(|port| &**port)
+    }
+
+    /// Gives the engine its settings, and the hooks that it calls; to be said once, before the first session.
+    pub fn set_up(&self, settings: Settings, hooks: Arc<dyn Hooks>) {
+        if let Some(port) = self.port() {
+            port.set_up(settings, hooks);
+        }
+    }
+
+    /// Serves all sessions: reads, hands on, writes, keeps time. Never returns; nothing happens without it.
+    pub async fn run(&self) {
+        let mut pump = Pump::default();
+        let mut timer = Box::pin(sleep_until(Instant::now()));
+        // It does the work of many tasks, and tokio's budget is for one.
+        unconstrained(poll_fn(|cx| {
+            let Some(port) = self.port() else {
+                return Poll::Ready(());
+            };
+            port.work().register_pump(cx);
+            loop {
+                let more = port.turn(&mut pump);
+                if let Some(due) = port.next_due() {
+                    if timer.deadline() != due {
+                        timer.as_mut().reset(due);
+                    }
+                    if timer.as_mut().poll(cx).is_ready() {
+                        continue;
+                    }
+                }
+                if more {
+                    // Everybody else runs first.
+                    cx.waker().wake_by_ref();
+                }
+                return Poll::<()>::Pending;
+            }
+        }))
+        .await;
+    }
+
+    /// Opens a session on a WebSocket whose handshake was checked. `unread`: what was read behind its head;
+    /// `preface`: what is written first, in one piece with the open packet.
+    pub fn open_websocket(
+        &self,
+        conn: Conn,
+        unread: &[u8],
+        preface: Vec<u8>,
+        handshake: Handshake,
+    ) -> Option<Sid> {
+        let port = self.port()?;
+        Some(port.open_websocket(conn, unread, preface, handshake))
+    }
+
+    /// Opens a session by polling.
+    pub fn open_polling(&self, handshake: Handshake) -> Option<Opened> {
+        Some(self.port()?.open_polling(handshake))
+    }
+
+    /// Begins a poll.
+    ///
+    /// # Errors
+    /// When there is no such session, it does not poll, or a poll waits already: that ends it.
+    pub fn poll(&self, sid: Sid) -> Result<PollAnswer, Refused> {
+        self.port().ok_or(Refused::UnknownSession)?.poll(sid)
+    }
+
+    /// Begins a post.
+    ///
+    /// # Errors
+    /// As [`Engine::poll`].
+    pub fn post(&self, sid: Sid) -> Result<Posting, Refused> {
+        self.port().ok_or(Refused::UnknownSession)?.post(sid)
+    }
+
+    /// Begins an upgrade. To be said before its `101` is sent.
+    ///
+    /// # Errors
+    /// When there is no such session, it does not poll, or another upgrade is under way.
+    pub fn upgrade(&self, sid: Sid) -> Result<Upgrading, Refused> {
+        self.port().ok_or(Refused::UnknownSession)?.upgrade(sid)
+    }
+
+    /// Ends a session. What was queued is sent first, unless the reason is that the client does not read.
+    pub fn end(&self, sid: Sid, reason: EndReason) {
+        if let Some(port) = self.port() {
+            port.end(sid, reason);
+        }
+    }
+
+    /// The sessions of this moment, the oldest first.
+    #[must_use]
+    pub fn sids(&self) -> Vec<Sid> {
+        self.port().map_or_else(Vec::new, Port::sids)
+    }
+
+    /// What each session has in memory beside itself.
+    #[must_use]
+    pub fn weights(&self) -> Vec<Weight> {
+        self.port().map_or_else(Vec::new, Port::weights)
+    }
+
+    /// How many sessions there are.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.port()
+            .map_or(0, |port| port.work().sessions.load(Relaxed))
+    }
+
+    /// Bytes that wait for clients, or of clients for handlers.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.port()
+            .map_or(0, |port| port.work().waiting.load(Relaxed))
+    }
+}
+
+/// What stands behind the handle.
+pub(crate) struct Core<H: EngineIoHandler> {
+    pub(crate) handler: Arc<H>,
+    pub(crate) config: EngineIoConfig,
+    pub(crate) table: Mutex<Table<H::Data>>,
+    pub(crate) wheel: Mutex<Wheel>,
+    pub(crate) work: Arc<Work>,
+    set_up: OnceLock<(Settings, Arc<dyn Hooks>)>,
+}
+
+impl<H: EngineIoHandler> fmt::Debug for Core<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").finish_non_exhaustive()
+    }
+}
+
+/// What a session is opened with.
+enum Begin<'a> {
+    WebSocket {
+        conn: Conn,
+        unread: &'a [u8],
+        preface: Vec<u8>,
+    },
+    Polling,
+}
+
+impl<H: EngineIoHandler> Core<H> {
+    pub(crate) fn new(handler: Arc<H>, config: EngineIoConfig) -> Self {
+        Self {
+            handler,
+            config,
+            table: Mutex::default(),
+            wheel: Mutex::new(Wheel::new(Instant::now())),
+            work: Arc::default(),
+            set_up: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn hooks(&self) -> &dyn Hooks {
+        self.set_up.get().map_or(&NoHooks, |(_, hooks)| &**hooks)
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        self.set_up
+            .get()
+            .map_or_else(Settings::default, |(settings, _)| *settings)
+    }
+
+    pub(crate) fn table(&self) -> MutexGuard<'_, Table<H::Data>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn wheel(&self) -> MutexGuard<'_, Wheel> {
+        self.wheel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Millis {
+        self.wheel().now()
+    }
+
+    pub(crate) fn find(&self, sid: Sid) -> Result<Arc<Socket<H::Data>>, Refused> {
+        self.table().by_sid(sid).ok_or(Refused::UnknownSession)
+    }
+
+    /// Puts the next look at a session into the wheel.
+    pub(crate) fn arm(&self, key: Key, line: &mut Line) {
+        let due = line.due();
+        if due < line.armed {
+            line.armed = due;
+            let mut wheel = self.wheel();
+            let next = wheel.next();
+            wheel.insert(due, key);
+            if wheel.next() != next {
+                drop(wheel);
+                self.work.wake_pump();
+            }
+        }
+    }
+
+    fn open(&self, handshake: Handshake, begin: Begin<'_>) -> (Arc<Socket<H::Data>>, Packet) {
+        let Handshake {
+            protocol,
+            base64,
+            head,
+        } = handshake;
+        let revision3 = protocol == ProtocolVersion::V3;
+        let sid = Sid::new();
+        let polling = matches!(begin, Begin::Polling);
+        let open = self.open_packet(sid, protocol, polling);
+        let now = self.now();
+        let socket = {
+            let mut table = self.table();
+            let key = table.vacant();
+            let transport = match begin {
+                Begin::WebSocket {
+                    conn,
+                    unread,
+                    preface,
+                } => {
+                    let mut assembly = Assembly::default();
+                    assembly.set_unread(unread);
+                    let socket = WebSocket::new(conn, assembly);
+                    (Transport::WebSocket(socket), Some(preface))
+                }
+                Begin::Polling => {
+                    let polling = Polling::new(self.config.max_payload());
+                    (Transport::Polling(Box::new(polling)), None)
+                }
+            };
+            let (transport, preface) = transport;
+            let mut line = Line::new(transport, revision3);
+            line.base64 = base64;
+            if let Some(preface) = preface {
+                line.queue_out(&self.work, Out::Raw(preface.into()));
+                line.queue_out(&self.work, Out::Packet(open.clone()));
+                line.dirty = true;
+            }
+            if revision3 {
+                line.awaits_pong = true;
+                line.beat = now + self.lifetime();
+            } else {
+                line.beat = now + millis(self.config.ping_interval);
+                line.join_by = now + millis(self.settings().connect_timeout);
+            }
+            let socket = Arc::new(Socket::new(
+                sid,
+                protocol,
+                head,
+                key,
+                line,
+                Arc::clone(&self.work),
+            ));
+            table.insert(&socket);
+            socket
+        };
+        self.work.sessions.fetch_add(1, Relaxed);
+        self.arm(socket.key, &mut socket.line());
+        self.hooks().opened(sid);
+        if revision3 {
+            self.connect(&socket);
+        }
+        (socket, open)
+    }
+
+    /// How long a session of revision 3 may be silent, in milliseconds.
+    pub(crate) fn lifetime(&self) -> Millis {
+        millis(self.config.ping_interval) + millis(self.config.ping_timeout)
+    }
+
+    fn open_packet(&self, sid: Sid, protocol: ProtocolVersion, polling: bool) -> Packet {
+        let upgrades = polling && self.config.upgrades();
+        let open = serde_json::json!({
+            "sid": self.hooks().name(sid, protocol),
+            "upgrades": if upgrades { &["websocket"][..] } else { &[] },
+            "pingInterval": millis(self.config.ping_interval),
+            "pingTimeout": millis(self.config.ping_timeout),
+            "maxPayload": self.config.max_payload,
+        });
+        Packet::Open(Str::from(open.to_string()))
+    }
+}
+
+impl<H: EngineIoHandler> Port for Core<H> {
+    fn set_up(&self, settings: Settings, hooks: Arc<dyn Hooks>) {
+        // The first one counts.
+        let _ = self.set_up.set((settings, hooks));
+    }
+
+    fn turn(&self, pump: &mut Pump) -> bool {
+        self.pump_turn(pump)
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.wheel().next()
+    }
+
+    fn open_websocket(
+        &self,
+        conn: Conn,
+        unread: &[u8],
+        preface: Vec<u8>,
+        handshake: Handshake,
+    ) -> Sid {
+        let begin = Begin::WebSocket {
+            conn,
+            unread,
+            preface,
+        };
+        let (socket, _) = self.open(handshake, begin);
+        self.work.push_dirty(socket.key);
+        // Its first bytes are looked for.
+        socket.set_ready();
+        socket.id
+    }
+
+    fn open_polling(&self, handshake: Handshake) -> Opened {
+        let base64 = handshake.base64;
+        let (socket, open) = self.open(handshake, Begin::Polling);
+        let packets = std::iter::once(&open);
+        let (body, binary) = polling::encode(packets, socket.revision3(), base64);
+        Opened {
+            sid: socket.id,
+            body,
+            binary,
+        }
+    }
+
+    fn poll(&self, sid: Sid) -> Result<PollAnswer, Refused> {
+        self.find(sid)?.begin_poll()
+    }
+
+    fn post(&self, sid: Sid) -> Result<Posting, Refused> {
+        self.find(sid)?.begin_post()
+    }
+
+    fn upgrade(&self, sid: Sid) -> Result<Upgrading, Refused> {
+        let socket = self.find(sid)?;
+        let until = self.now() + millis(self.config.upgrade_timeout);
+        let upgrading = Arc::clone(&socket).begin_upgrade(until)?;
+        self.arm(socket.key, &mut socket.line());
+        Ok(upgrading)
+    }
+
+    fn end(&self, sid: Sid, reason: EndReason) {
+        if let Ok(socket) = self.find(sid) {
+            socket.close_with(reason);
+        }
+    }
+
+    fn sids(&self) -> Vec<Sid> {
+        self.table().sids()
+    }
+
+    fn weights(&self) -> Vec<Weight> {
+        let sockets = self.table().all();
+        let weights = sockets.into_iter().map(|socket| {
+            let line = socket.line();
+            Weight {
+                sid: socket.id,
+                bytes: line.weight(),
+                joined: line.connected && line.join_by == 0,
+            }
+        });
+        weights.collect()
+    }
+
+    fn work(&self) -> &Work {
+        &self.work
+    }
+}

@@ -1,0 +1,470 @@
+//! A session's state: its transport, what waits for its client, and what its client sent that waits.
+//!
+//! It stands under one lock, which is held for a moment and never while a handler runs.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Waker};
+
+use bytes::Bytes;
+use engineioxide_core::{Str, TransportType};
+
+use crate::assembly::Assembly;
+use crate::conn::Conn;
+use crate::guard::{Guard, Kind};
+use crate::hooks::EndReason;
+use crate::packet::Packet;
+use crate::payload4::PayloadError;
+use crate::polling::{Polling, Post};
+use crate::upgrade::Probe;
+use crate::wheel::Millis;
+use crate::work::Work;
+
+/// What a packet costs beside its bytes, roughly, in bytes.
+const PACKET_COST: usize = 48;
+
+/// A session whose client has so much to take, in bytes, is read no further until half of it is taken: its
+/// events, that is; heartbeats and acknowledgements are.
+pub(crate) const MAX_WAITING: usize = 1 << 20;
+
+/// What is kept of the messages of a session that is held back, in bytes, before its connection is read no
+/// further.
+pub(crate) const MAX_INBOX: usize = 64 * 1024;
+
+/// What a session may send in a period in which senders wait for the bus, in bytes.
+const ALLOWANCE: usize = 16 * 1024;
+
+/// Volatile messages are for who keeps up.
+const VOLATILE: usize = 64 * 1024;
+
+/// One piece of what is written to a WebSocket.
+#[derive(Debug)]
+pub(crate) enum Out {
+    Packet(Packet),
+    /// The answer to a WebSocket's ping.
+    WsPong(Bytes),
+    /// Bytes as they are: the answer to the handshake.
+    Raw(Bytes),
+}
+
+impl Out {
+    fn cost(&self) -> usize {
+        PACKET_COST
+            + match self {
+                Self::Packet(packet) => packet.data().len(),
+                Self::WsPong(data) | Self::Raw(data) => data.len(),
+            }
+    }
+}
+
+/// A WebSocket that carries the session.
+#[derive(Debug)]
+pub(crate) struct WebSocket {
+    pub(crate) conn: Conn,
+    pub(crate) assembly: Assembly,
+    /// How much of the first piece is written already.
+    pub(crate) written: usize,
+    /// Since when a write has waited for the client.
+    pub(crate) stalled: Option<Millis>,
+    /// When the socket is asked again whether it has room: of a slow reader's it tells late.
+    pub(crate) ask: Millis,
+    /// Writing failed; the reader will find out why.
+    pub(crate) broken: bool,
+}
+
+impl WebSocket {
+    pub(crate) fn new(conn: Conn, assembly: Assembly) -> Self {
+        Self {
+            conn,
+            assembly,
+            written: 0,
+            stalled: None,
+            ask: 0,
+            broken: false,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Polling(Box<Polling>),
+    WebSocket(WebSocket),
+    /// The session has ended.
+    Gone,
+}
+
+/// How far a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// It is over for whoever emits; its client is to be told.
+    Closing(EndReason),
+    Closed,
+}
+
+/// A packet of Socket.IO, whole.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) text: Option<Str>,
+    pub(crate) kind: Kind,
+    pub(crate) attachments: Vec<Bytes>,
+}
+
+impl Message {
+    /// A message that nobody looked into.
+    pub(crate) fn plain(text: Option<Str>, attachments: Vec<Bytes>) -> Self {
+        Self {
+            text,
+            kind: Kind::Event,
+            attachments,
+        }
+    }
+
+    pub(crate) fn cost(&self) -> usize {
+        let attached = self.attachments.iter();
+        PACKET_COST
+            + self.text.as_ref().map_or(0, |text| text.len())
+            + attached.map(|data| data.len() + PACKET_COST).sum::<usize>()
+    }
+}
+
+/// What a client sent and handlers have not got yet. Most sessions have none.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    pub(crate) messages: VecDeque<Message>,
+    pub(crate) bytes: usize,
+    /// The packet whose attachments are arriving.
+    pub(crate) partial: Option<Message>,
+    /// How much has arrived of them.
+    pub(crate) attached: usize,
+    /// The post that is being handled.
+    pub(crate) post: Option<Post>,
+}
+
+impl Inbox {
+    fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.partial.is_none() && self.post.is_none()
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) phase: Phase,
+    pub(crate) transport: Transport,
+    pub(crate) queue: VecDeque<Out>,
+    /// What [`Line::queue`] costs, in bytes.
+    pub(crate) waiting: usize,
+    pub(crate) inbox: Option<Box<Inbox>>,
+    pub(crate) probe: Option<Box<Probe>>,
+    pub(crate) guard: Guard,
+    /// When the heartbeat is due: a ping of ours, or the client's answer.
+    pub(crate) beat: Millis,
+    /// Must it have joined a namespace by then? Zero: it has.
+    pub(crate) join_by: Millis,
+    /// The poll that was answered last, until it is known that its client has the answer.
+    pub(crate) answered: u64,
+    /// For when a look at the session stands in the wheel.
+    pub(crate) armed: Millis,
+    /// Does the beat wait for the client?
+    pub(crate) awaits_pong: bool,
+    /// Is it in the list of who is to be written?
+    pub(crate) dirty: bool,
+    /// Is it read no further, for now?
+    pub(crate) held: bool,
+    /// Does its handler know of it?
+    pub(crate) connected: bool,
+    pub(crate) began_polling: bool,
+    pub(crate) revision3: bool,
+    /// Its binary packets go as text.
+    pub(crate) base64: bool,
+    /// The period of congestion that `sent` counts for.
+    period: u32,
+    sent: u32,
+    closed_wakers: Option<Box<Vec<Waker>>>,
+}
+
+impl Line {
+    pub(crate) fn new(transport: Transport, revision3: bool) -> Self {
+        Self {
+            phase: Phase::Open,
+            began_polling: matches!(transport, Transport::Polling(_)),
+            transport,
+            queue: VecDeque::new(),
+            waiting: 0,
+            inbox: None,
+            probe: None,
+            guard: Guard::default(),
+            beat: 0,
+            join_by: 0,
+            answered: 0,
+            armed: Millis::MAX,
+            awaits_pong: false,
+            dirty: false,
+            held: false,
+            connected: false,
+            revision3,
+            base64: false,
+            period: 0,
+            sent: 0,
+            closed_wakers: None,
+        }
+    }
+
+    pub(crate) fn transport_type(&self) -> TransportType {
+        match self.transport {
+            Transport::Polling(_) => TransportType::Polling,
+            Transport::WebSocket(_) | Transport::Gone => TransportType::Websocket,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.phase == Phase::Open
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        !self.is_open()
+    }
+
+    /// Queues packets of the application; is the session to be put into the list of who is to be written?
+    pub(crate) fn push(&mut self, work: &Work, packets: impl Iterator<Item = Packet>) -> bool {
+        if self.is_closed() {
+            return false;
+        }
+        for packet in packets {
+            if let Packet::Message(text) = &packet {
+                if text.as_bytes().first() == Some(&b'0') {
+                    self.join_by = 0;
+                }
+                self.guard.sent(text);
+            }
+            self.queue_out(work, Out::Packet(packet));
+        }
+        self.mark_dirty()
+    }
+
+    /// Queues something; nothing is marked.
+    pub(crate) fn queue_out(&mut self, work: &Work, out: Out) {
+        let cost = out.cost();
+        self.waiting += cost;
+        work.waiting.fetch_add(cost, Relaxed);
+        self.queue.push_back(out);
+    }
+
+    /// Queues something before all others.
+    pub(crate) fn queue_out_first(&mut self, work: &Work, out: Out) {
+        let cost = out.cost();
+        self.waiting += cost;
+        work.waiting.fetch_add(cost, Relaxed);
+        self.queue.push_front(out);
+    }
+
+    /// Puts packets back that were taken and did not arrive.
+    pub(crate) fn put_back(&mut self, work: &Work, packets: Vec<Packet>) {
+        for packet in packets.into_iter().rev() {
+            self.queue_out_first(work, Out::Packet(packet));
+        }
+    }
+
+    /// Takes the first piece.
+    pub(crate) fn pop_out(&mut self, work: &Work) -> Option<Out> {
+        let out = self.queue.pop_front()?;
+        let cost = out.cost();
+        self.waiting = self.waiting.saturating_sub(cost);
+        work.waiting.fetch_sub(cost, Relaxed);
+        if self.queue.is_empty() {
+            // A session at rest holds no bytes.
+            self.queue = VecDeque::new();
+        }
+        Some(out)
+    }
+
+    /// Takes the last piece.
+    pub(crate) fn pop_out_last(&mut self, work: &Work) {
+        if let Some(out) = self.queue.pop_back() {
+            let cost = out.cost();
+            self.waiting = self.waiting.saturating_sub(cost);
+            work.waiting.fetch_sub(cost, Relaxed);
+        }
+    }
+
+    /// Drops all that waits.
+    pub(crate) fn clear(&mut self, work: &Work) {
+        while self.pop_out(work).is_some() {}
+        if let Some(mut inbox) = self.inbox.take() {
+            work.waiting.fetch_sub(inbox.bytes, Relaxed);
+            if let Some(post) = inbox.post.take() {
+                post.done();
+            }
+        }
+    }
+
+    /// Since when has a write waited for the client?
+    pub(crate) fn stalled_since(&self) -> Option<Millis> {
+        match &self.transport {
+            Transport::WebSocket(socket) => socket.stalled,
+            _ => None,
+        }
+    }
+
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled_since().is_some()
+    }
+
+    /// When the session is to be looked at next.
+    pub(crate) fn due(&self) -> Millis {
+        let join_by = match self.join_by {
+            0 => Millis::MAX,
+            join_by => join_by,
+        };
+        let probe = self.probe_due().unwrap_or(Millis::MAX);
+        let ask = match &self.transport {
+            Transport::WebSocket(socket) if socket.stalled.is_some() => socket.ask,
+            _ => Millis::MAX,
+        };
+        self.beat.min(join_by).min(probe).min(ask)
+    }
+
+    /// The session has ended, and may be polled until then for what is left.
+    pub(crate) fn leave_by(&mut self, until: Millis) {
+        self.beat = until;
+        self.join_by = 0;
+    }
+
+    /// Is it new in the list of who is to be written?
+    pub(crate) fn mark_dirty(&mut self) -> bool {
+        !std::mem::replace(&mut self.dirty, true)
+    }
+
+    /// Does the client keep up with what it is sent?
+    pub(crate) fn takes_volatile(&self) -> bool {
+        self.is_open()
+            && match &self.transport {
+                Transport::Polling(polling) => polling.is_waiting() && self.queue.is_empty(),
+                Transport::WebSocket(socket) => socket.stalled.is_none() && self.waiting < VOLATILE,
+                Transport::Gone => false,
+            }
+    }
+
+    /// From now on nobody emits to it; is that new?
+    pub(crate) fn begin_close(&mut self, reason: EndReason) -> bool {
+        let open = self.is_open();
+        if open {
+            self.phase = Phase::Closing(reason);
+        }
+        open
+    }
+
+    /// Is the session over? If not, its end wakes `cx`.
+    pub(crate) fn poll_closed(&mut self, cx: &Context<'_>) -> bool {
+        let closed = self.phase == Phase::Closed;
+        if !closed {
+            let wakers = self.closed_wakers.get_or_insert_default();
+            if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                wakers.push(cx.waker().clone());
+            }
+        }
+        closed
+    }
+
+    pub(crate) fn take_closed_wakers(&mut self) -> Vec<Waker> {
+        self.closed_wakers
+            .take()
+            .map_or_else(Vec::new, |wakers| *wakers)
+    }
+
+    // What the client sent.
+
+    pub(crate) fn inbox(&mut self) -> &mut Inbox {
+        self.inbox.get_or_insert_default()
+    }
+
+    /// Forgets the inbox if there is nothing in it.
+    pub(crate) fn tidy_inbox(&mut self) {
+        if self.inbox.as_ref().is_some_and(|inbox| inbox.is_empty()) {
+            self.inbox = None;
+        }
+    }
+
+    /// Keeps a message for later.
+    pub(crate) fn keep(&mut self, work: &Work, message: Message) {
+        let cost = message.cost();
+        work.waiting.fetch_add(cost, Relaxed);
+        let inbox = self.inbox();
+        inbox.bytes += cost;
+        inbox.messages.push_back(message);
+    }
+
+    /// Takes all messages that were kept.
+    pub(crate) fn take_messages(&mut self, work: &Work) -> Vec<Message> {
+        std::iter::from_fn(|| self.take_kept(work)).collect()
+    }
+
+    /// Is so much kept of what it sent that it is read no further?
+    pub(crate) fn is_stuffed(&self) -> bool {
+        let inbox = self.inbox.as_ref();
+        inbox.is_some_and(|inbox| inbox.bytes >= MAX_INBOX && !inbox.messages.is_empty())
+    }
+
+    /// The next packet of the post that is being handled. At its end its client is answered.
+    pub(crate) fn next_posted(&mut self, work: &Work) -> Option<Result<Packet, PayloadError>> {
+        let inbox = self.inbox.as_mut()?;
+        let packet = inbox.post.as_mut()?.next();
+        if packet.is_none()
+            && let Some(post) = inbox.post.take()
+        {
+            let cost = post.cost.min(inbox.bytes);
+            inbox.bytes -= cost;
+            work.waiting.fetch_sub(cost, Relaxed);
+            post.done();
+        }
+        packet
+    }
+
+    /// Takes the first message that was kept.
+    pub(crate) fn take_kept(&mut self, work: &Work) -> Option<Message> {
+        let inbox = self.inbox.as_mut()?;
+        let message = inbox.messages.pop_front()?;
+        let cost = message.cost().min(inbox.bytes);
+        inbox.bytes -= cost;
+        work.waiting.fetch_sub(cost, Relaxed);
+        Some(message)
+    }
+
+    /// Does the client wait with its events, because it has much to take, or because others wait for the bus?
+    /// `congestion`: the period's number, while others wait.
+    pub(crate) fn holds_back(&self, congestion: Option<u32>) -> bool {
+        let most = if self.held {
+            MAX_WAITING / 2
+        } else {
+            MAX_WAITING
+        };
+        self.waiting > most || self.is_over_allowance(congestion)
+    }
+
+    pub(crate) fn is_over_allowance(&self, congestion: Option<u32>) -> bool {
+        congestion.is_some_and(|period| self.period == period && self.sent as usize >= ALLOWANCE)
+    }
+
+    /// Counts what the client sent while others wait for the bus.
+    pub(crate) fn count_sent(&mut self, congestion: Option<u32>, bytes: usize) {
+        let Some(period) = congestion else {
+            return;
+        };
+        if self.period != period {
+            (self.period, self.sent) = (period, 0);
+        }
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.sent = self.sent.saturating_add(bytes);
+    }
+
+    /// All that this session has in memory beside itself, in bytes.
+    pub(crate) fn weight(&self) -> usize {
+        let inbox = self.inbox.as_ref();
+        let assembly = match &self.transport {
+            Transport::WebSocket(socket) => socket.assembly.kept(),
+            _ => 0,
+        };
+        self.waiting + inbox.map_or(0, |inbox| inbox.bytes + inbox.attached) + assembly
+    }
+}

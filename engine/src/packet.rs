@@ -1,0 +1,167 @@
+//! A packet of Engine.IO, as both transports carry it, and what stands in one piece of text.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose};
+use bytes::Bytes;
+use engineioxide_core::Str;
+
+/// One packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Packet {
+    /// The handshake's answer, JSON.
+    Open(Str),
+    /// The session is over.
+    Close,
+    /// Mostly empty; `probe` in an upgrade.
+    Ping(Str),
+    /// The answer to a ping, with the same text.
+    Pong(Str),
+    /// A text message.
+    Message(Str),
+    /// A binary message.
+    Binary(Bytes),
+    /// The session moves to this connection.
+    Upgrade,
+    /// Nothing, to answer a poll.
+    Noop,
+}
+
+/// A text that is no packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PacketError {
+    /// There is nothing in it.
+    #[error("an empty packet")]
+    Empty,
+    /// The first character is not the number of a type.
+    #[error("a packet of an unknown type")]
+    UnknownType,
+}
+
+/// As clients write it, with its padding or without.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_allow_trailing_bits(true)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+impl Packet {
+    /// Reads one packet: the content of a WebSocket text frame, or one packet of a polled body.
+    /// What is kept of the text is a slice of it.
+    ///
+    /// Node reads `b` and base64 on both transports, so this does. What stands behind the type of
+    /// a packet that has no data is ignored.
+    ///
+    /// # Errors
+    /// If there is no type, or one that does not exist.
+    pub fn decode_text(text: &Str, revision3: bool) -> Result<Self, PacketError> {
+        let kind = *text.as_bytes().first().ok_or(PacketError::Empty)?;
+        Ok(match kind {
+            b'0' => Self::Open(text.slice(1..)),
+            b'1' => Self::Close,
+            b'2' => Self::Ping(text.slice(1..)),
+            b'3' => Self::Pong(text.slice(1..)),
+            b'4' => Self::Message(text.slice(1..)),
+            b'5' => Self::Upgrade,
+            b'6' => Self::Noop,
+            b'b' if revision3 => {
+                let kind = text.as_bytes().get(1).map(|kind| kind.wrapping_sub(b'0'));
+                Self::of_binary(kind, || {
+                    decode_base64(text.as_bytes().get(2..).unwrap_or_default()).into()
+                })
+            }
+            b'b' => {
+                Self::Binary(decode_base64(text.as_bytes().get(1..).unwrap_or_default()).into())
+            }
+            _ => return Err(PacketError::UnknownType),
+        })
+    }
+
+    /// Reads a WebSocket's binary frame. In revision 3 its first byte is the packet's type.
+    #[must_use]
+    pub fn decode_binary(data: &Bytes, revision3: bool) -> Self {
+        if revision3 {
+            Self::of_binary(data.first().copied(), || data.slice(1..))
+        } else {
+            Self::Binary(data.clone())
+        }
+    }
+
+    /// A packet of revision 3 whose data is binary. Only a message has use for it; a type that does
+    /// not exist does nothing, as in Node.
+    fn of_binary(kind: Option<u8>, data: impl FnOnce() -> Bytes) -> Self {
+        match kind {
+            Some(0) => Self::Open(Str::default()),
+            Some(1) => Self::Close,
+            Some(2) => Self::Ping(Str::default()),
+            Some(3) => Self::Pong(Str::default()),
+            Some(4) => Self::Binary(data()),
+            Some(5) => Self::Upgrade,
+            _ => Self::Noop,
+        }
+    }
+
+    /// The type, as it is written: a text or binary message is `4`.
+    #[must_use]
+    pub fn type_digit(&self) -> u8 {
+        match self {
+            Self::Open(_) => b'0',
+            Self::Close => b'1',
+            Self::Ping(_) => b'2',
+            Self::Pong(_) => b'3',
+            Self::Message(_) | Self::Binary(_) => b'4',
+            Self::Upgrade => b'5',
+            Self::Noop => b'6',
+        }
+    }
+
+    /// What stands behind the type.
+    #[must_use]
+    pub fn data(&self) -> &[u8] {
+        match self {
+            Self::Open(text) | Self::Ping(text) | Self::Pong(text) | Self::Message(text) => {
+                text.as_bytes()
+            }
+            Self::Binary(data) => data,
+            Self::Close | Self::Upgrade | Self::Noop => &[],
+        }
+    }
+}
+
+/// How long `len` bytes are in base64.
+pub(crate) const fn base64_len(len: usize) -> usize {
+    len.div_ceil(3).saturating_mul(4)
+}
+
+/// Writes base64 behind what is there.
+pub(crate) fn encode_base64(data: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start.saturating_add(base64_len(data.len())), 0);
+    let written = out.get_mut(start..).map_or(Ok(0), |place| {
+        general_purpose::STANDARD.encode_slice(data, place)
+    });
+    debug_assert_eq!(written, Ok(out.len().saturating_sub(start)));
+}
+
+/// Reads base64 as Node's `Buffer` does, which refuses nothing: both alphabets, up to the first `=`,
+/// and what is no base64 is passed over.
+pub(crate) fn decode_base64(text: &[u8]) -> Vec<u8> {
+    BASE64.decode(text).unwrap_or_else(|_| {
+        let mut digits: Vec<u8> = text
+            .iter()
+            .take_while(|&&byte| byte != b'=')
+            .filter_map(|&byte| match byte {
+                b'-' => Some(b'+'),
+                b'_' => Some(b'/'),
+                b'+' | b'/' => Some(byte),
+                _ => byte.is_ascii_alphanumeric().then_some(byte),
+            })
+            .collect();
+        // One digit alone is less than a byte.
+        if digits.len() % 4 == 1 {
+            digits.pop();
+        }
+        BASE64.decode(digits).unwrap_or_default()
+    })
+}

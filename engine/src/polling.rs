@@ -1,0 +1,489 @@
+//! Long-polling: one poll and one post at a time, and no answer is lost on its way.
+//!
+//! A poll waits until there is something, and takes all of it. What it took is kept by its [`Receipt`] until the
+//! connection has delivered it: it goes back to the front of the queue otherwise, and is sent with the next poll.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+
+use crate::engine::Refused;
+use crate::hooks::EndReason;
+use crate::line::{Line, Out, Phase, Transport};
+use crate::packet::Packet;
+use crate::payload4::PayloadError;
+use crate::socket::Socket;
+use crate::work::{Waiter, Work};
+use crate::{payload3, payload4};
+
+/// A session that polls.
+#[derive(Debug)]
+pub(crate) struct Polling {
+    /// The poll that waits.
+    poll: Option<(u64, Waiter)>,
+    /// The post that is under way.
+    post: Option<u64>,
+    /// What an answer may have, in bytes; one packet, whatever its size.
+    max_payload: usize,
+    /// Does it wait for nothing but to be polled empty?
+    pub(crate) leaves: bool,
+}
+
+impl Polling {
+    pub(crate) fn new(max_payload: usize) -> Self {
+        Self {
+            poll: None,
+            post: None,
+            max_payload,
+            leaves: false,
+        }
+    }
+
+    /// Does a poll wait?
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.poll.is_some()
+    }
+
+    pub(crate) fn wake_poll(&mut self) {
+        if let Some((_, waiter)) = &mut self.poll {
+            waiter.wake();
+        }
+    }
+}
+
+/// A post that is being handled.
+#[derive(Debug)]
+pub(crate) struct Post {
+    serial: u64,
+    packets: Packets,
+    waiter: Waiter,
+    pub(crate) cost: usize,
+}
+
+#[derive(Debug)]
+enum Packets {
+    Four(payload4::Packets),
+    Three(std::vec::IntoIter<Packet>, Option<PayloadError>),
+}
+
+impl Post {
+    /// The next packet.
+    pub(crate) fn next(&mut self) -> Option<Result<Packet, PayloadError>> {
+        match &mut self.packets {
+            Packets::Four(packets) => packets.next(),
+            Packets::Three(packets, error) => {
+                packets.next().map(Ok).or_else(|| error.take().map(Err))
+            }
+        }
+    }
+
+    /// All is handed on, or the session has ended.
+    pub(crate) fn done(mut self) {
+        self.waiter.wake();
+    }
+}
+
+/// What a polling request needs of its session.
+pub(crate) trait Polled: Send + Sync {
+    fn answer(&self, serial: u64, cx: &Context<'_>) -> Poll<(Vec<u8>, bool, Vec<Packet>)>;
+    fn abandon_poll(&self, serial: u64);
+    fn undelivered(&self, serial: u64, packets: Vec<Packet>);
+    fn post(&self, serial: u64, body: &Bytes, binary: bool);
+    fn poll_posted(&self, serial: u64, cx: &Context<'_>) -> Poll<()>;
+    fn end_post(&self, serial: u64, reason: Option<EndReason>);
+}
+
+impl<D> Socket<D>
+where
+    D: Default + Send + Sync + 'static,
+{
+    /// Begins a poll.
+    pub(crate) fn begin_poll(self: Arc<Self>) -> Result<PollAnswer, Refused> {
+        let serial = self.work.next_serial();
+        {
+            let mut line = self.line();
+            if line.phase == Phase::Closed {
+                return Err(Refused::UnknownSession);
+            }
+            let Transport::Polling(polling) = &mut line.transport else {
+                return Err(Refused::BadRequest);
+            };
+            if polling.is_waiting() {
+                drop(line);
+                self.close_with(EndReason::Overlap);
+                return Err(Refused::BadRequest);
+            }
+            polling.poll = Some((serial, Waiter::default()));
+            // Who polls again has the answer before.
+            line.answered = 0;
+        }
+        Ok(PollAnswer {
+            session: self,
+            serial,
+            done: false,
+        })
+    }
+
+    /// Begins a post.
+    pub(crate) fn begin_post(self: Arc<Self>) -> Result<Posting, Refused> {
+        let serial = self.work.next_serial();
+        {
+            let mut line = self.line();
+            if line.is_closed() {
+                return Err(Refused::UnknownSession);
+            }
+            let handling = line
+                .inbox
+                .as_ref()
+                .is_some_and(|inbox| inbox.post.is_some());
+            let Transport::Polling(polling) = &mut line.transport else {
+                return Err(Refused::BadRequest);
+            };
+            if handling || polling.post.is_some() {
+                drop(line);
+                self.close_with(EndReason::Overlap);
+                return Err(Refused::BadRequest);
+            }
+            polling.post = Some(serial);
+        }
+        Ok(Posting {
+            session: self,
+            serial,
+            state: PostState::Begun,
+        })
+    }
+}
+
+impl<D> Polled for Socket<D>
+where
+    D: Default + Send + Sync + 'static,
+{
+    fn answer(&self, serial: u64, cx: &Context<'_>) -> Poll<(Vec<u8>, bool, Vec<Packet>)> {
+        let mut line = self.line();
+        let closing = line.phase;
+        let empty = line.queue.is_empty();
+        let Some(polling) = line.polling(serial) else {
+            // The session has another transport now, or has ended.
+            let last = match closing {
+                Phase::Closing(EndReason::Application) => Packet::Close,
+                _ => Packet::Noop,
+            };
+            return Poll::Ready(line.encode(&[last], Vec::new()));
+        };
+        if empty && closing == Phase::Open {
+            if let Some((_, waiter)) = &mut polling.poll {
+                waiter.register(cx);
+            }
+            return Poll::Pending;
+        }
+        polling.poll = None;
+        let most = polling.max_payload;
+        let packets = line.take_for_poll(&self.work, most);
+        let mut last = Vec::new();
+        if let Phase::Closing(reason) = closing
+            && line.queue.is_empty()
+        {
+            if reason == EndReason::Application {
+                last.push(Packet::Close);
+            } else if packets.is_empty() {
+                last.push(Packet::Noop);
+            }
+            self.work.push_closed(self.key);
+        }
+        line.answered = serial;
+        let wake = line.held;
+        let answer = line.encode(&last, packets);
+        drop(line);
+        if wake {
+            self.set_ready();
+        }
+        Poll::Ready(answer)
+    }
+
+    fn abandon_poll(&self, serial: u64) {
+        let mut line = self.line();
+        let waits = line.polling(serial).is_some();
+        let closing = line.is_closed();
+        if let (true, Transport::Polling(polling)) = (waits, &mut line.transport) {
+            polling.poll = None;
+        }
+        drop(line);
+        if waits && closing {
+            self.work.push_closed(self.key);
+        } else if waits {
+            // As in Node: "poll connection closed prematurely".
+            self.close_with(EndReason::TransportClosed);
+        }
+    }
+
+    fn undelivered(&self, serial: u64, packets: Vec<Packet>) {
+        let mut line = self.line();
+        if line.answered != serial || line.is_closed() {
+            return;
+        }
+        line.answered = 0;
+        if let Transport::Polling(_) = line.transport {
+            line.put_back(&self.work, packets);
+            return;
+        }
+        drop(line);
+        // Others have overtaken it on the WebSocket: rather an end than a gap.
+        self.close_with(EndReason::TransportClosed);
+    }
+
+    fn post(&self, serial: u64, body: &Bytes, binary: bool) {
+        let mut line = self.line();
+        if line.is_closed() {
+            return;
+        }
+        let packets = if line.revision3 {
+            let (packets, error) = payload3::decode(body, binary);
+            Packets::Three(packets.into_iter(), error)
+        } else {
+            Packets::Four(payload4::Packets::of(body))
+        };
+        let cost = body.len();
+        self.work.count_waiting(cost);
+        let inbox = line.inbox();
+        inbox.bytes += cost;
+        inbox.post = Some(Post {
+            serial,
+            packets,
+            waiter: Waiter::default(),
+            cost,
+        });
+        drop(line);
+        self.set_ready();
+    }
+
+    fn poll_posted(&self, serial: u64, cx: &Context<'_>) -> Poll<()> {
+        let mut line = self.line();
+        let post = line.inbox.as_mut().and_then(|inbox| inbox.post.as_mut());
+        match post.filter(|post| post.serial == serial) {
+            Some(post) => {
+                post.waiter.register(cx);
+                Poll::Pending
+            }
+            None => Poll::Ready(()),
+        }
+    }
+
+    fn end_post(&self, serial: u64, reason: Option<EndReason>) {
+        let mut line = self.line();
+        if let Transport::Polling(polling) = &mut line.transport
+            && polling.post == Some(serial)
+        {
+            polling.post = None;
+        }
+        drop(line);
+        if let Some(reason) = reason {
+            self.close_with(reason);
+        }
+    }
+}
+
+impl Line {
+    /// The polling state, if this poll is the one that waits.
+    fn polling(&mut self, serial: u64) -> Option<&mut Polling> {
+        let Transport::Polling(polling) = &mut self.transport else {
+            return None;
+        };
+        let waits = polling
+            .poll
+            .as_ref()
+            .is_some_and(|(poll, _)| *poll == serial);
+        waits.then_some(&mut **polling)
+    }
+
+    /// Takes what an answer has room for.
+    fn take_for_poll(&mut self, work: &Work, most: usize) -> Vec<Packet> {
+        let mut packets = Vec::new();
+        let mut total = 0;
+        while let Some(Out::Packet(packet)) = self.queue.front() {
+            let len = if self.revision3 {
+                payload3::encoded_len(packet, !self.base64)
+            } else {
+                payload4::encoded_len(packet) + 1
+            };
+            total += len;
+            if total > most && !packets.is_empty() {
+                break;
+            }
+            if let Some(Out::Packet(packet)) = self.pop_out(work) {
+                packets.push(packet);
+            }
+        }
+        packets
+    }
+
+    /// An answer: `packets`, and `last` behind them. Is it of bytes? What must not be lost of it?
+    fn encode(&self, last: &[Packet], packets: Vec<Packet>) -> (Vec<u8>, bool, Vec<Packet>) {
+        let (body, binary) = encode(packets.iter().chain(last), self.revision3, self.base64);
+        (body, binary, packets)
+    }
+}
+
+/// The body of an answer; is it of bytes?
+pub(crate) fn encode<'a>(
+    packets: impl Iterator<Item = &'a Packet> + Clone,
+    revision3: bool,
+    base64: bool,
+) -> (Vec<u8>, bool) {
+    if revision3 {
+        let packets: Vec<_> = packets.cloned().collect();
+        return payload3::encode(&packets, !base64);
+    }
+    let len = packets
+        .clone()
+        .map(|packet| payload4::encoded_len(packet) + 1);
+    let mut body = Vec::with_capacity(len.sum());
+    for packet in packets {
+        if !body.is_empty() {
+            body.push(payload4::SEPARATOR);
+        }
+        payload4::encode_into(packet, &mut body);
+    }
+    (body, false)
+}
+
+/// A poll that waits for its answer. Dropped before, its client is gone: the session is over.
+pub struct PollAnswer {
+    session: Arc<dyn Polled>,
+    serial: u64,
+    done: bool,
+}
+
+/// The answer to a poll.
+#[derive(Debug)]
+pub struct Answer {
+    /// The body.
+    pub body: Bytes,
+    /// Is it of bytes (revision 3), or text?
+    pub binary: bool,
+    /// To be told what became of it.
+    pub receipt: Receipt,
+}
+
+impl Future for PollAnswer {
+    type Output = Answer;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let this = self.get_mut();
+        let (body, binary, packets) = ready!(this.session.answer(this.serial, cx));
+        this.done = true;
+        Poll::Ready(Answer {
+            body: body.into(),
+            binary,
+            receipt: Receipt {
+                session: Arc::clone(&this.session),
+                serial: this.serial,
+                packets,
+            },
+        })
+    }
+}
+
+impl Drop for PollAnswer {
+    fn drop(&mut self) {
+        if !self.done {
+            self.session.abandon_poll(self.serial);
+        }
+    }
+}
+
+/// What an answer took. Dropped before it was delivered, that is sent again with the next poll.
+pub struct Receipt {
+    session: Arc<dyn Polled>,
+    serial: u64,
+    packets: Vec<Packet>,
+}
+
+impl Receipt {
+    /// The answer left whole, and its connection has not failed since.
+    pub fn delivered(mut self) {
+        self.packets = Vec::new();
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        let packets = std::mem::take(&mut self.packets);
+        if !packets.is_empty() {
+            self.session.undelivered(self.serial, packets);
+        }
+    }
+}
+
+impl std::fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receipt")
+            .field("packets", &self.packets.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum PostState {
+    Begun,
+    Handling,
+    Done,
+}
+
+/// A post that is under way. Dropped before its body was there, its client is gone: the session is over.
+pub struct Posting {
+    session: Arc<dyn Polled>,
+    serial: u64,
+    state: PostState,
+}
+
+impl Posting {
+    /// The body will not be handled, and the session goes on: it was too large.
+    pub fn refuse(mut self) {
+        self.state = PostState::Done;
+        self.session.end_post(self.serial, None);
+    }
+
+    /// The body is none that this session may send: the session is over.
+    pub fn reject(mut self) {
+        self.state = PostState::Done;
+        self.session
+            .end_post(self.serial, Some(EndReason::ProtocolError));
+    }
+
+    /// Hands the body on; ready when all of it is handled, or the session has ended. A client that has too much to
+    /// take waits here until it polls.
+    pub async fn deliver(mut self, body: Bytes, binary: bool) {
+        self.state = PostState::Handling;
+        self.session.post(self.serial, &body, binary);
+        drop(body);
+        std::future::poll_fn(|cx| self.session.poll_posted(self.serial, cx)).await;
+    }
+}
+
+impl Drop for Posting {
+    fn drop(&mut self) {
+        let reason = match self.state {
+            PostState::Begun => Some(EndReason::TransportClosed),
+            PostState::Handling => None,
+            PostState::Done => return,
+        };
+        self.session.end_post(self.serial, reason);
+    }
+}
+
+impl std::fmt::Debug for Posting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Posting")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for PollAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PollAnswer").finish_non_exhaustive()
+    }
+}

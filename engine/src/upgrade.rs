@@ -1,0 +1,315 @@
+//! From polling to WebSocket: the second connection of a session, until it is the first.
+//!
+//! ```text
+//! client: 2probe ─▶  ◀─ 3probe, and 6 (noop) to whatever poll waits  ─▶ client: 5, and the session has moved
+//! ```
+//!
+//! Until the client's `5` the polling session is as it was, whatever becomes of the connection; `5` alone moves it,
+//! with a probe before it or without.
+
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::ReadBuf;
+
+use crate::assembly::{Assembly, Incoming, Rules};
+use crate::conn::Conn;
+use crate::engine::Refused;
+use crate::frame::{self, Opcode};
+use crate::line::{Line, Out, Transport, WebSocket};
+use crate::packet::Packet;
+use crate::socket::Socket;
+use crate::wheel::Millis;
+use crate::work::Work;
+
+/// How often a poll that waits is answered with nothing while a client wants to upgrade, in milliseconds.
+const NUDGE: Millis = 100;
+/// What a probe may be sent before it reads, in bytes.
+const MAX_PENDING: usize = 4 * 1024;
+
+/// A connection that may become the session's.
+#[derive(Debug)]
+pub(crate) struct Probe {
+    /// Which one of this session's; a second one that is tried later is another.
+    serial: u64,
+    conn: Option<(Conn, Assembly)>,
+    /// What its socket did not take yet.
+    pending: Vec<u8>,
+    /// Has the client asked for the upgrade?
+    probed: bool,
+    /// It must be done by then.
+    pub(crate) until: Millis,
+    /// When the poll that waits is answered next.
+    pub(crate) nudge: Millis,
+}
+
+/// What a look at a probe came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Probed {
+    /// It waits for its client.
+    Waits,
+    /// There may be more to read.
+    More,
+    /// It is over; the session polls on.
+    Failed,
+    /// The session has moved. What the client said behind it is in the batch.
+    Moved,
+}
+
+impl Probe {
+    fn send(&mut self, packet: &Packet) {
+        if let Packet::Pong(text) = packet {
+            frame::write_header(Opcode::Text, text.len() + 1, &mut self.pending);
+            self.pending.push(packet.type_digit());
+            self.pending.extend_from_slice(text.as_bytes());
+        }
+    }
+
+    /// Writes what waits.
+    fn flush(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some((conn, _)) = &self.conn else {
+            return true;
+        };
+        if self.pending.is_empty() {
+            return true;
+        }
+        match conn.write(&[IoSlice::new(&self.pending)]) {
+            Ok(wrote) if wrote == self.pending.len() => {
+                self.pending = Vec::new();
+                true
+            }
+            Ok(wrote) => {
+                self.pending.drain(..wrote);
+                conn.wait_writable(cx);
+                true
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                conn.wait_writable(cx);
+                self.pending.len() <= MAX_PENDING
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+impl Line {
+    /// Looks at the probe: reads into `window`, answers, and moves the session when it is time.
+    pub(crate) fn drive_probe(
+        &mut self,
+        work: &Work,
+        now: Millis,
+        rules: Rules,
+        (window, batch): (&mut [u8], &mut Vec<Incoming>),
+        cx: &mut Context<'_>,
+    ) -> Probed {
+        let Some(probe) = &mut self.probe else {
+            return Probed::Waits;
+        };
+        let Some((conn, assembly)) = &mut probe.conn else {
+            return Probed::Waits;
+        };
+        let mut unread = assembly.take_unread();
+        let mut buf = ReadBuf::new(window);
+        let came = if unread.is_empty() {
+            match conn.poll_read(cx, &mut buf) {
+                Poll::Pending => {
+                    return if probe.flush(cx) {
+                        Probed::Waits
+                    } else {
+                        Probed::Failed
+                    };
+                }
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => buf.filled_mut(),
+                Poll::Ready(_) => return Probed::Failed,
+            }
+        } else {
+            &mut unread
+        };
+        let fed = assembly.feed(came, rules, batch);
+        let mut handled = 0;
+        let mut moved = false;
+        for incoming in &*batch {
+            handled += 1;
+            match incoming {
+                Incoming::Packet(Packet::Ping(text)) if text.as_str() == "probe" => {
+                    probe.probed = true;
+                    probe.nudge = now;
+                    probe.send(&Packet::Pong(text.clone()));
+                }
+                Incoming::Packet(Packet::Upgrade) => {
+                    moved = true;
+                    break;
+                }
+                Incoming::Ping(data) => {
+                    frame::write_header(Opcode::Pong, data.len(), &mut probe.pending);
+                    probe.pending.extend_from_slice(data);
+                }
+                _ => return Probed::Failed,
+            }
+        }
+        batch.drain(..handled);
+        if moved {
+            self.adopt_probe(work);
+            return if fed.is_ok() {
+                Probed::Moved
+            } else {
+                Probed::Failed
+            };
+        }
+        if fed.is_err() || !probe.flush(cx) {
+            return Probed::Failed;
+        }
+        self.nudge_poll(work, now);
+        Probed::More
+    }
+
+    /// The client has said `5`: its WebSocket is the session's transport.
+    fn adopt_probe(&mut self, work: &Work) {
+        let Some((probe, (conn, assembly))) = self.probe.take().and_then(|mut probe| {
+            let conn = probe.conn.take()?;
+            Some((probe, conn))
+        }) else {
+            return;
+        };
+        let socket = WebSocket::new(conn, assembly);
+        let before = std::mem::replace(&mut self.transport, Transport::WebSocket(socket));
+        if let Transport::Polling(mut polling) = before {
+            // Its poll finds that the session has moved, and is answered with nothing.
+            polling.wake_poll();
+        }
+        if !probe.pending.is_empty() {
+            let out = Out::Raw(Bytes::from(probe.pending));
+            self.queue_out_first(work, out);
+        }
+    }
+
+    /// Answers the poll that waits with nothing, when the client wants to upgrade and it is time for it.
+    pub(crate) fn nudge_poll(&mut self, work: &Work, now: Millis) {
+        let Some(probe) = &mut self.probe else {
+            return;
+        };
+        if !probe.probed || now < probe.nudge {
+            return;
+        }
+        probe.nudge = now + NUDGE;
+        let waits = match &self.transport {
+            Transport::Polling(polling) => polling.is_waiting(),
+            _ => false,
+        };
+        if waits && self.queue.is_empty() {
+            self.queue_out(work, Out::Packet(Packet::Noop));
+            if let Transport::Polling(polling) = &mut self.transport {
+                polling.wake_poll();
+            }
+        }
+    }
+
+    /// When the probe is to be looked at next.
+    pub(crate) fn probe_due(&self) -> Option<Millis> {
+        let probe = self.probe.as_ref()?;
+        Some(if probe.probed {
+            probe.until.min(probe.nudge)
+        } else {
+            probe.until
+        })
+    }
+}
+
+/// What an upgrade needs of its session.
+pub(crate) trait Upgradable: Send + Sync {
+    fn start_probe(&self, serial: u64, conn: Conn, unread: &[u8], preface: Vec<u8>);
+    fn abandon_probe(&self, serial: u64);
+}
+
+impl<D> Socket<D>
+where
+    D: Default + Send + Sync + 'static,
+{
+    /// Begins an upgrade, which must be done by `until`.
+    pub(crate) fn begin_upgrade(self: Arc<Self>, until: Millis) -> Result<Upgrading, Refused> {
+        let serial = self.work.next_serial();
+        {
+            let mut line = self.line();
+            if line.is_closed() {
+                return Err(Refused::UnknownSession);
+            }
+            if !matches!(line.transport, Transport::Polling(_)) || line.probe.is_some() {
+                return Err(Refused::BadRequest);
+            }
+            line.probe = Some(Box::new(Probe {
+                serial,
+                conn: None,
+                pending: Vec::new(),
+                probed: false,
+                until,
+                nudge: Millis::MAX,
+            }));
+        }
+        Ok(Upgrading {
+            session: self,
+            serial,
+            started: false,
+        })
+    }
+}
+
+impl<D> Upgradable for Socket<D>
+where
+    D: Default + Send + Sync + 'static,
+{
+    fn start_probe(&self, serial: u64, conn: Conn, unread: &[u8], preface: Vec<u8>) {
+        let mut line = self.line();
+        let Some(probe) = line.probe.as_mut().filter(|probe| probe.serial == serial) else {
+            return;
+        };
+        probe.pending = preface;
+        let mut assembly = Assembly::default();
+        assembly.set_unread(unread);
+        probe.conn = Some((conn, assembly));
+        drop(line);
+        self.set_ready();
+    }
+
+    fn abandon_probe(&self, serial: u64) {
+        let mut line = self.line();
+        if line
+            .probe
+            .as_ref()
+            .is_some_and(|probe| probe.serial == serial)
+        {
+            line.probe = None;
+        }
+    }
+}
+
+/// An upgrade that has a session and no connection yet. Dropped before it has one, it has never been.
+pub struct Upgrading {
+    session: Arc<dyn Upgradable>,
+    serial: u64,
+    started: bool,
+}
+
+impl Upgrading {
+    /// Gives it its connection, of which `unread` was read already. `preface` is written first: the answer to the
+    /// handshake, unless that went out before.
+    pub fn start(mut self, conn: Conn, unread: &[u8], preface: Vec<u8>) {
+        self.started = true;
+        self.session.start_probe(self.serial, conn, unread, preface);
+    }
+}
+
+impl Drop for Upgrading {
+    fn drop(&mut self) {
+        if !self.started {
+            self.session.abandon_probe(self.serial);
+        }
+    }
+}
+
+impl std::fmt::Debug for Upgrading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Upgrading").finish_non_exhaustive()
+    }
+}

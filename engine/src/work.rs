@@ -1,0 +1,112 @@
+//! What is to be done next: lists of sessions, filled from anywhere, emptied by the pump.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Waker};
+
+use futures_util::task::AtomicWaker;
+
+/// Where a session stands in the table of sessions. It may be given again after the session's end: whoever
+/// looks finds another session, or none, which costs a look.
+pub(crate) type Key = u32;
+
+/// One for a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// Sessions whose connection has something to read, or has room again, or that have messages to hand on.
+    pub(crate) ready: List,
+    /// Sessions that have something to be written.
+    pub(crate) dirty: List,
+    /// Sessions that were closed by the application.
+    pub(crate) closed: List,
+    pump: AtomicWaker,
+    serial: AtomicU64,
+    /// Live sessions.
+    pub(crate) sessions: AtomicUsize,
+    /// Bytes that wait for clients, or of clients for handlers, over all sessions.
+    pub(crate) waiting: AtomicUsize,
+}
+
+/// Sessions, in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct List(Mutex<Vec<Key>>);
+
+impl List {
+    /// Appends a session; is it the first?
+    fn push(&self, key: Key) -> bool {
+        let mut keys = self.lock();
+        keys.push(key);
+        keys.len() == 1
+    }
+
+    /// Takes all, and leaves the room that `empty` has.
+    pub(crate) fn take(&self, empty: &mut Vec<Key>) {
+        std::mem::swap(&mut *self.lock(), empty);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Key>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Work {
+    pub(crate) fn push_ready(&self, key: Key) {
+        if self.ready.push(key) {
+            self.pump.wake();
+        }
+    }
+
+    pub(crate) fn push_dirty(&self, key: Key) {
+        if self.dirty.push(key) {
+            self.pump.wake();
+        }
+    }
+
+    pub(crate) fn push_closed(&self, key: Key) {
+        if self.closed.push(key) {
+            self.pump.wake();
+        }
+    }
+
+    /// Wakes the pump, for a due time that is earlier than all others.
+    pub(crate) fn wake_pump(&self) {
+        self.pump.wake();
+    }
+
+    pub(crate) fn register_pump(&self, cx: &Context<'_>) {
+        self.pump.register(cx.waker());
+    }
+
+    /// So many bytes more wait.
+    pub(crate) fn count_waiting(&self, bytes: usize) {
+        self.waiting.fetch_add(bytes, Relaxed);
+    }
+
+    /// A number that nobody else has.
+    pub(crate) fn next_serial(&self) -> u64 {
+        self.serial.fetch_add(1, Relaxed) + 1
+    }
+}
+
+/// Somebody who waits for one thing of a session.
+#[derive(Debug, Default)]
+pub(crate) struct Waiter(Option<Waker>);
+
+impl Waiter {
+    pub(crate) fn register(&mut self, cx: &Context<'_>) {
+        match &mut self.0 {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    pub(crate) fn wake(&mut self) {
+        if let Some(waker) = self.0.take() {
+            waker.wake();
+        }
+    }
+}
