@@ -199,7 +199,7 @@ impl Router {
     /// Where a request goes. One for a session that nobody has goes anywhere: any worker refuses
     /// it in the engine's words, with the headers that browsers need.
     fn destination(&self, line: &RequestLine<'_>) -> Destination {
-        let target = Target::parse(line.target);
+        let target = Target::parse(&line.target);
         if !target.is_engine(&self.config.engine.path) {
             return Destination::Anybody;
         }
