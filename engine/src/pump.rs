@@ -578,7 +578,7 @@ impl<H: EngineIoHandler> Core<H> {
             line.awaits_pong = true;
             line.extended = false;
             line.beat = now + millis(self.config.ping_timeout);
-            line.queue_out(&self.work, Out::Packet(Packet::Ping(Str::default())));
+            line.queue_ping(&self.work);
             return None;
         }
         if line.is_stuffed() && line.is_over_allowance(self.hooks().congestion()) {
