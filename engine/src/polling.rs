@@ -23,6 +23,10 @@ use crate::{payload3, payload4};
 /// far away, for what they get is one answer a round trip.
 const MAX_ANSWER: usize = 4 << 20;
 
+/// What a client that upgrades may post without being answered by its handlers, in bytes. It polls no more until
+/// its last post is answered: that must not wait for its polls.
+const MAX_UPGRADING: usize = 4 << 20;
+
 /// A session that polls.
 #[derive(Debug)]
 pub(crate) struct Polling {
@@ -84,6 +88,11 @@ impl Post {
         }
     }
 
+    /// Whoever waits for it looks again.
+    pub(crate) fn wake(&mut self) {
+        self.waiter.wake();
+    }
+
     /// All is handed on, or the session has ended.
     pub(crate) fn done(mut self) {
         self.waiter.wake();
@@ -139,14 +148,10 @@ where
             if line.is_closed() {
                 return Err(Refused::UnknownSession);
             }
-            let handling = line
-                .inbox
-                .as_ref()
-                .is_some_and(|inbox| inbox.post.is_some());
             let Transport::Polling(polling) = &mut line.transport else {
                 return Err(Refused::BadRequest);
             };
-            if handling || polling.post.is_some() {
+            if polling.post.is_some() {
                 drop(line);
                 self.close_with(EndReason::Overlap);
                 return Err(Refused::BadRequest);
@@ -253,7 +258,7 @@ where
         self.work.count_waiting(cost);
         let inbox = line.inbox();
         inbox.bytes += cost;
-        inbox.post = Some(Post {
+        inbox.posts.push_back(Post {
             serial,
             packets,
             waiter: Waiter::default(),
@@ -265,8 +270,15 @@ where
 
     fn poll_posted(&self, serial: u64, cx: &Context<'_>) -> Poll<()> {
         let mut line = self.line();
-        let post = line.inbox.as_mut().and_then(|inbox| inbox.post.as_mut());
-        match post.filter(|post| post.serial == serial) {
+        let upgrades = line.is_probed();
+        let Some(inbox) = &mut line.inbox else {
+            return Poll::Ready(());
+        };
+        if upgrades && inbox.bytes < MAX_UPGRADING {
+            return Poll::Ready(());
+        }
+        let mut posts = inbox.posts.iter_mut();
+        match posts.find(|post| post.serial == serial) {
             Some(post) => {
                 post.waiter.register(cx);
                 Poll::Pending
