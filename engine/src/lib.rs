@@ -53,6 +53,6 @@ pub use engine::{Engine, Handshake, Opened, Refused, Weight};
 pub use engineioxide_core::{ProtocolVersion, Str, TransportType};
 pub use head::{Complete, Head};
 pub use hooks::{EndReason, Ended, Hooks};
-pub use polling::{Answer, PollAnswer, Posting, Receipt};
+pub use polling::{Answer, Delivery, PollAnswer, Posting, Receipt};
 pub use socket::{DisconnectReason, Socket};
 pub use upgrade::Upgrading;

@@ -27,13 +27,20 @@ const MAX_ANSWER: usize = 4 << 20;
 /// its last post is answered: that must not wait for its polls.
 const MAX_UPGRADING: usize = 4 << 20;
 
+/// A connection that has an answer, and may have failed without anybody having noticed yet.
+pub trait Delivery: Send + Sync {
+    /// Has it failed? Called when the client polls again, over whatever connection.
+    fn has_failed(&self) -> bool;
+}
+
 /// A session that polls.
-#[derive(Debug)]
 pub(crate) struct Polling {
     /// The poll that waits.
     poll: Option<(u64, Waiter)>,
     /// The post that is under way.
     post: Option<u64>,
+    /// Tells of the connection that has the last answer.
+    delivery: Option<(u64, Arc<dyn Delivery>)>,
     /// What an answer has room for, in bytes; for one packet, whatever its size.
     room: usize,
     /// Does it wait for nothing but to be polled empty?
@@ -45,6 +52,7 @@ impl Polling {
         Self {
             poll: None,
             post: None,
+            delivery: None,
             room: max_payload.max(MAX_ANSWER),
             leaves: false,
         }
@@ -59,6 +67,12 @@ impl Polling {
         if let Some((_, waiter)) = &mut self.poll {
             waiter.wake();
         }
+    }
+}
+
+impl std::fmt::Debug for Polling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Polling").finish_non_exhaustive()
     }
 }
 
@@ -104,6 +118,8 @@ pub(crate) trait Polled: Send + Sync {
     fn answer(&self, serial: u64, cx: &Context<'_>) -> Poll<(Vec<u8>, bool, Vec<Packet>)>;
     fn abandon_poll(&self, serial: u64);
     fn undelivered(&self, serial: u64, packets: Vec<Packet>);
+    fn delivered(&self, serial: u64);
+    fn watch(&self, serial: u64, delivery: Arc<dyn Delivery>);
     fn post(&self, serial: u64, body: &Bytes, binary: bool);
     fn poll_posted(&self, serial: u64, cx: &Context<'_>) -> Poll<()>;
     fn end_post(&self, serial: u64, reason: Option<EndReason>);
@@ -116,6 +132,7 @@ where
     /// Begins a poll.
     pub(crate) fn begin_poll(self: Arc<Self>) -> Result<PollAnswer, Refused> {
         let serial = self.work.next_serial();
+        let lost = self.has_lost_answer();
         {
             let mut line = self.line();
             if line.phase == Phase::Closed {
@@ -130,14 +147,29 @@ where
                 return Err(Refused::BadRequest);
             }
             polling.poll = Some((serial, Waiter::default()));
-            // Who polls again has the answer before.
-            line.answered = 0;
+            if !lost {
+                // Who polls again has the answer before.
+                line.answered = 0;
+            }
         }
         Ok(PollAnswer {
             session: self,
             serial,
             done: false,
         })
+    }
+
+    /// Has the connection failed that has the last answer? What it did not deliver is about to come back.
+    fn has_lost_answer(&self) -> bool {
+        let (answered, delivery) = {
+            let mut line = self.line();
+            let answered = line.answered;
+            match &mut line.transport {
+                Transport::Polling(polling) => (answered, polling.delivery.take()),
+                _ => return false,
+            }
+        };
+        delivery.is_some_and(|(serial, delivery)| serial == answered && delivery.has_failed())
     }
 
     /// Begins a post.
@@ -173,7 +205,8 @@ where
     fn answer(&self, serial: u64, cx: &Context<'_>) -> Poll<(Vec<u8>, bool, Vec<Packet>)> {
         let mut line = self.line();
         let closing = line.phase;
-        let empty = line.queue.is_empty();
+        // Nothing overtakes an answer that was lost.
+        let empty = line.queue.is_empty() || line.answered != 0;
         let Some(polling) = line.polling(serial) else {
             // The session has another transport now, or has ended.
             let last = match closing {
@@ -202,7 +235,7 @@ where
             }
             self.work.push_closed(self.key);
         }
-        line.answered = serial;
+        line.answered = if packets.is_empty() { 0 } else { serial };
         let wake = line.held;
         let answer = line.encode(&last, packets);
         drop(line);
@@ -234,13 +267,35 @@ where
             return;
         }
         line.answered = 0;
-        if let Transport::Polling(_) = line.transport {
+        if let Transport::Polling(polling) = &mut line.transport {
+            polling.wake_poll();
             line.put_back(&self.work, packets);
             return;
         }
         drop(line);
         // Others have overtaken it on the WebSocket: rather an end than a gap.
         self.close_with(EndReason::TransportClosed);
+    }
+
+    fn delivered(&self, serial: u64) {
+        let mut line = self.line();
+        if line.answered == serial {
+            line.answered = 0;
+            if let Transport::Polling(polling) = &mut line.transport {
+                polling.delivery = None;
+                polling.wake_poll();
+            }
+        }
+    }
+
+    fn watch(&self, serial: u64, delivery: Arc<dyn Delivery>) {
+        let mut line = self.line();
+        let answered = line.answered;
+        if let Transport::Polling(polling) = &mut line.transport
+            && answered == serial
+        {
+            polling.delivery = Some((serial, delivery));
+        }
     }
 
     fn post(&self, serial: u64, body: &Bytes, binary: bool) {
@@ -421,6 +476,14 @@ impl Receipt {
     /// The answer left whole, and its connection has not failed since.
     pub fn delivered(mut self) {
         self.packets = Vec::new();
+        self.session.delivered(self.serial);
+    }
+
+    /// Has this asked whether the answer's connection has failed, should the client poll again before it is told.
+    pub fn watch(&self, delivery: Arc<dyn Delivery>) {
+        if !self.packets.is_empty() {
+            self.session.watch(self.serial, delivery);
+        }
     }
 }
 
