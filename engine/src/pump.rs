@@ -98,7 +98,9 @@ impl<H: EngineIoHandler> Core<H> {
         loop {
             let expired = self.wheel().expired(now);
             let Some(keys) = expired else { break };
-            keys.into_iter().for_each(|key| self.on_due(key, now));
+            for key in keys {
+                self.on_due(key, now);
+            }
         }
         self.end_closed(pump);
         self.work.ready.take(&mut pump.keys);
@@ -371,20 +373,16 @@ impl<H: EngineIoHandler> Core<H> {
         match packet {
             Packet::Message(text) if self.settings().common_parser => {
                 let sent = text.len();
-                match line.guard.text(text, socket.revision3()) {
-                    Ok(checked) => {
-                        line.count_sent(self.hooks().congestion(), sent);
-                        let message = begin_message(checked);
-                        if line.guard.awaits() {
-                            line.inbox().partial = Some(message);
-                        } else {
-                            self.on_message(socket, line, message);
-                        }
-                    }
-                    Err(_) => {
-                        drop(line);
-                        self.malformed(socket);
-                    }
+                let Ok(checked) = line.guard.text(text, socket.revision3()) else {
+                    drop(line);
+                    return self.malformed(socket);
+                };
+                line.count_sent(self.hooks().congestion(), sent);
+                let message = begin_message(checked);
+                if line.guard.awaits() {
+                    line.inbox().partial = Some(message);
+                } else {
+                    self.on_message(socket, line, message);
                 }
             }
             Packet::Binary(data) if self.settings().common_parser => {
@@ -709,6 +707,7 @@ struct Read {
 }
 
 /// Why a connection is read no further.
+#[derive(Clone, Copy)]
 enum ReadEnd {
     /// It has ended.
     Gone,
