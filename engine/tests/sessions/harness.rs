@@ -14,8 +14,8 @@ use engineioxide::{
     Conn, DisconnectReason, EndReason, Ended, Engine, Handshake, Head, Hooks, Opened,
     ProtocolVersion, Settings, Socket, Str,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
 
 /// Whatever is awaited comes within this time, or the test fails.
@@ -195,14 +195,38 @@ impl Server {
 
     pub fn websocket_of(&self, protocol: ProtocolVersion) -> WebSocket {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let handshake = handshake(protocol);
+        self.websocket_over(ours, Conn::Unix(theirs), &[], protocol)
+    }
+
+    /// A WebSocket over TCP, where a reset shows; the client has so much room for what it did not read yet.
+    pub async fn websocket_over_tcp(&self, room: u32) -> WebSocket<TcpStream> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpSocket::new_v4().unwrap();
+        ours.set_recv_buffer_size(room).unwrap();
+        let (ours, theirs) = tokio::join!(
+            ours.connect(listener.local_addr().unwrap()),
+            listener.accept()
+        );
+        let theirs = Conn::Tcp(theirs.unwrap().0);
+        self.websocket_over(ours.unwrap(), theirs, &[], ProtocolVersion::V4)
+    }
+
+    /// A WebSocket on this connection, of which `unread` was read before the engine got it.
+    pub fn websocket_over<S>(
+        &self,
+        ours: S,
+        theirs: Conn,
+        unread: &[u8],
+        protocol: ProtocolVersion,
+    ) -> WebSocket<S> {
         let sid = self
             .engine
-            .open_websocket(Conn::Unix(theirs), &[], b"101!".to_vec(), handshake);
+            .open_websocket(theirs, unread, b"101!".to_vec(), handshake(protocol));
         WebSocket {
             conn: ours,
             sid,
             greeted: false,
+            sip: usize::MAX,
         }
     }
 
@@ -227,14 +251,16 @@ fn handshake(protocol: ProtocolVersion) -> Handshake {
 }
 
 /// A client's WebSocket.
-pub struct WebSocket {
-    pub conn: UnixStream,
+pub struct WebSocket<S = UnixStream> {
+    pub conn: S,
     pub sid: Option<Sid>,
     greeted: bool,
+    /// It reads no more bytes than these at a time.
+    pub sip: usize,
 }
 
 /// A frame of the server.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     Text(String),
     Binary(Vec<u8>),
@@ -267,7 +293,7 @@ pub fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-impl WebSocket {
+impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     pub async fn send(&mut self, packet: &str) {
         let frame = client_frame(0x81, packet.as_bytes());
         soon(self.conn.write_all(&frame)).await.unwrap();
@@ -279,7 +305,9 @@ impl WebSocket {
 
     async fn read(&mut self, len: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; len];
-        soon(self.conn.read_exact(&mut bytes)).await?;
+        for sip in bytes.chunks_mut(self.sip) {
+            soon(self.conn.read_exact(sip)).await?;
+        }
         Ok(bytes)
     }
 
@@ -291,16 +319,22 @@ impl WebSocket {
         let Ok(head) = self.read(2).await else {
             return Frame::End;
         };
+        // A server's frames have no mask, and the shortest length there is.
         let len = match head[1] {
             126 => {
                 let len = self.read(2).await.unwrap();
-                u16::from_be_bytes(len.try_into().unwrap()).into()
+                let len = u16::from_be_bytes(len.try_into().unwrap()).into();
+                assert!(len >= 126, "{len} in two bytes");
+                len
             }
             127 => {
                 let len = self.read(8).await.unwrap();
-                usize::try_from(u64::from_be_bytes(len.try_into().unwrap())).unwrap()
+                let len = usize::try_from(u64::from_be_bytes(len.try_into().unwrap())).unwrap();
+                assert!(len >= 65536, "{len} in eight bytes");
+                len
             }
-            len => len.into(),
+            len @ 0..126 => len.into(),
+            masked => panic!("a frame of a server with a mask: {masked:x}"),
         };
         let payload = self.read(len).await.unwrap();
         match head[0] {
@@ -355,6 +389,7 @@ impl Polling<'_> {
             conn: ours,
             sid: None,
             greeted: true,
+            sip: usize::MAX,
         }
     }
 }
