@@ -272,8 +272,10 @@ fn message(text: bool, payload: &[u8], rules: Rules) -> Result<Incoming, CloseCo
         let message = Packet::Message(Str::copy_from_slice(message));
         return Ok(Incoming::Packet(message));
     }
-    Ok(Packet::decode_text(&Str::copy_from_slice(text), true)
-        .map_or(Incoming::Malformed, Incoming::Packet))
+    Ok(
+        Packet::decode_text(&Str::copy_from_slice(text), rules.revision3)
+            .map_or(Incoming::Malformed, Incoming::Packet),
+    )
 }
 
 #[cfg(test)]
