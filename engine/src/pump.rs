@@ -513,8 +513,9 @@ impl<H: EngineIoHandler> Core<H> {
         if line.is_closed() {
             return;
         }
-        // Only the last ping needs an answer (RFC 6455 section 5.5.3).
-        if line.queue.len() > 1 && matches!(line.queue.back(), Some(Out::WsPong(_))) {
+        // Of a client that does not read only the last ping needs an answer (RFC 6455 section 5.5.3).
+        let replaces = line.is_stalled() && line.queue.len() > 1;
+        if replaces && matches!(line.queue.back(), Some(Out::WsPong(_))) {
             line.pop_out_last(&self.work);
         }
         line.queue_out(&self.work, Out::WsPong(data));
