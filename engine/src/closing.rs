@@ -69,16 +69,24 @@ impl Rest {
         }
     }
 
+    /// What waits, and how much of its first piece is written: a long one may take long.
+    fn left(&self) -> (usize, usize) {
+        match &self.line.transport {
+            Transport::WebSocket(socket) => (self.line.waiting, socket.written),
+            _ => (self.line.waiting, 0),
+        }
+    }
+
     /// Writes what is left, unless its client takes nothing of it for `stall`, and closes.
     pub(crate) async fn close(mut self, stall: Duration) {
         let mut scratch = Scratch::default();
-        let mut waiting = self.line.waiting;
+        let mut left = self.left();
         let mut since = Instant::now();
         let all = loop {
             let wrote =
                 poll_fn(|cx| Poll::Ready(self.line.write(&self.work, 0, &mut scratch, cx))).await;
-            if self.line.waiting < waiting {
-                (waiting, since) = (self.line.waiting, Instant::now());
+            if self.left() != left {
+                (left, since) = (self.left(), Instant::now());
             }
             match wrote {
                 Written::All => break true,

@@ -180,11 +180,11 @@ pub enum Delivery {
 fn deliveries(len: usize) -> Vec<Delivery> {
     let mut ways = vec![Delivery::Whole];
     match len {
-        0..=100 => {
+        0..=60 => {
             ways.push(Delivery::Pieces(1));
             ways.extend((1..len).map(Delivery::Cut));
         }
-        101..=1000 => {
+        61..=1000 => {
             ways.push(Delivery::Pieces(1));
             ways.extend((1..20).chain((20..len).step_by(37)).map(Delivery::Cut));
         }
@@ -211,14 +211,22 @@ impl Drop for Failing<'_> {
 /// Tries all cases, each in all ways.
 pub async fn try_all(cases: impl IntoIterator<Item = Case>) {
     let server = Server::start();
-    try_all_with(&server, cases).await;
-}
-
-pub async fn try_all_with(server: &Server, cases: impl IntoIterator<Item = Case>) {
     for case in cases {
         for delivery in deliveries(case.sent.len()) {
-            case.try_it(server, delivery).await;
+            case.try_it(&server, delivery).await;
         }
+    }
+    server
+        .until("all is taken", |server| server.engine.waiting() == 0)
+        .await;
+}
+
+/// Tries cases that are many: each whole, and byte by byte.
+pub async fn try_many(cases: impl IntoIterator<Item = Case>) {
+    let server = Server::start();
+    for case in cases {
+        case.try_it(&server, Delivery::Whole).await;
+        case.try_it(&server, Delivery::Pieces(1)).await;
     }
     server
         .until("all is taken", |server| server.engine.waiting() == 0)

@@ -45,7 +45,7 @@ async fn large_messages_come_back() {
         client.send_raw(&frame(BINARY, &data)).await;
         assert!(client.next().await == Frame::Binary(data), "{len}");
     }
-    for len in [64 << 10, 256 << 10, MIB, 4 * MIB] {
+    for len in [64 << 10, 256 << 10, MIB] {
         let message = "ä".repeat(len / 2 - 1);
         client.send_raw(&say(&message)).await;
         assert!(client.next().await == echo(&message), "{len}");
@@ -92,7 +92,7 @@ async fn a_large_message_comes_in_writes_of_any_size() {
 async fn many_messages_are_answered_in_their_order() {
     let server = large();
     for len in [0, 16, 64, 256, 1024] {
-        let mut client = open(&server).await;
+        let client = open(&server).await;
         let message = |nth: usize| format!("{nth} {}", "m".repeat(len));
         let sent: Vec<u8> = (0..1000).flat_map(|nth| say(&message(nth))).collect();
         let (mut read, mut write) = tokio::io::split(client.conn);
@@ -116,7 +116,8 @@ async fn many_messages_are_answered_in_their_order() {
             soon(tokio::io::AsyncWriteExt::write_all(&mut write, &sent)),
             soon(tokio::io::AsyncReadExt::read_exact(&mut read, &mut came)),
         );
-        (wrote.unwrap(), got.unwrap());
+        wrote.unwrap();
+        got.unwrap();
         assert!(came == expected, "{len}");
     }
 }

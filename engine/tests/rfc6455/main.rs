@@ -20,6 +20,7 @@ mod fragments;
 mod framing;
 #[allow(
     dead_code,
+    unused_imports,
     reason = "a vocabulary: each word is there for whoever needs it"
 )]
 #[path = "../sessions/harness.rs"]

@@ -10,8 +10,11 @@
     clippy::pedantic
 )]
 
+mod closing;
 mod harness;
 mod polling;
 mod pressure;
+mod reuse;
+mod slow;
 mod upgrade;
 mod websocket;
