@@ -55,7 +55,11 @@ async fn a_client_that_sends_without_an_end_is_not_heard_without_an_end() {
 
 #[tokio::test]
 async fn a_client_that_does_not_close_is_not_waited_for_without_an_end() {
-    let server = Server::start();
+    let settings = Settings {
+        write_stall_timeout: Duration::from_millis(500),
+        ..settings()
+    };
+    let server = Server::with(EngineIoConfig::default(), settings);
     let mut client = server.websocket_over_tcp(65_536).await;
     client.opened().await;
     server.engine.end(client.sid.unwrap(), EndReason::Drain);
@@ -148,4 +152,32 @@ async fn what_was_queued_goes_before_the_close_frame() {
     assert_eq!(client.next().await, Frame::Close(vec![]));
     assert_eq!(client.next().await, Frame::End);
     assert_eq!(server.engine.waiting(), 0);
+}
+
+#[tokio::test]
+async fn a_slow_reader_that_goes_on_sending_reads_to_the_end() {
+    let server = Server::start();
+    let mut client = server.websocket_over_tcp(4096).await;
+    client.opened().await;
+    client.send("4much:20000").await;
+    server
+        .until("it is handled", |server| server.texts().len() == 1)
+        .await;
+    server.engine.end(client.sid.unwrap(), EndReason::Drain);
+    server
+        .until("all is written", |server| server.engine.waiting() == 0)
+        .await;
+    // What the server's kernel has now is not lost by what arrives meanwhile.
+    let mut came = Vec::new();
+    let mut piece = [0; 512];
+    loop {
+        let read = timeout(SOON, client.conn.read(&mut piece)).await;
+        match read.expect("it takes too long").expect("no reset") {
+            0 => break,
+            read => came.extend_from_slice(&piece[..read]),
+        }
+        client.send("3").await;
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(came.ends_with(&[0x88, 2, 3, 0xe9]), "{}", came.len());
 }

@@ -210,7 +210,7 @@ impl Server {
         self.websocket_over(ours, Conn::Unix(theirs), &[], protocol)
     }
 
-    /// A WebSocket over TCP, where a reset shows; there is so much room for what was not read yet.
+    /// A WebSocket over TCP, where a reset shows; the client has so much room for what it did not read yet, and the server four times as much.
     pub async fn websocket_over_tcp(&self, room: u32) -> WebSocket<TcpStream> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ours = TcpSocket::new_v4().unwrap();
@@ -220,7 +220,7 @@ impl Server {
             listener.accept()
         );
         let theirs = theirs.unwrap().0;
-        set_socket_send_buffer_size(&theirs, room as usize).unwrap();
+        set_socket_send_buffer_size(&theirs, 4 * room as usize).unwrap();
         let theirs = Conn::Tcp(theirs);
         self.websocket_over(ours.unwrap(), theirs, &[], ProtocolVersion::V4)
     }
