@@ -1,8 +1,8 @@
 //! The end of a WebSocket: what was queued, the close frame, and time in which the client may read it.
 //!
 //! Closing a socket with unread data in it resets the connection, and the client loses what it has not read yet.
-//! So the write side is shut first, and what still arrives is read until the client closes. The session is over by then; this
-//! is a task of its own, with a deadline.
+//! So the write side is shut first, and what still arrives is read until the client closes. The session is over by
+//! then; this is a task of its own, with a deadline.
 
 use std::future::poll_fn;
 use std::sync::Arc;

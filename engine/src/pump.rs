@@ -261,7 +261,8 @@ impl<H: EngineIoHandler> Core<H> {
         let mut line = socket.line();
         let rules = self.rules(&line);
         let buffers = (&mut pump.window[..], &mut pump.batch);
-        let probed = line.drive_probe(&self.work, now, rules, buffers, cx);
+        let times = (now, millis(self.config.ping_timeout));
+        let probed = line.drive_probe(&self.work, times, rules, buffers, cx);
         let mut wrong = None;
         match probed {
             Probed::Waits => {}
@@ -281,6 +282,10 @@ impl<H: EngineIoHandler> Core<H> {
                 }
                 looked.again = true;
                 wrong = code;
+                let posts = line.inbox.as_mut().filter(|inbox| !inbox.posts.is_empty());
+                if let Some(inbox) = posts {
+                    inbox.early.extend(pump.batch.drain(..));
+                }
             }
         }
         self.arm(socket.key, &mut line);
@@ -302,16 +307,20 @@ impl<H: EngineIoHandler> Core<H> {
     fn hand_on_batch(&self, socket: &Arc<Socket<H::Data>>, pump: &mut Pump, now: Millis) {
         let mut batch = std::mem::take(&mut pump.batch);
         for incoming in batch.drain(..) {
-            match incoming {
-                Incoming::Packet(packet) => self.on_packet(socket, packet, false, now),
-                Incoming::Ping(data) => self.on_ws_ping(socket, data),
-                Incoming::Close(payload) => {
-                    self.end_session(socket, EndReason::ClientLeft, Farewell::Frame(payload));
-                }
-                Incoming::Malformed => self.malformed(socket),
-            }
+            self.on_incoming(socket, incoming, now);
         }
         pump.batch = batch;
+    }
+
+    fn on_incoming(&self, socket: &Arc<Socket<H::Data>>, incoming: Incoming, now: Millis) {
+        match incoming {
+            Incoming::Packet(packet) => self.on_packet(socket, packet, false, now),
+            Incoming::Ping(data) => self.on_ws_ping(socket, data),
+            Incoming::Close(payload) => {
+                self.end_session(socket, EndReason::ClientLeft, Farewell::Frame(payload));
+            }
+            Incoming::Malformed => self.malformed(socket),
+        }
     }
 
     /// Hands on what was kept, the packets of a post included, until the turn is used or the session is held back.
@@ -344,11 +353,16 @@ impl<H: EngineIoHandler> Core<H> {
                 self.deliver(socket, new, message);
                 continue;
             }
-            let Some(packet) = line.next_posted(&self.work) else {
-                line.tidy_inbox();
-                return;
-            };
+            let posted = line.next_posted(&self.work);
             let now = self.now();
+            let Some(packet) = posted else {
+                let early = line.inbox().early.pop_front();
+                line.tidy_inbox();
+                drop(line);
+                let Some(incoming) = early else { return };
+                self.on_incoming(socket, incoming, now);
+                continue;
+            };
             drop(line);
             match packet {
                 Ok(packet) => {
@@ -382,27 +396,27 @@ impl<H: EngineIoHandler> Core<H> {
                 if line.guard.awaits() {
                     line.inbox().partial = Some(message);
                 } else {
-                    self.on_message(socket, line, message);
+                    self.on_message(socket, line, message, posted);
                 }
             }
             Packet::Binary(data) if self.settings().common_parser => {
-                self.on_attachment(socket, data, line);
+                self.on_attachment(socket, line, data, posted);
             }
             Packet::Message(text) => {
                 line.count_sent(self.hooks().congestion(), text.len());
-                self.on_message(socket, line, Message::plain(Some(text), Vec::new()));
+                self.on_message(socket, line, Message::plain(Some(text), Vec::new()), posted);
             }
             Packet::Binary(data) => {
                 line.count_sent(self.hooks().congestion(), data.len());
-                self.on_message(socket, line, Message::plain(None, vec![data]));
+                self.on_message(socket, line, Message::plain(None, vec![data]), posted);
             }
             Packet::Pong(_) if !line.revision3 => {
                 line.awaits_pong = false;
                 line.beat = now + millis(self.config.ping_interval);
             }
-            Packet::Ping(text) if line.revision3 => {
+            Packet::Ping(_) if line.revision3 => {
                 line.beat = now + self.lifetime();
-                line.queue_out(&self.work, Out::Packet(Packet::Pong(text)));
+                line.queue_out(&self.work, Out::Packet(Packet::Pong(Str::default())));
                 if line.mark_dirty() {
                     self.work.push_dirty(socket.key);
                 }
@@ -423,8 +437,9 @@ impl<H: EngineIoHandler> Core<H> {
     fn on_attachment(
         &self,
         socket: &Arc<Socket<H::Data>>,
-        data: Bytes,
         mut line: MutexGuard<'_, Line>,
+        data: Bytes,
+        posted: bool,
     ) {
         let most = self.config.max_payload();
         let awaited = line.guard.binary(&data).is_ok();
@@ -446,7 +461,7 @@ impl<H: EngineIoHandler> Core<H> {
         let message = inbox.partial.take();
         line.tidy_inbox();
         if let Some(message) = message {
-            self.on_message(socket, line, message);
+            self.on_message(socket, line, message, posted);
         }
     }
 
@@ -456,13 +471,14 @@ impl<H: EngineIoHandler> Core<H> {
         socket: &Arc<Socket<H::Data>>,
         mut line: MutexGuard<'_, Line>,
         message: Message,
+        posted: bool,
     ) {
         if message.kind == Kind::Ignored {
             return;
         }
         let is_ack = matches!(message.kind, Kind::Ack | Kind::BinaryAck);
         let inbox = line.inbox.as_ref();
-        let waits = inbox.is_some_and(|inbox| !inbox.messages.is_empty());
+        let waits = !posted && inbox.is_some_and(|inbox| inbox.has_messages());
         if !is_ack && (waits || line.holds_back(self.hooks().congestion())) {
             line.keep(&self.work, message);
             drop(line);
@@ -576,7 +592,7 @@ impl<H: EngineIoHandler> Core<H> {
             line.awaits_pong = true;
             line.extended = false;
             line.beat = now + millis(self.config.ping_timeout);
-            line.queue_out(&self.work, Out::Packet(Packet::Ping(Str::default())));
+            line.queue_ping(&self.work);
             return None;
         }
         if line.is_stuffed() && line.is_over_allowance(self.hooks().congestion()) {
@@ -632,7 +648,10 @@ impl<H: EngineIoHandler> Core<H> {
         match (&mut line.transport, farewell) {
             (Transport::Polling(polling), Farewell::Frame(_)) => {
                 polling.wake_poll();
-                leaves = polling.is_waiting() || !line.queue.is_empty();
+                // Who is to be told, or to have what was emitted before the end. Who left, or broke a protocol, is
+                // unknown at once, as in Node.
+                let owed = matches!(reason, EndReason::Application | EndReason::Drain);
+                leaves = polling.is_waiting() || owed && !line.queue.is_empty();
             }
             (Transport::Polling(polling), Farewell::None) => {
                 polling.wake_poll();
