@@ -169,7 +169,7 @@ async fn a_slow_reader_that_goes_on_sending_reads_to_the_end() {
         .await;
     // What the server's kernel has now is not lost by what arrives meanwhile.
     let mut came = Vec::new();
-    let mut piece = [0; 512];
+    let mut piece = [0; 1024];
     loop {
         let read = timeout(SOON, client.conn.read(&mut piece)).await;
         match read.expect("it takes too long").expect("no reset") {
