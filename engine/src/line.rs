@@ -156,6 +156,10 @@ impl Inbox {
 
 /// See the module's text.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and they share a word of every session"
+)]
 pub(crate) struct Line {
     pub(crate) phase: Phase,
     pub(crate) transport: Transport,
@@ -192,6 +196,10 @@ pub(crate) struct Line {
     sent: u32,
     /// The period whose end wakes it.
     awaited: u32,
+    #[expect(
+        clippy::box_collection,
+        reason = "most sessions have none, and hold a pointer for it instead of three words"
+    )]
     closed_wakers: Option<Box<Vec<Waker>>>,
 }
 

@@ -98,7 +98,9 @@ impl<H: EngineIoHandler> Core<H> {
         loop {
             let expired = self.wheel().expired(now);
             let Some(keys) = expired else { break };
-            keys.into_iter().for_each(|key| self.on_due(key, now));
+            for key in keys {
+                self.on_due(key, now);
+            }
         }
         self.end_closed(pump);
         self.work.ready.take(&mut pump.keys);
@@ -385,20 +387,16 @@ impl<H: EngineIoHandler> Core<H> {
         match packet {
             Packet::Message(text) if self.settings().common_parser => {
                 let sent = text.len();
-                match line.guard.text(text, socket.revision3()) {
-                    Ok(checked) => {
-                        line.count_sent(self.hooks().congestion(), sent);
-                        let message = begin_message(checked);
-                        if line.guard.awaits() {
-                            line.inbox().partial = Some(message);
-                        } else {
-                            self.on_message(socket, line, message, posted);
-                        }
-                    }
-                    Err(_) => {
-                        drop(line);
-                        self.malformed(socket);
-                    }
+                let Ok(checked) = line.guard.text(text, socket.revision3()) else {
+                    drop(line);
+                    return self.malformed(socket);
+                };
+                line.count_sent(self.hooks().congestion(), sent);
+                let message = begin_message(checked);
+                if line.guard.awaits() {
+                    line.inbox().partial = Some(message);
+                } else {
+                    self.on_message(socket, line, message, posted);
                 }
             }
             Packet::Binary(data) if self.settings().common_parser => {
@@ -531,8 +529,9 @@ impl<H: EngineIoHandler> Core<H> {
         if line.is_closed() {
             return;
         }
-        // Only the last ping needs an answer (RFC 6455 section 5.5.3).
-        if line.queue.len() > 1 && matches!(line.queue.back(), Some(Out::WsPong(_))) {
+        // Of a client that does not read only the last ping needs an answer (RFC 6455 section 5.5.3).
+        let replaces = line.is_stalled() && line.queue.len() > 1;
+        if replaces && matches!(line.queue.back(), Some(Out::WsPong(_))) {
             line.pop_out_last(&self.work);
         }
         line.queue_out(&self.work, Out::WsPong(data));
@@ -728,6 +727,7 @@ struct Read {
 }
 
 /// Why a connection is read no further.
+#[derive(Clone, Copy)]
 enum ReadEnd {
     /// It has ended.
     Gone,
