@@ -127,7 +127,10 @@ fn cors_headers_stand_on_answers_preflights_and_refusals_alike() {
         assert_eq!(header("access-control-allow-credentials"), "true");
         if method == "OPTIONS" {
             assert_eq!(header("access-control-allow-headers"), "x-a");
-            assert_eq!(header("access-control-allow-methods"), "GET,POST");
+            assert_eq!(
+                header("access-control-allow-methods"),
+                "GET,HEAD,PUT,PATCH,POST,DELETE"
+            );
         }
         let other = from_origin(&mut raw, method, polling, "https://b.test");
         assert_eq!(other.header("access-control-allow-origin"), None);

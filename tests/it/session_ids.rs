@@ -123,10 +123,7 @@ fn an_id_is_read_however_the_query_spells_it() {
     }
     let twice = format!("{}&sid={sid}", session.target());
     let answer = raw.get(&twice);
-    assert_eq!(
-        (answer.status, answer.body.as_str()),
-        (400, UNKNOWN)
-    );
+    assert_eq!((answer.status, answer.body.as_str()), (400, UNKNOWN));
 }
 
 #[test]
