@@ -265,6 +265,19 @@ impl Line {
         self.queue.push_front(out);
     }
 
+    /// Queues a ping before all that waits: a client that has much to take shall not miss it.
+    pub(crate) fn queue_ping(&mut self, work: &Work) {
+        let begun = match &self.transport {
+            Transport::WebSocket(socket) if socket.written > 0 => self.queue.pop_front(),
+            _ => None,
+        };
+        self.queue_out_first(work, Out::Packet(Packet::Ping(Str::default())));
+        // What has gone out in part goes on first.
+        if let Some(begun) = begun {
+            self.queue.push_front(begun);
+        }
+    }
+
     /// Puts packets back that were taken and did not arrive.
     pub(crate) fn put_back(&mut self, work: &Work, packets: Vec<Packet>) {
         for packet in packets.into_iter().rev() {

@@ -19,6 +19,10 @@ use crate::socket::Socket;
 use crate::work::{Waiter, Work};
 use crate::{payload3, payload4};
 
+/// What an answer has room for, at least, in bytes. Node sets no bound; a small one would starve clients that are
+/// far away, for what they get is one answer a round trip.
+const MAX_ANSWER: usize = 4 << 20;
+
 /// A session that polls.
 #[derive(Debug)]
 pub(crate) struct Polling {
@@ -26,8 +30,8 @@ pub(crate) struct Polling {
     poll: Option<(u64, Waiter)>,
     /// The post that is under way.
     post: Option<u64>,
-    /// What an answer may have, in bytes; one packet, whatever its size.
-    max_payload: usize,
+    /// What an answer has room for, in bytes; for one packet, whatever its size.
+    room: usize,
     /// Does it wait for nothing but to be polled empty?
     pub(crate) leaves: bool,
 }
@@ -37,7 +41,7 @@ impl Polling {
         Self {
             poll: None,
             post: None,
-            max_payload,
+            room: max_payload.max(MAX_ANSWER),
             leaves: false,
         }
     }
@@ -180,7 +184,7 @@ where
             return Poll::Pending;
         }
         polling.poll = None;
-        let most = polling.max_payload;
+        let most = polling.room;
         let packets = line.take_for_poll(&self.work, most);
         let mut last = Vec::new();
         if let Phase::Closing(reason) = closing

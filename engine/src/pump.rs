@@ -259,7 +259,8 @@ impl<H: EngineIoHandler> Core<H> {
         let mut line = socket.line();
         let rules = self.rules(&line);
         let buffers = (&mut pump.window[..], &mut pump.batch);
-        let probed = line.drive_probe(&self.work, now, rules, buffers, cx);
+        let times = (now, millis(self.config.ping_timeout));
+        let probed = line.drive_probe(&self.work, times, rules, buffers, cx);
         let mut wrong = None;
         match probed {
             Probed::Waits => {}
@@ -402,9 +403,9 @@ impl<H: EngineIoHandler> Core<H> {
                 line.awaits_pong = false;
                 line.beat = now + millis(self.config.ping_interval);
             }
-            Packet::Ping(text) if line.revision3 => {
+            Packet::Ping(_) if line.revision3 => {
                 line.beat = now + self.lifetime();
-                line.queue_out(&self.work, Out::Packet(Packet::Pong(text)));
+                line.queue_out(&self.work, Out::Packet(Packet::Pong(Str::default())));
                 if line.mark_dirty() {
                     self.work.push_dirty(socket.key);
                 }
@@ -577,7 +578,7 @@ impl<H: EngineIoHandler> Core<H> {
             line.awaits_pong = true;
             line.extended = false;
             line.beat = now + millis(self.config.ping_timeout);
-            line.queue_out(&self.work, Out::Packet(Packet::Ping(Str::default())));
+            line.queue_ping(&self.work);
             return None;
         }
         if line.is_stuffed() && line.is_over_allowance(self.hooks().congestion()) {
@@ -633,7 +634,10 @@ impl<H: EngineIoHandler> Core<H> {
         match (&mut line.transport, farewell) {
             (Transport::Polling(polling), Farewell::Frame(_)) => {
                 polling.wake_poll();
-                leaves = polling.is_waiting() || !line.queue.is_empty();
+                // Who is to be told, or to have what was emitted before the end. Who left, or broke a protocol, is
+                // unknown at once, as in Node.
+                let owed = matches!(reason, EndReason::Application | EndReason::Drain);
+                leaves = polling.is_waiting() || owed && !line.queue.is_empty();
             }
             (Transport::Polling(polling), Farewell::None) => {
                 polling.wake_poll();

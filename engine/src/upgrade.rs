@@ -104,11 +104,12 @@ impl Line {
         Some((conn, std::mem::take(&mut probe.pending)))
     }
 
-    /// Looks at the probe: reads into `window`, answers, and moves the session when it is time.
+    /// Looks at the probe: reads into `window`, answers, and moves the session when it is time; a ping that is
+    /// open then has `answer_within` for its answer.
     pub(crate) fn drive_probe(
         &mut self,
         work: &Work,
-        now: Millis,
+        (now, answer_within): (Millis, Millis),
         rules: Rules,
         (window, batch): (&mut [u8], &mut Vec<Incoming>),
         cx: &mut Context<'_>,
@@ -161,6 +162,10 @@ impl Line {
         }
         batch.drain(..handled);
         if moved {
+            if self.awaits_pong && !self.revision3 {
+                // The answer to a ping may have been on its way by polling: its time begins anew.
+                self.beat = self.beat.max(now + answer_within);
+            }
             self.adopt_probe(work);
             return Probed::Moved(fed.err());
         }
