@@ -344,8 +344,13 @@ impl Line {
         }
     }
 
-    pub(crate) fn is_stalled(&self) -> bool {
-        self.stalled_since().is_some()
+    /// Is there something that a WebSocket may be able to take?
+    pub(crate) fn waits_to_write(&self) -> bool {
+        let broken = match &self.transport {
+            Transport::WebSocket(socket) => socket.broken,
+            _ => true,
+        };
+        !broken && !self.queue.is_empty()
     }
 
     /// When the session is to be looked at next.

@@ -208,8 +208,8 @@ impl<H: EngineIoHandler> Core<H> {
         }
         let rules = self.rules(&line);
         let stuffed = line.is_stuffed();
-        if line.is_stalled() && line.mark_dirty() {
-            // There may be room again.
+        if line.waits_to_write() && line.mark_dirty() {
+            // There may be room again, or others had their turn.
             self.work.push_dirty(socket.key);
         }
         let read = match &mut line.transport {
