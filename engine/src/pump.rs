@@ -530,7 +530,7 @@ impl<H: EngineIoHandler> Core<H> {
             return;
         }
         // Of a client that does not read only the last ping needs an answer (RFC 6455 section 5.5.3).
-        let replaces = line.is_stalled() && line.queue.len() > 1;
+        let replaces = line.stalled_since().is_some() && line.queue.len() > 1;
         if replaces && matches!(line.queue.back(), Some(Out::WsPong(_))) {
             line.pop_out_last(&self.work);
         }
