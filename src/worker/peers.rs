@@ -43,6 +43,9 @@ const CLIENT: HeaderName = HeaderName::from_static("x-my-app-client");
 /// opens. Such a handshake was let in by the worker that sends it.
 const RESERVATION: HeaderName = HeaderName::from_static("x-my-app-reservation");
 
+/// Tells, between our workers alone, that the client is a proxy.
+const PROXIED: HeaderName = HeaderName::from_static("x-my-app-proxied");
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// How long an internal connection is kept idle. The other end keeps it for ever, so that a request
@@ -105,6 +108,8 @@ pub(crate) struct Peers {
 /// What another worker says of a request.
 pub(crate) struct Said {
     pub(crate) client: ClientAddr,
+    /// Its client is a proxy, which has an answer whatever becomes of who is behind it.
+    pub(crate) proxied: bool,
     pub(crate) reservation: Option<u64>,
 }
 
@@ -115,6 +120,7 @@ impl Said {
         let reservation = headers.remove(RESERVATION);
         let reservation = reservation.as_ref().and_then(|value| value.to_str().ok());
         Self {
+            proxied: headers.remove(PROXIED).is_some(),
             client: client
                 .and_then(|text| text.parse().ok())
                 .unwrap_or(ClientAddr(None)),
@@ -152,8 +158,13 @@ pub(crate) async fn forward(
     home: Home,
     mut request: Request<Body>,
     client: ClientAddr,
+    proxied: bool,
 ) -> Result<(Response<Bytes>, Detour), ForwardError> {
     internal(&mut request, client);
+    if proxied {
+        let yes = HeaderValue::from_static("1");
+        request.headers_mut().insert(PROXIED, yes);
+    }
     let patience = worker.session_lifetime() + DETOUR;
     let answered = timeout(patience, send(worker, home, request)).await;
     answered.map_err(|_| ForwardError::Late)?

@@ -181,6 +181,7 @@ impl Connection {
                     first.opening = Some(Opening::reserved(&worker.sessions, number));
                     first.admitted = true;
                 }
+                self.control.is_told(!said.proxied);
                 said.client
             }
             origin => worker.admission.client(origin, request.headers()),
@@ -307,7 +308,8 @@ impl Connection {
                 .await);
         }
         let request = Request::from_parts(parts, AppBody::new(body));
-        match peers::forward(&self.worker, home, request, client).await {
+        let proxied = self.worker.admission.is_proxy(self.origin);
+        match peers::forward(&self.worker, home, request, client, proxied).await {
             Ok((response, detour)) => Ok(self.came_back(response, detour, action)),
             Err(error) => {
                 debug!(%error, "a request for another worker's session failed");

@@ -4,17 +4,30 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Context;
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use crate::ipc::conn::Conn;
+
+/// How long another worker may take to tell what became of an answer, once that is asked.
+const WORD_WITHIN: Duration = Duration::from_millis(20);
 
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Control {
+    /// Gone when it was taken out, or has ended.
+    conn: Mutex<Option<Conn>>,
+    internal: bool,
     abort: AtomicBool,
     stalled: AtomicBool,
+    /// Does another worker of ours tell what becomes of an answer, as soon as it knows?
+    told: AtomicBool,
     state: Mutex<State>,
     reader: AtomicWaker,
+    settled: Notify,
 }
 
 #[derive(Debug)]
@@ -64,16 +77,35 @@ enum Answer {
 }
 
 impl Control {
-    pub(crate) fn new() -> Self {
+    /// Of a client's connection, or of another worker's (`internal`).
+    pub(super) fn new(conn: Conn, internal: bool) -> Self {
         Self {
+            conn: Mutex::new(Some(conn)),
+            internal,
             abort: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             state: Mutex::new(State {
                 activity: Activity::Busy,
                 answer: Answer::None,
             }),
             reader: AtomicWaker::new(),
+            settled: Notify::new(),
         }
+    }
+
+    pub(super) fn conn(&self) -> MutexGuard<'_, Option<Conn>> {
+        self.conn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Did another worker open it?
+    pub(super) fn is_internal(&self) -> bool {
+        self.internal
+    }
+
+    /// The other worker's client is no proxy: what becomes of its connection tells what becomes of an answer.
+    pub(crate) fn is_told(&self, told: bool) {
+        self.told.store(told, Relaxed);
     }
 
     pub(crate) fn activity(&self) -> Activity {
@@ -138,6 +170,7 @@ impl Control {
             let answer = std::mem::replace(&mut state.answer, Answer::None);
             drop(state);
             settle(answer);
+            self.settled.notify_waiters();
         }
     }
 
@@ -145,9 +178,39 @@ impl Control {
     /// delivered.
     pub(super) fn take_left(&self) -> Option<Receipt> {
         let answer = std::mem::replace(&mut self.state().answer, Answer::None);
+        self.settled.notify_waiters();
         match answer {
             Answer::Left(receipt) => Some(receipt),
             _ => None,
+        }
+    }
+
+    fn has_answer(&self) -> bool {
+        !matches!(self.state().answer, Answer::None)
+    }
+
+    /// The session is polled over another connection: did the answer over this one arrive? One that has not
+    /// left whole has not; nor one whose connection was reset.
+    pub(crate) async fn settle(&self) {
+        if self.internal && self.told.load(Relaxed) {
+            let told = async {
+                loop {
+                    let settled = self.settled.notified();
+                    if !self.has_answer() {
+                        return;
+                    }
+                    settled.await;
+                }
+            };
+            // Without a word, all is well.
+            let _ = timeout(WORD_WITHIN, told).await;
+        }
+        let failed = match &*self.conn() {
+            Some(conn) => conn.has_failed(self.internal),
+            None => true,
+        };
+        if let Some(receipt) = self.take_left().filter(|_| !failed) {
+            receipt.delivered();
         }
     }
 }

@@ -54,8 +54,7 @@ struct Stall {
 
 /// See the module's text.
 pub(crate) struct Stream {
-    /// Gone only while the stream is dropped, or when the connection was taken out.
-    conn: Option<Conn>,
+    /// It has the connection, too.
     control: Arc<Control>,
     unread: Bytes,
     requests: Requests,
@@ -75,7 +74,7 @@ impl Stream {
         mut guard: ConnectionGuard,
         stall_timeout: Duration,
     ) -> Self {
-        let control = Arc::new(Control::new());
+        let control = Arc::new(Control::new(conn, guard.is_internal()));
         guard.found_by(Arc::clone(&control));
         let mut requests = Requests::default();
         let unread = match requests.follow(&unread) {
@@ -83,7 +82,6 @@ impl Stream {
             None => unread,
         };
         Self {
-            conn: Some(conn),
             control,
             unread,
             requests,
@@ -104,15 +102,9 @@ impl Stream {
         if self.dead.is_some() || self.peer_closed {
             return None;
         }
-        let conn = self.conn.take()?;
+        let conn = self.control.conn().take()?;
         let guard = self.guard.take()?;
         Some((conn, std::mem::take(&mut self.unread), guard))
-    }
-
-    fn is_internal(&self) -> bool {
-        self.guard
-            .as_ref()
-            .is_some_and(ConnectionGuard::is_internal)
     }
 
     fn die(&mut self, why: io::ErrorKind) {
@@ -120,7 +112,7 @@ impl Stream {
         self.stall = None;
         self.control.set_stalled(false);
         drop(self.control.take_left());
-        if let Some(conn) = &self.conn {
+        if let Some(conn) = &*self.control.conn() {
             conn.abort();
         }
         self.control.wake_reader();
@@ -159,7 +151,8 @@ impl Stream {
         });
         loop {
             ready!(stall.tick.as_mut().poll(cx));
-            if let Some(Ok(written @ 1..)) = self.conn.as_ref().map(|conn| conn.push(first)) {
+            let pushed = self.control.conn().as_ref().map(|conn| conn.push(first));
+            if let Some(Ok(written @ 1..)) = pushed {
                 self.progressed();
                 return Poll::Ready(Ok(written));
             }
@@ -217,9 +210,11 @@ impl Stream {
         let Some(receipt) = self.control.take_left() else {
             return;
         };
-        match self.conn.take() {
+        if self.control.is_internal() {
             // Another worker, whose own client did not get the answer.
-            _ if self.is_internal() => drop(receipt),
+            return drop(receipt);
+        }
+        match self.control.conn().take() {
             Some(conn) => {
                 tokio::spawn(settle(conn, receipt, self.guard.take()));
             }
@@ -259,11 +254,12 @@ impl AsyncRead for Stream {
             this.hand_out(buf);
             return Poll::Ready(Ok(()));
         }
-        let Some(conn) = this.conn.as_mut() else {
-            return Poll::Ready(Ok(()));
-        };
         let before = buf.filled().len();
-        match Pin::new(conn).poll_read(cx, buf) {
+        let read = match &mut *this.control.conn() {
+            Some(conn) => Pin::new(conn).poll_read(cx, buf),
+            None => return Poll::Ready(Ok(())),
+        };
+        match read {
             Poll::Pending => {
                 this.control.reads(cx);
                 return Poll::Pending;
@@ -324,10 +320,10 @@ impl AsyncWrite for Stream {
         if let Some(dead) = this.dead {
             return Poll::Ready(Err(dead.into()));
         }
-        let Some(conn) = this.conn.as_mut() else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        let outcome = match &mut *this.control.conn() {
+            Some(conn) => poll_write_all(conn, cx, bufs),
+            None => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         };
-        let outcome = poll_write_all(conn, cx, bufs);
         this.wrote(cx, outcome, first)
     }
 
@@ -343,7 +339,7 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match this.conn.as_mut() {
+        match &mut *this.control.conn() {
             Some(conn) if this.dead.is_none() => Pin::new(conn).poll_shutdown(cx),
             _ => Poll::Ready(Ok(())),
         }
@@ -352,9 +348,10 @@ impl AsyncWrite for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let internal = self.is_internal();
+        let internal = self.control.is_internal();
         let receipt = self.control.take_left().filter(|_| !internal);
-        let Some(conn) = self.conn.take() else { return };
+        let conn = self.control.conn().take();
+        let Some(conn) = conn else { return };
         if self.peer_closed || self.dead.is_some() {
             return;
         }
