@@ -7,7 +7,7 @@
 //! for which the master has reserved a place elsewhere takes the same way.
 //!
 //! Whether an answer to a poll has reached its client is known here, and matters there: the internal connection
-//! that brought it is used again when it has, and ended when it has not.
+//! that brought it says so when it has, and is ended when it has not.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -45,6 +45,9 @@ const RESERVATION: HeaderName = HeaderName::from_static("x-my-app-reservation");
 
 /// Tells, between our workers alone, that the client is a proxy.
 const PROXIED: HeaderName = HeaderName::from_static("x-my-app-proxied");
+
+/// Tells, between our workers alone, that the last answer over this connection has reached its client.
+const DELIVERED: HeaderName = HeaderName::from_static("x-my-app-delivered");
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
@@ -110,6 +113,8 @@ pub(crate) struct Said {
     pub(crate) client: ClientAddr,
     /// Its client is a proxy, which has an answer whatever becomes of who is behind it.
     pub(crate) proxied: bool,
+    /// It says nothing but that the answer before was delivered.
+    pub(crate) delivered: bool,
     pub(crate) reservation: Option<u64>,
 }
 
@@ -121,6 +126,7 @@ impl Said {
         let reservation = reservation.as_ref().and_then(|value| value.to_str().ok());
         Self {
             proxied: headers.remove(PROXIED).is_some(),
+            delivered: headers.remove(DELIVERED).is_some(),
             client: client
                 .and_then(|text| text.parse().ok())
                 .unwrap_or(ClientAddr(None)),
@@ -138,15 +144,44 @@ pub(crate) struct Detour {
 }
 
 impl Detour {
-    /// It is used again.
+    /// It is used again, which says that what it brought was delivered.
     pub(crate) fn put_back(self) {
-        self.worker.peers.put_idle(self.home, self.sender);
+        let Self {
+            worker,
+            home,
+            sender,
+        } = self;
+        if let Some(sender) = worker.peers.put_idle(home, sender) {
+            tokio::spawn(tell_delivered(sender));
+        }
     }
 
-    /// It is used again when the answer has reached its client.
-    pub(crate) fn into_receipt(self) -> Receipt {
-        Receipt::new(move || self.put_back())
+    /// It is used again when the answer has reached its client. If that is no proxy, the session's worker is
+    /// told: the client may poll there next, or over yet another connection.
+    pub(crate) fn into_receipt(self, proxied: bool) -> Receipt {
+        Receipt::new(move || {
+            if proxied {
+                self.put_back();
+            } else {
+                tokio::spawn(async move {
+                    if let Some(sender) = tell_delivered(self.sender).await {
+                        self.worker.peers.put_idle(self.home, sender);
+                    }
+                });
+            }
+        })
     }
+}
+
+/// Says that the last answer over this connection was delivered; gives it back, unless the other worker is gone,
+/// and the session with it.
+async fn tell_delivered(mut sender: SendRequest<Body>) -> Option<SendRequest<Body>> {
+    sender.ready().await.ok()?;
+    let mut request = Request::new(Body::empty());
+    let yes = HeaderValue::from_static("1");
+    request.headers_mut().insert(DELIVERED, yes);
+    let told = sender.try_send_request(request).await;
+    told.ok().map(|_| sender)
 }
 
 /// Lets the worker `home` answer a request.
@@ -209,6 +244,10 @@ async fn send(
             Some(sender) => (sender, false),
             None => (connect(worker, home).await?, true),
         };
+        // Its last answer may still be on its way to here.
+        if !fresh && sender.ready().await.is_err() {
+            continue;
+        }
         let answer = match sender.try_send_request(request).await {
             Ok(answer) => answer,
             Err(mut error) => match error.take_message() {
@@ -245,16 +284,19 @@ impl Peers {
         found.map(|idle| idle.sender)
     }
 
-    fn put_idle(&self, home: Home, sender: SendRequest<Body>) {
+    /// Keeps a connection; gives it back if there are enough.
+    fn put_idle(&self, home: Home, sender: SendRequest<Body>) -> Option<SendRequest<Body>> {
         let mut idle = self.idle();
         let senders = idle.entry(home).or_default();
         senders.retain(Idle::is_usable);
-        if senders.len() < MAX_IDLE {
-            senders.push(Idle {
-                sender,
-                since: Instant::now(),
-            });
+        if senders.len() >= MAX_IDLE {
+            return Some(sender);
         }
+        senders.push(Idle {
+            sender,
+            since: Instant::now(),
+        });
+        None
     }
 
     fn idle(&self) -> MutexGuard<'_, HashMap<Home, Vec<Idle>>> {

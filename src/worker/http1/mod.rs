@@ -176,6 +176,7 @@ impl Connection {
         // Not the application's, and nobody else's to send.
         let said = Said::take(request.headers_mut());
         let client = match self.origin {
+            Origin::Worker if said.delivered => return answer::bare(StatusCode::NO_CONTENT),
             Origin::Worker => {
                 if let Some(number) = said.reservation {
                     first.opening = Some(Opening::reserved(&worker.sessions, number));
@@ -330,7 +331,8 @@ impl Connection {
             return response.map(Body::Whole);
         }
         // The session's worker learns from the internal connection what became of the answer.
-        let receipt = detour.into_receipt();
+        let proxied = self.worker.admission.is_proxy(self.origin);
+        let receipt = detour.into_receipt(proxied);
         response.map(|body| Body::Polled(body, Some((receipt, Arc::clone(&self.control)))))
     }
 

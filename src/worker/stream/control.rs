@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use crate::ipc::conn::Conn;
 
 /// How long another worker may take to tell what became of an answer, once that is asked.
-const WORD_WITHIN: Duration = Duration::from_millis(20);
+const WORD_WITHIN: Duration = Duration::from_millis(250);
 
 /// See the module's text.
 #[derive(Debug)]
