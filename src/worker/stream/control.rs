@@ -12,8 +12,9 @@ use tokio::time::{Instant, timeout};
 
 use crate::ipc::conn::Conn;
 
-/// How long another worker may take to tell what became of an answer, once that is asked.
-const WORD_WITHIN: Duration = Duration::from_millis(250);
+/// How long another worker may take to tell what became of an answer, once somebody waits for it. It tells at
+/// once, unless its client keeps the connection and says nothing more over it.
+const WORD_WITHIN: Duration = Duration::from_secs(1);
 
 /// See the module's text.
 #[derive(Debug)]
