@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rustix::net::{RecvFlags, SendFlags, sockopt};
+use rustix::net::{SendFlags, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf, Ready};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -86,18 +86,6 @@ impl Conn {
         match self {
             Self::Tcp(stream) => stream.ready(Interest::READABLE).await,
             Self::Unix(stream) => stream.ready(Interest::READABLE).await,
-        }
-    }
-
-    /// Was it reset, or, if an end is a failure too, ended?
-    pub(crate) fn has_failed(&self, end_is_failure: bool) -> bool {
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        match rustix::net::recv(self, &mut [0; 1][..], flags) {
-            Ok((count, _)) => end_is_failure && count == 0,
-            Err(error) => {
-                let waits = [rustix::io::Errno::WOULDBLOCK, rustix::io::Errno::INTR];
-                !waits.contains(&error)
-            }
         }
     }
 

@@ -65,14 +65,6 @@ impl Admission {
         ClientAddr(client)
     }
 
-    /// Is the other end of such a connection a proxy?
-    pub(crate) fn is_proxy(&self, origin: Origin) -> bool {
-        match origin {
-            Origin::Tcp(peer) => self.trusts(peer.ip().to_canonical()),
-            Origin::Unix | Origin::Worker => true,
-        }
-    }
-
     fn trusts(&self, ip: IpAddr) -> bool {
         self.trusted.iter().any(|net| net.contains(&ip))
     }

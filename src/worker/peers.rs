@@ -7,7 +7,7 @@
 //! for which the master has reserved a place elsewhere takes the same way.
 //!
 //! Whether an answer to a poll has reached its client is known here, and matters there: the internal connection
-//! that brought it says so when it has, and is ended when it has not.
+//! that brought it is used again when it has, and ended when it has not.
 
 use std::collections::HashMap;
 use std::os::fd::AsFd;
@@ -42,9 +42,6 @@ const CLIENT: HeaderName = HeaderName::from_static("x-my-app-client");
 /// Tells, between our workers alone, under which number the master counts the session that a handshake
 /// opens. Such a handshake was let in by the worker that sends it.
 const RESERVATION: HeaderName = HeaderName::from_static("x-my-app-reservation");
-
-/// Tells, between our workers alone, that the client is a proxy.
-const PROXIED: HeaderName = HeaderName::from_static("x-my-app-proxied");
 
 /// Tells, between our workers alone, that the last answer over this connection has reached its client.
 const DELIVERED: HeaderName = HeaderName::from_static("x-my-app-delivered");
@@ -111,8 +108,6 @@ pub(crate) struct Peers {
 /// What another worker says of a request.
 pub(crate) struct Said {
     pub(crate) client: ClientAddr,
-    /// Its client is a proxy, which has an answer whatever becomes of who is behind it.
-    pub(crate) proxied: bool,
     /// It says nothing but that the answer before was delivered.
     pub(crate) delivered: bool,
     pub(crate) reservation: Option<u64>,
@@ -125,7 +120,6 @@ impl Said {
         let reservation = headers.remove(RESERVATION);
         let reservation = reservation.as_ref().and_then(|value| value.to_str().ok());
         Self {
-            proxied: headers.remove(PROXIED).is_some(),
             delivered: headers.remove(DELIVERED).is_some(),
             client: client
                 .and_then(|text| text.parse().ok())
@@ -156,32 +150,21 @@ impl Detour {
         }
     }
 
-    /// It is used again when the answer has reached its client. If that is no proxy, the session's worker is
-    /// told: the client may poll there next, or over yet another connection.
-    pub(crate) fn into_receipt(self, proxied: bool) -> Receipt {
-        Receipt::new(move || {
-            if proxied {
-                self.put_back();
-            } else {
-                tokio::spawn(async move {
-                    if let Some(sender) = tell_delivered(self.sender).await {
-                        self.worker.peers.put_idle(self.home, sender);
-                    }
-                });
-            }
-        })
+    /// It is used again when the answer has reached its client.
+    pub(crate) fn into_receipt(self) -> Receipt {
+        Receipt::Detour(Box::new(move || self.put_back()))
     }
 }
 
-/// Says that the last answer over this connection was delivered; gives it back, unless the other worker is gone,
-/// and the session with it.
-async fn tell_delivered(mut sender: SendRequest<Body>) -> Option<SendRequest<Body>> {
-    sender.ready().await.ok()?;
+/// Says that the last answer over a connection was delivered, before that is ended.
+async fn tell_delivered(mut sender: SendRequest<Body>) {
     let mut request = Request::new(Body::empty());
     let yes = HeaderValue::from_static("1");
     request.headers_mut().insert(DELIVERED, yes);
-    let told = sender.try_send_request(request).await;
-    told.ok().map(|_| sender)
+    // If the other worker is gone, so is the session.
+    if sender.ready().await.is_ok() {
+        let _ = sender.try_send_request(request).await;
+    }
 }
 
 /// Lets the worker `home` answer a request.
@@ -193,13 +176,8 @@ pub(crate) async fn forward(
     home: Home,
     mut request: Request<Body>,
     client: ClientAddr,
-    proxied: bool,
 ) -> Result<(Response<Bytes>, Detour), ForwardError> {
     internal(&mut request, client);
-    if proxied {
-        let yes = HeaderValue::from_static("1");
-        request.headers_mut().insert(PROXIED, yes);
-    }
     let patience = worker.session_lifetime() + DETOUR;
     let answered = timeout(patience, send(worker, home, request)).await;
     answered.map_err(|_| ForwardError::Late)?

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engineioxide::{Ended, ProtocolVersion};
 use socketioxide::socket::Sid;
@@ -45,8 +45,6 @@ struct Lists {
     http: HashMap<u64, Arc<Control>>,
     /// Sessions that began by polling and have, or try, a WebSocket.
     upgraded: HashSet<Sid>,
-    /// Over which connections sessions were answered last.
-    answered: HashMap<Sid, Weak<Control>>,
     /// Polling sessions of revision 3, by the name that their clients use.
     eio3: HashSet<BareSid>,
     /// Ids of revision 3 whose end the master has not been told yet.
@@ -158,8 +156,6 @@ impl Sessions {
             let mut lists = self.lists();
             lists.upgraded.remove(&ended.sid);
             shrink(&mut lists.upgraded);
-            lists.answered.remove(&ended.sid);
-            shrink_map(&mut lists.answered);
             if ended.protocol == ProtocolVersion::V3
                 && let Some(sid) = bare(ended.sid)
                 && lists.eio3.remove(&sid)
@@ -170,22 +166,6 @@ impl Sessions {
             self.websockets.fetch_sub(1, Relaxed);
         }
         self.changed.notify_one();
-    }
-
-    /// A session's poll is answered over this connection.
-    pub(crate) fn answers(&self, sid: Sid, control: &Arc<Control>) {
-        let control = Arc::downgrade(control);
-        self.lists().answered.insert(sid, control);
-    }
-
-    /// The connection over which a session was answered last, unless it is this one.
-    pub(crate) fn answered_elsewhere(
-        &self,
-        sid: Sid,
-        control: &Arc<Control>,
-    ) -> Option<Arc<Control>> {
-        let answered = self.lists().answered.get(&sid)?.upgrade();
-        answered.filter(|answered| !Arc::ptr_eq(answered, control))
     }
 
     /// A polling session of revision 3 was opened.
@@ -249,12 +229,6 @@ fn shrink<K: Eq + Hash, S: BuildHasher>(set: &mut HashSet<K, S>) {
     }
 }
 
-fn shrink_map<K: Eq + Hash, V, S: BuildHasher>(map: &mut HashMap<K, V, S>) {
-    if map.capacity() > 64 && map.len() < map.capacity() / 8 {
-        map.shrink_to(2 * map.len());
-    }
-}
-
 /// Counts one connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionGuard {
@@ -286,7 +260,10 @@ impl Drop for ConnectionGuard {
         if let Some(id) = self.id {
             let mut lists = self.sessions.lists();
             lists.http.remove(&id);
-            shrink_map(&mut lists.http);
+            if lists.http.capacity() > 64 && lists.http.len() < lists.http.capacity() / 8 {
+                let room = 2 * lists.http.len();
+                lists.http.shrink_to(room);
+            }
         }
         if self.internal {
             self.sessions.internal.fetch_sub(1, Relaxed);

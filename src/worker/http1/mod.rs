@@ -182,7 +182,6 @@ impl Connection {
                     first.opening = Some(Opening::reserved(&worker.sessions, number));
                     first.admitted = true;
                 }
-                self.control.is_told(!said.proxied);
                 said.client
             }
             origin => worker.admission.client(origin, request.headers()),
@@ -297,7 +296,11 @@ impl Connection {
         body: Incoming,
         client: ClientAddr,
     ) -> Result<Response<Body>, Refused> {
-        if action == Action::Upgrade {
+        // A client's own connection goes along with its poll: then the session's worker knows what becomes of the
+        // answer, and what comes next needs no detour. One of a proxy's has requests of many sessions.
+        let own =
+            matches!(self.origin, Origin::Tcp(peer) if client.0 == Some(peer.ip().to_canonical()));
+        if action == Action::Upgrade || action == Action::Poll && own {
             let head = head_of(&parts);
             let opening = None;
             return Ok(self
@@ -309,8 +312,7 @@ impl Connection {
                 .await);
         }
         let request = Request::from_parts(parts, AppBody::new(body));
-        let proxied = self.worker.admission.is_proxy(self.origin);
-        match peers::forward(&self.worker, home, request, client, proxied).await {
+        match peers::forward(&self.worker, home, request, client).await {
             Ok((response, detour)) => Ok(self.came_back(response, detour, action)),
             Err(error) => {
                 debug!(%error, "a request for another worker's session failed");
@@ -331,8 +333,7 @@ impl Connection {
             return response.map(Body::Whole);
         }
         // The session's worker learns from the internal connection what became of the answer.
-        let proxied = self.worker.admission.is_proxy(self.origin);
-        let receipt = detour.into_receipt(proxied);
+        let receipt = detour.into_receipt();
         response.map(|body| Body::Polled(body, Some((receipt, Arc::clone(&self.control)))))
     }
 

@@ -24,9 +24,6 @@ pub(super) async fn poll(
     sid: Sid,
     control: &Arc<Control>,
 ) -> Result<Response<Body>, Refused> {
-    if let Some(before) = worker.sessions.answered_elsewhere(sid, control) {
-        before.settle().await;
-    }
     // Dropped while it waits, it ends the session: its client is gone.
     let waiting = worker.engine.poll(sid).map_err(RequestError::from)?;
     let Answer {
@@ -34,8 +31,7 @@ pub(super) async fn poll(
         binary,
         receipt,
     } = waiting.await;
-    let receipt = Receipt::new(move || receipt.delivered());
-    worker.sessions.answers(sid, control);
+    let receipt = Receipt::Poll(receipt);
     let body = Body::Polled(body, Some((receipt, Arc::clone(control))));
     Ok(answer::packets(body, binary))
 }

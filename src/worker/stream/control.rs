@@ -1,34 +1,25 @@
 //! The handle by which the rest of the worker reaches a connection that hyper has.
 
 use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
-use std::time::Duration;
 
+use engineioxide::Delivery;
 use futures_util::task::AtomicWaker;
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use tokio::time::Instant;
 
 use crate::ipc::conn::Conn;
-
-/// How long another worker may take to tell what became of an answer, once somebody waits for it. It tells at
-/// once, unless its client keeps the connection and says nothing more over it.
-const WORD_WITHIN: Duration = Duration::from_secs(1);
 
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Control {
-    /// Gone when it was taken out, or has ended.
-    conn: Mutex<Option<Conn>>,
-    internal: bool,
     abort: AtomicBool,
     stalled: AtomicBool,
-    /// Does another worker of ours tell what becomes of an answer, as soon as it knows?
-    told: AtomicBool,
     state: Mutex<State>,
     reader: AtomicWaker,
-    settled: Notify,
 }
 
 #[derive(Debug)]
@@ -49,15 +40,42 @@ pub(crate) enum Activity {
 }
 
 /// To be told that an answer was delivered; dropped without it, it was not.
-pub(crate) struct Receipt(Box<dyn FnOnce() + Send>);
+pub(crate) enum Receipt {
+    /// A session of this worker's polled.
+    Poll(engineioxide::Receipt),
+    /// One of another worker's did.
+    Detour(Box<dyn FnOnce() + Send>),
+}
 
 impl Receipt {
-    pub(crate) fn new(delivered: impl FnOnce() + Send + 'static) -> Self {
-        Self(Box::new(delivered))
+    pub(super) fn delivered(self) {
+        match self {
+            Self::Poll(receipt) => receipt.delivered(),
+            Self::Detour(delivered) => delivered(),
+        }
     }
 
-    pub(super) fn delivered(self) {
-        (self.0)();
+    /// Has the session ask this connection, should its client poll again over another one.
+    fn watch(&self, conn: &Conn) {
+        // A proxy keeps its connections, and whatever else it does is seen at once.
+        if let (Self::Poll(receipt), Conn::Tcp(_)) = (self, conn)
+            && let Ok(fd) = conn.as_fd().try_clone_to_owned()
+        {
+            receipt.watch(Arc::new(Watched(fd)));
+        }
+    }
+}
+
+/// A connection that has an answer.
+struct Watched(OwnedFd);
+
+impl Delivery for Watched {
+    fn has_failed(&self) -> bool {
+        // It is only looked at: the error stays for the reader.
+        let mut polled = [PollFd::new(&self.0, PollFlags::empty())];
+        let _ = rustix::event::poll(&mut polled, Some(&Timespec::default()));
+        let [polled] = polled;
+        polled.revents().contains(PollFlags::ERR)
     }
 }
 
@@ -78,35 +96,16 @@ enum Answer {
 }
 
 impl Control {
-    /// Of a client's connection, or of another worker's (`internal`).
-    pub(super) fn new(conn: Conn, internal: bool) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            conn: Mutex::new(Some(conn)),
-            internal,
             abort: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
-            told: AtomicBool::new(false),
             state: Mutex::new(State {
                 activity: Activity::Busy,
                 answer: Answer::None,
             }),
             reader: AtomicWaker::new(),
-            settled: Notify::new(),
         }
-    }
-
-    pub(super) fn conn(&self) -> MutexGuard<'_, Option<Conn>> {
-        self.conn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Did another worker open it?
-    pub(super) fn is_internal(&self) -> bool {
-        self.internal
-    }
-
-    /// The other worker's client is no proxy: what becomes of its connection tells what becomes of an answer.
-    pub(crate) fn is_told(&self, told: bool) {
-        self.told.store(told, Relaxed);
     }
 
     pub(crate) fn activity(&self) -> Activity {
@@ -156,10 +155,13 @@ impl Control {
     }
 
     /// All that hyper had, the kernel has.
-    pub(super) fn flushed(&self) {
+    pub(super) fn flushed(&self, conn: Option<&Conn>) {
         let mut state = self.state();
         state.answer = match std::mem::replace(&mut state.answer, Answer::None) {
-            Answer::Leaves(receipt) => Answer::Left(receipt),
+            Answer::Leaves(receipt) => {
+                conn.inspect(|conn| receipt.watch(conn));
+                Answer::Left(receipt)
+            }
             other => other,
         };
     }
@@ -171,7 +173,6 @@ impl Control {
             let answer = std::mem::replace(&mut state.answer, Answer::None);
             drop(state);
             settle(answer);
-            self.settled.notify_waiters();
         }
     }
 
@@ -179,39 +180,9 @@ impl Control {
     /// delivered.
     pub(super) fn take_left(&self) -> Option<Receipt> {
         let answer = std::mem::replace(&mut self.state().answer, Answer::None);
-        self.settled.notify_waiters();
         match answer {
             Answer::Left(receipt) => Some(receipt),
             _ => None,
-        }
-    }
-
-    fn has_answer(&self) -> bool {
-        !matches!(self.state().answer, Answer::None)
-    }
-
-    /// The session is polled over another connection: did the answer over this one arrive? One that has not
-    /// left whole has not; nor one whose connection was reset.
-    pub(crate) async fn settle(&self) {
-        if self.internal && self.told.load(Relaxed) {
-            let told = async {
-                loop {
-                    let settled = self.settled.notified();
-                    if !self.has_answer() {
-                        return;
-                    }
-                    settled.await;
-                }
-            };
-            // Without a word, all is well.
-            let _ = timeout(WORD_WITHIN, told).await;
-        }
-        let failed = match &*self.conn() {
-            Some(conn) => conn.has_failed(self.internal),
-            None => true,
-        };
-        if let Some(receipt) = self.take_left().filter(|_| !failed) {
-            receipt.delivered();
         }
     }
 }

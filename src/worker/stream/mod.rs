@@ -54,7 +54,8 @@ struct Stall {
 
 /// See the module's text.
 pub(crate) struct Stream {
-    /// It has the connection, too.
+    /// Gone only while the stream is dropped, or when the connection was taken out.
+    conn: Option<Conn>,
     control: Arc<Control>,
     unread: Bytes,
     requests: Requests,
@@ -74,7 +75,7 @@ impl Stream {
         mut guard: ConnectionGuard,
         stall_timeout: Duration,
     ) -> Self {
-        let control = Arc::new(Control::new(conn, guard.is_internal()));
+        let control = Arc::new(Control::new());
         guard.found_by(Arc::clone(&control));
         let mut requests = Requests::default();
         let unread = match requests.follow(&unread) {
@@ -82,6 +83,7 @@ impl Stream {
             None => unread,
         };
         Self {
+            conn: Some(conn),
             control,
             unread,
             requests,
@@ -102,9 +104,15 @@ impl Stream {
         if self.dead.is_some() || self.peer_closed {
             return None;
         }
-        let conn = self.control.conn().take()?;
+        let conn = self.conn.take()?;
         let guard = self.guard.take()?;
         Some((conn, std::mem::take(&mut self.unread), guard))
+    }
+
+    fn is_internal(&self) -> bool {
+        self.guard
+            .as_ref()
+            .is_some_and(ConnectionGuard::is_internal)
     }
 
     fn die(&mut self, why: io::ErrorKind) {
@@ -112,7 +120,7 @@ impl Stream {
         self.stall = None;
         self.control.set_stalled(false);
         drop(self.control.take_left());
-        if let Some(conn) = &*self.control.conn() {
+        if let Some(conn) = &self.conn {
             conn.abort();
         }
         self.control.wake_reader();
@@ -151,8 +159,7 @@ impl Stream {
         });
         loop {
             ready!(stall.tick.as_mut().poll(cx));
-            let pushed = self.control.conn().as_ref().map(|conn| conn.push(first));
-            if let Some(Ok(written @ 1..)) = pushed {
+            if let Some(Ok(written @ 1..)) = self.conn.as_ref().map(|conn| conn.push(first)) {
                 self.progressed();
                 return Poll::Ready(Ok(written));
             }
@@ -210,11 +217,9 @@ impl Stream {
         let Some(receipt) = self.control.take_left() else {
             return;
         };
-        if self.control.is_internal() {
+        match self.conn.take() {
             // Another worker, whose own client did not get the answer.
-            return drop(receipt);
-        }
-        match self.control.conn().take() {
+            _ if self.is_internal() => drop(receipt),
             Some(conn) => {
                 tokio::spawn(settle(conn, receipt, self.guard.take()));
             }
@@ -254,12 +259,11 @@ impl AsyncRead for Stream {
             this.hand_out(buf);
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
-        let read = match &mut *this.control.conn() {
-            Some(conn) => Pin::new(conn).poll_read(cx, buf),
-            None => return Poll::Ready(Ok(())),
+        let Some(conn) = this.conn.as_mut() else {
+            return Poll::Ready(Ok(()));
         };
-        match read {
+        let before = buf.filled().len();
+        match Pin::new(conn).poll_read(cx, buf) {
             Poll::Pending => {
                 this.control.reads(cx);
                 return Poll::Pending;
@@ -320,10 +324,10 @@ impl AsyncWrite for Stream {
         if let Some(dead) = this.dead {
             return Poll::Ready(Err(dead.into()));
         }
-        let outcome = match &mut *this.control.conn() {
-            Some(conn) => poll_write_all(conn, cx, bufs),
-            None => return Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        let Some(conn) = this.conn.as_mut() else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         };
+        let outcome = poll_write_all(conn, cx, bufs);
         this.wrote(cx, outcome, first)
     }
 
@@ -333,13 +337,13 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper flushes when it has written all that it had.
-        self.control.flushed();
+        self.control.flushed(self.conn.as_ref());
         Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        match &mut *this.control.conn() {
+        match this.conn.as_mut() {
             Some(conn) if this.dead.is_none() => Pin::new(conn).poll_shutdown(cx),
             _ => Poll::Ready(Ok(())),
         }
@@ -348,10 +352,9 @@ impl AsyncWrite for Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let internal = self.control.is_internal();
+        let internal = self.is_internal();
         let receipt = self.control.take_left().filter(|_| !internal);
-        let conn = self.control.conn().take();
-        let Some(conn) = conn else { return };
+        let Some(conn) = self.conn.take() else { return };
         if self.peer_closed || self.dead.is_some() {
             return;
         }
