@@ -143,7 +143,7 @@ where
             if polling.is_waiting() {
                 drop(line);
                 self.close_with(EndReason::Overlap);
-                return Err(Refused::BadRequest);
+                return Err(Refused::Overlap);
             }
             polling.poll = Some((serial, Waiter::default()));
             if !lost {
@@ -184,7 +184,7 @@ where
             if polling.post.is_some() {
                 drop(line);
                 self.close_with(EndReason::Overlap);
-                return Err(Refused::BadRequest);
+                return Err(Refused::Overlap);
             }
             polling.post = Some(serial);
         }

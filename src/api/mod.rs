@@ -5,6 +5,7 @@
 
 mod args;
 mod client_addr;
+mod event;
 
 use http::StatusCode;
 use http::request::Parts;
@@ -16,6 +17,7 @@ use crate::bus::BusAdapter;
 pub use crate::bus::{Answers, Cluster, ClusterError, Missing, Why, WorkerInfo};
 pub use args::{Ack, Arg, Args, ArgsError};
 pub use client_addr::ClientAddr;
+pub use event::Event;
 
 /// The adapter: what is done with sockets happens on all workers.
 pub type Adapter = BusAdapter;

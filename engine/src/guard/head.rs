@@ -50,8 +50,6 @@ impl<'a> Head<'a> {
         let mut attachments = 0;
         if matches!(kind, Kind::BinaryEvent | Kind::BinaryAck) {
             let (count, behind) = rest.split_once('-').ok_or(GuardError::Attachments)?;
-            // To JavaScript no number is the number 0.
-            odd = count.is_empty();
             attachments = number(count).ok_or(GuardError::Attachments)?;
             rest = behind;
         }
@@ -85,7 +83,7 @@ impl<'a> Head<'a> {
     /// payload has no arguments.
     fn mend_ack(&mut self) {
         // It takes attachments, and does nothing: an event without a name.
-        if self.kind == Kind::BinaryEvent && self.payload.is_empty() && self.attachments > 0 {
+        if self.kind == Kind::BinaryEvent && self.payload.is_empty() {
             self.kind = Kind::BinaryAck;
             self.id = NO_ID;
             self.odd = true;
@@ -208,12 +206,9 @@ fn split_id(rest: &str) -> Result<(&str, &str, bool), GuardError> {
 
 /// A number of attachments.
 fn number(digits: &str) -> Option<u32> {
-    if digits.is_empty() {
-        return Some(0);
-    }
     let number = digits
         .bytes()
         .all(|digit| digit.is_ascii_digit())
         .then(|| digits.parse().ok())??;
-    (number <= MAX_ATTACHMENTS).then_some(number)
+    (1..=MAX_ATTACHMENTS).contains(&number).then_some(number)
 }

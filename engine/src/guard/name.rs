@@ -1,6 +1,5 @@
 //! An event's name, as JSON may write it and as socketioxide can read it.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// What must be escaped in JSON stands in a name as the character with this added: socketioxide reads
@@ -17,7 +16,7 @@ pub(super) enum Hard {
 /// The name as the client wrote it, of one that an event has: quotes, backslashes and control characters stand
 /// in it as characters for private use.
 #[must_use]
-pub fn event_name(name: &str) -> Cow<'_, str> {
+pub fn event_name(name: String) -> String {
     let original = |stand_in: char| {
         let hard = (stand_in as u32).checked_sub(STAND_IN)?;
         match hard {
@@ -26,16 +25,12 @@ pub fn event_name(name: &str) -> Cow<'_, str> {
             _ => None,
         }
     };
-    if name.chars().any(|character| original(character).is_some()) {
-        let chars = name.chars();
-        Cow::Owned(
-            chars
-                .map(|character| original(character).unwrap_or(character))
-                .collect(),
-        )
-    } else {
-        Cow::Borrowed(name)
+    if name.chars().all(|character| original(character).is_none()) {
+        return name;
     }
+    name.chars()
+        .map(|character| original(character).unwrap_or(character))
+        .collect()
 }
 
 /// A text of JSON without the escapes that it does not need.

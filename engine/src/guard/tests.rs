@@ -85,7 +85,6 @@ fn payloads_of_the_wrong_shape_are_refused() {
             r#"21.5["a"]"#,
             r#"2-1["a"]"#,
             r#"2+1["a"]"#,
-            r#"5-1-["a"]"#,
             r#"007-["a"]"#,
         ],
     );
@@ -192,10 +191,8 @@ fn what_socketioxide_reads_as_node_does_is_handed_on_as_it_is() {
         r#"51-["a",{"_placeholder":"true","num":0}]"#,
         r#"51-["a",[{"z":[{"_placeholder":true,"num":0}]}]]"#,
         r#"51-["a",{"_placeholder":{},"num":0}]"#,
-        r#"50-["a",{"_placeholder":true,"num":0}]"#,
         r#"51-/chat,7["a",{"_placeholder":true,"num":0}]"#,
         r#"61-1[{"_placeholder":true,"num":0}]"#,
-        "60-1[]",
         "1",
         "1/chat,",
         "1/chat",
@@ -242,10 +239,10 @@ fn what_must_be_escaped_has_a_stand_in_within_a_name() {
         let checked = text(&mut joined(), &format!("2[\"{written}\"]")).unwrap();
         let stand_in = checked.message.trim_matches(['2', '[', ']', '"']);
         assert!(!stand_in.contains(['\\', '"', '\n']), "{written}");
-        assert_eq!(event_name(stand_in), name);
+        assert_eq!(event_name(stand_in.to_owned()), name);
         all_changed(&[(&checked.message, &checked.message)]);
     }
-    assert_eq!(event_name("plain \u{f0021}"), "plain \u{f0021}");
+    assert_eq!(event_name("plain \u{f0021}".to_owned()), "plain \u{f0021}");
 }
 
 #[test]
@@ -276,7 +273,6 @@ fn ids_are_read_as_node_reads_them() {
         ("399999999999999999999[1]", "39223372036854775807[1]"),
         ("61-1", "61-1[]"),
         ("51-1", "61-9223372036854775807[]"),
-        (r#"5-["a"]"#, r#"50-["a"]"#),
     ]);
     // Node takes it, and answers `3NaN`.
     all_refused(GuardError::Payload, &[r#"21 2["a"]"#]);
@@ -322,6 +318,10 @@ fn placeholders_of_no_attachment_are_refused() {
             r#"51["a"]"#,
             "5",
             "51",
+            r#"5-["a"]"#,
+            r#"5-1-["a"]"#,
+            r#"50-["a"]"#,
+            "60-1[]",
             r#"5x-["a"]"#,
             r#"51.5-["a"]"#,
             r#"51001-["a"]"#,

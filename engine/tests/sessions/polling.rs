@@ -45,7 +45,7 @@ async fn two_polls_at_a_time_end_the_session() {
     let client = server.polling();
     let first = server.engine.poll(client.opened.sid).unwrap();
     let second = server.engine.poll(client.opened.sid);
-    assert_eq!(second.err(), Some(Refused::BadRequest));
+    assert_eq!(second.err(), Some(Refused::Overlap));
     assert_eq!(&soon(first).await.body[..], b"6");
     assert_eq!(server.ended().await, EndReason::Overlap);
     let after = server.engine.poll(client.opened.sid);
@@ -58,7 +58,7 @@ async fn two_posts_at_a_time_end_the_session() {
     let client = server.polling();
     let _first = server.engine.post(client.opened.sid).unwrap();
     let second = server.engine.post(client.opened.sid);
-    assert_eq!(second.err(), Some(Refused::BadRequest));
+    assert_eq!(second.err(), Some(Refused::Overlap));
     assert_eq!(server.ended().await, EndReason::Overlap);
 }
 
