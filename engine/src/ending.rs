@@ -77,8 +77,13 @@ impl<H: EngineIoHandler> Core<H> {
         }
         line.armed = Millis::MAX;
         if line.is_closed() {
+            // One that was closed in this turn is yet to be ended in it.
+            let leaves = matches!(&line.transport, Transport::Polling(polling) if polling.leaves);
             drop(line);
-            return self.remove(&socket);
+            if leaves {
+                self.remove(&socket);
+            }
+            return;
         }
         if line.probe.as_ref().is_some_and(|probe| now >= probe.until) {
             self.close_probe(&mut line, &[]);
