@@ -280,6 +280,10 @@ impl<H: EngineIoHandler> Core<H> {
                 }
                 looked.again = true;
                 wrong = code;
+                let posts = line.inbox.as_mut().filter(|inbox| !inbox.posts.is_empty());
+                if let Some(inbox) = posts {
+                    inbox.early.extend(pump.batch.drain(..));
+                }
             }
         }
         self.arm(socket.key, &mut line);
@@ -301,16 +305,20 @@ impl<H: EngineIoHandler> Core<H> {
     fn hand_on_batch(&self, socket: &Arc<Socket<H::Data>>, pump: &mut Pump, now: Millis) {
         let mut batch = std::mem::take(&mut pump.batch);
         for incoming in batch.drain(..) {
-            match incoming {
-                Incoming::Packet(packet) => self.on_packet(socket, packet, false, now),
-                Incoming::Ping(data) => self.on_ws_ping(socket, data),
-                Incoming::Close(payload) => {
-                    self.end_session(socket, EndReason::ClientLeft, Farewell::Frame(payload));
-                }
-                Incoming::Malformed => self.malformed(socket),
-            }
+            self.on_incoming(socket, incoming, now);
         }
         pump.batch = batch;
+    }
+
+    fn on_incoming(&self, socket: &Arc<Socket<H::Data>>, incoming: Incoming, now: Millis) {
+        match incoming {
+            Incoming::Packet(packet) => self.on_packet(socket, packet, false, now),
+            Incoming::Ping(data) => self.on_ws_ping(socket, data),
+            Incoming::Close(payload) => {
+                self.end_session(socket, EndReason::ClientLeft, Farewell::Frame(payload));
+            }
+            Incoming::Malformed => self.malformed(socket),
+        }
     }
 
     /// Hands on what was kept, the packets of a post included, until the turn is used or the session is held back.
@@ -343,11 +351,16 @@ impl<H: EngineIoHandler> Core<H> {
                 self.deliver(socket, new, message);
                 continue;
             }
-            let Some(packet) = line.next_posted(&self.work) else {
-                line.tidy_inbox();
-                return;
-            };
+            let posted = line.next_posted(&self.work);
             let now = self.now();
+            let Some(packet) = posted else {
+                let early = line.inbox().early.pop_front();
+                line.tidy_inbox();
+                drop(line);
+                let Some(incoming) = early else { return };
+                self.on_incoming(socket, incoming, now);
+                continue;
+            };
             drop(line);
             match packet {
                 Ok(packet) => {
@@ -379,7 +392,7 @@ impl<H: EngineIoHandler> Core<H> {
                         if line.guard.awaits() {
                             line.inbox().partial = Some(message);
                         } else {
-                            self.on_message(socket, line, message);
+                            self.on_message(socket, line, message, posted);
                         }
                     }
                     Err(_) => {
@@ -389,15 +402,15 @@ impl<H: EngineIoHandler> Core<H> {
                 }
             }
             Packet::Binary(data) if self.settings().common_parser => {
-                self.on_attachment(socket, data, line);
+                self.on_attachment(socket, line, data, posted);
             }
             Packet::Message(text) => {
                 line.count_sent(self.hooks().congestion(), text.len());
-                self.on_message(socket, line, Message::plain(Some(text), Vec::new()));
+                self.on_message(socket, line, Message::plain(Some(text), Vec::new()), posted);
             }
             Packet::Binary(data) => {
                 line.count_sent(self.hooks().congestion(), data.len());
-                self.on_message(socket, line, Message::plain(None, vec![data]));
+                self.on_message(socket, line, Message::plain(None, vec![data]), posted);
             }
             Packet::Pong(_) if !line.revision3 => {
                 line.awaits_pong = false;
@@ -426,8 +439,9 @@ impl<H: EngineIoHandler> Core<H> {
     fn on_attachment(
         &self,
         socket: &Arc<Socket<H::Data>>,
-        data: Bytes,
         mut line: MutexGuard<'_, Line>,
+        data: Bytes,
+        posted: bool,
     ) {
         let most = self.config.max_payload();
         let awaited = line.guard.binary(&data).is_ok();
@@ -449,7 +463,7 @@ impl<H: EngineIoHandler> Core<H> {
         let message = inbox.partial.take();
         line.tidy_inbox();
         if let Some(message) = message {
-            self.on_message(socket, line, message);
+            self.on_message(socket, line, message, posted);
         }
     }
 
@@ -459,13 +473,14 @@ impl<H: EngineIoHandler> Core<H> {
         socket: &Arc<Socket<H::Data>>,
         mut line: MutexGuard<'_, Line>,
         message: Message,
+        posted: bool,
     ) {
         if message.kind == Kind::Ignored {
             return;
         }
         let is_ack = matches!(message.kind, Kind::Ack | Kind::BinaryAck);
         let inbox = line.inbox.as_ref();
-        let waits = inbox.is_some_and(|inbox| !inbox.messages.is_empty());
+        let waits = !posted && inbox.is_some_and(|inbox| inbox.has_messages());
         if !is_ack && (waits || line.holds_back(self.hooks().congestion())) {
             line.keep(&self.work, message);
             drop(line);
@@ -578,7 +593,7 @@ impl<H: EngineIoHandler> Core<H> {
             line.awaits_pong = true;
             line.extended = false;
             line.beat = now + millis(self.config.ping_timeout);
-            line.queue_out(&self.work, Out::Packet(Packet::Ping(Str::default())));
+            line.queue_ping(&self.work);
             return None;
         }
         if line.is_stuffed() && line.is_over_allowance(self.hooks().congestion()) {

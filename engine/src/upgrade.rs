@@ -20,6 +20,7 @@ use crate::engine::Refused;
 use crate::frame::{self, CloseCode, Opcode};
 use crate::line::{Line, Out, Transport, WebSocket};
 use crate::packet::Packet;
+use crate::polling::Post;
 use crate::socket::Socket;
 use crate::wheel::Millis;
 use crate::work::Work;
@@ -176,6 +177,11 @@ impl Line {
             return Probed::Gone;
         }
         self.nudge_poll(work, now);
+        if self.is_probed()
+            && let Some(inbox) = &mut self.inbox
+        {
+            inbox.posts.iter_mut().for_each(Post::wake);
+        }
         Probed::More
     }
 
@@ -218,6 +224,11 @@ impl Line {
                 polling.wake_poll();
             }
         }
+    }
+
+    /// Does the client wait for its last poll and its last post, to upgrade then?
+    pub(crate) fn is_probed(&self) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.probed)
     }
 
     /// When the probe is to be looked at next.
