@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use my_app::api::{self, Ack, Adapter, App, Cluster, Io, Socket};
+use my_app::api::{self, Ack, Adapter, App, Cluster, Event, Io, Socket};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use socketioxide::extract::{Data, State};
@@ -80,6 +80,11 @@ fn connected(socket: &Socket, heard: &Heard) {
     socket.on("servers", servers);
     socket.on("serverSideEmit", server_side_emit);
     socket.on("serverSideAsk", server_side_ask);
+    // A name with characters that JSON escapes.
+    let name = api::handler_name("say \"hello\"");
+    socket.on(name, async |event: Event, ack: Ack| {
+        give(ack, Ok(json!({ "ok": true, "said": *event })));
+    });
     let heard = Arc::clone(heard);
     socket.on("heard", async move |ack: Ack| {
         let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
