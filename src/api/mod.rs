@@ -4,6 +4,7 @@
 //! axum's router, and nothing else of the server: no descriptor, pid or frame reaches it.
 
 mod args;
+mod ask;
 mod client_addr;
 mod event;
 
@@ -16,8 +17,9 @@ use crate::bus::BusAdapter;
 
 pub use crate::bus::{Answers, Cluster, ClusterError, Missing, Why, WorkerInfo};
 pub use args::{Ack, Arg, Args, ArgsError};
+pub use ask::{Responses, ask};
 pub use client_addr::ClientAddr;
-pub use event::Event;
+pub use event::{Event, handler_name};
 
 /// The adapter: what is done with sockets happens on all workers.
 pub type Adapter = BusAdapter;

@@ -13,6 +13,7 @@ mod adapter;
 mod cluster;
 mod outbox;
 mod requests;
+pub(crate) mod unread;
 
 use std::collections::HashMap;
 use std::fmt;
