@@ -39,7 +39,7 @@ use crate::wire::frame::{Answer, Body, BusMember, Command, Failure, Frame, Frame
 
 pub(crate) use self::adapter::BusAdapter;
 pub use self::cluster::{Answers, Cluster, Missing, Why, WorkerInfo};
-pub(crate) use self::outbox::{Allowance, Gate};
+pub(crate) use self::outbox::Gate;
 
 /// How long another worker may take to answer. Node's adapters call it `requestsTimeout`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

@@ -14,12 +14,11 @@ use crate::ipc::bus::{BusError, Queue};
 
 /// What may wait for the hub before senders must wait for room, in bytes.
 const ROOM: usize = 4 << 20;
-/// When more senders than this wait, clients are read no further; when half as many do, they are.
+/// When more senders than this wait, clients are held back; when half as many do, they are not.
 const MAX_WAITING: usize = 256;
-/// What one client may still send meanwhile, in bytes and in the time of [`RENEWAL`]: whoever sends
-/// little, pongs and acknowledgements above all, does not wait for whoever sends much.
-const ALLOWANCE: usize = 16 * 1024;
-const RENEWAL: Duration = Duration::from_secs(3);
+/// How long a period is. In each, a client may still send a little (the engine counts what): whoever sends
+/// little does not wait for whoever sends much.
+const PERIOD: Duration = Duration::from_secs(3);
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
@@ -71,17 +70,9 @@ impl Outbox {
 pub(crate) struct Gate {
     waiting: AtomicUsize,
     closed: AtomicBool,
-    /// How often allowances were given.
-    times: AtomicU32,
+    /// The number of the present period.
+    period: AtomicU32,
     held_back: Mutex<Vec<Waker>>,
-    opened: Notify,
-}
-
-/// What one client has sent since allowances were last given.
-#[derive(Debug, Default)]
-pub(crate) struct Allowance {
-    time: u32,
-    used: u32,
 }
 
 /// Counts one sender.
@@ -90,40 +81,34 @@ pub(super) struct Waiting<'a>(&'a Gate);
 impl Gate {
     pub(super) fn enter(&self) -> Waiting<'_> {
         if self.waiting.fetch_add(1, Relaxed) >= MAX_WAITING && !self.closed.swap(true, Relaxed) {
-            self.times.fetch_add(1, Relaxed);
+            self.period.fetch_add(1, Relaxed);
         }
         Waiting(self)
     }
 
-    /// Must a client that has this allowance be read no further?
-    pub(crate) fn holds_back(&self, allowance: &Allowance) -> bool {
-        self.closed.load(Relaxed)
-            && allowance.time == self.times.load(Relaxed)
-            && allowance.used as usize >= ALLOWANCE
+    /// While the gate is closed: the number of the present period.
+    pub(crate) fn congestion(&self) -> Option<u32> {
+        let closed = self.closed.load(Relaxed);
+        closed.then(|| self.period.load(Relaxed))
     }
 
-    /// Wakes somebody, once, when the gate is opened; to be said while it is closed.
+    /// Wakes somebody, once, when the gate is opened or a period begins.
     pub(crate) fn wake_when_open(&self, waker: Waker) {
+        if !self.closed.load(Relaxed) {
+            return waker.wake();
+        }
         let held_back = self.held_back.lock();
         held_back
             .unwrap_or_else(PoisonError::into_inner)
             .push(waker);
     }
 
-    /// Waits until the gate is opened, or allowances are given, if it is closed.
-    pub(crate) async fn opened(&self) {
-        let opened = self.opened.notified();
-        if self.closed.load(Relaxed) {
-            opened.await;
-        }
-    }
-
-    /// Gives allowances anew, for as long as the gate stays closed; never returns.
+    /// Begins a period after the other while the gate is closed; never returns.
     pub(super) async fn renew<T>(&self) -> T {
         loop {
-            sleep(RENEWAL).await;
+            sleep(PERIOD).await;
             if self.closed.load(Relaxed) {
-                self.times.fetch_add(1, Relaxed);
+                self.period.fetch_add(1, Relaxed);
                 self.let_go();
             }
         }
@@ -136,20 +121,6 @@ impl Gate {
             .unwrap_or_else(PoisonError::into_inner);
         let held_back = std::mem::take(&mut *held_back);
         held_back.into_iter().for_each(Waker::wake);
-        self.opened.notify_waiters();
-    }
-
-    /// A client was read.
-    pub(crate) fn read(&self, allowance: &mut Allowance, bytes: usize) {
-        if !self.closed.load(Relaxed) {
-            return;
-        }
-        let time = self.times.load(Relaxed);
-        if allowance.time != time {
-            *allowance = Allowance { time, used: 0 };
-        }
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        allowance.used = allowance.used.saturating_add(bytes);
     }
 }
 
@@ -224,45 +195,32 @@ mod tests {
     }
 
     #[test]
-    fn the_gate_holds_back_who_sends_much_and_lets_through_who_sends_little() {
+    fn the_gate_closes_when_many_wait_and_each_time_begins_a_period() {
         let gate = Gate::default();
-        let (mut flood, mut calm) = (Allowance::default(), Allowance::default());
-        gate.read(&mut flood, ALLOWANCE);
-        assert!(!gate.holds_back(&flood), "it is open");
-
+        assert_eq!(gate.congestion(), None);
         let mut waiting: Vec<_> = (0..=MAX_WAITING).map(|_| gate.enter()).collect();
-        assert!(!gate.holds_back(&flood), "what was is past");
-        gate.read(&mut flood, ALLOWANCE);
-        gate.read(&mut calm, 100);
-        assert!(gate.holds_back(&flood));
-        assert!(!gate.holds_back(&calm));
-
+        let first = gate.congestion();
+        assert!(first.is_some());
         waiting.truncate(MAX_WAITING / 2 + 1);
-        assert!(gate.holds_back(&flood), "not yet");
+        assert_eq!(gate.congestion(), first, "not yet");
         waiting.pop();
-        assert!(!gate.holds_back(&flood));
+        assert_eq!(gate.congestion(), None);
         let again: Vec<_> = (0..MAX_WAITING).map(|_| gate.enter()).collect();
-        assert!(!gate.holds_back(&flood), "a new allowance");
+        assert!(gate.congestion() > first, "another period");
         drop(again);
     }
 
-    #[tokio::test]
-    async fn whoever_waits_at_the_gate_is_let_in() {
-        let gate = Arc::new(Gate::default());
-        let waiting: Vec<_> = (0..=MAX_WAITING).map(|_| gate.enter()).collect();
+    #[test]
+    fn whoever_waits_at_the_gate_is_woken() {
+        let gate = Gate::default();
         let woken = Arc::new(Counter::default());
-        gate.wake_when_open(Arc::clone(&woken).into());
-        let waits = tokio::spawn({
-            let gate = Arc::clone(&gate);
-            async move { gate.opened().await }
-        });
-        tokio::task::yield_now().await;
-        assert!(!waits.is_finished() && woken.0.load(Relaxed) == 0);
-        drop(waiting);
-        timeout(Duration::from_secs(1), waits)
-            .await
-            .unwrap()
-            .unwrap();
+        let waits = || gate.wake_when_open(Arc::clone(&woken).into());
+        waits();
+        assert_eq!(woken.0.load(Relaxed), 1, "it is open");
+        let waiting: Vec<_> = (0..=MAX_WAITING).map(|_| gate.enter()).collect();
+        waits();
         assert_eq!(woken.0.load(Relaxed), 1);
+        drop(waiting);
+        assert_eq!(woken.0.load(Relaxed), 2);
     }
 }

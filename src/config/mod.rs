@@ -91,7 +91,7 @@ pub(crate) struct Engine {
 /// The limits against overload. A zero number is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Limits {
-    /// Connections at one time, over all workers; 0: no limit.
+    /// Connections, and sessions, at one time, over all workers; 0: no limit.
     pub max_connections: u32,
     /// How long a client may take to send the head of a request.
     pub head_timeout: Duration,

@@ -89,6 +89,15 @@ impl Conn {
         }
     }
 
+    /// Waits until the connection is reset, or fails otherwise.
+    pub(crate) async fn failed(&self) {
+        // An error of the runtime's ends the wait as well.
+        let _ = match self {
+            Self::Tcp(stream) => stream.ready(Interest::ERROR).await,
+            Self::Unix(stream) => stream.ready(Interest::ERROR).await,
+        };
+    }
+
     /// Reads by `act`; `WouldBlock` lets [`Conn::readable`] wait again.
     ///
     /// # Errors
@@ -100,6 +109,15 @@ impl Conn {
         match self {
             Self::Tcp(stream) => stream.try_io(Interest::READABLE, || act(stream.as_fd())),
             Self::Unix(stream) => stream.try_io(Interest::READABLE, || act(stream.as_fd())),
+        }
+    }
+}
+
+impl From<Conn> for engineioxide::Conn {
+    fn from(conn: Conn) -> Self {
+        match conn {
+            Conn::Tcp(stream) => Self::Tcp(stream),
+            Conn::Unix(stream) => Self::Unix(stream),
         }
     }
 }

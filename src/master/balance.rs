@@ -1,4 +1,4 @@
-//! Chooses a worker for a connection. Pure but for the random method.
+//! Chooses a worker for a connection, or for a session. Pure but for the random method.
 
 use crate::config::Balance;
 
@@ -44,6 +44,35 @@ impl Balancer {
         self.last = chosen.map(|candidate| candidate.slot);
         self.last
     }
+
+    /// The slot that is to have a session for which the worker `asker` asks; none if it would be one too
+    /// many. While nobody else answers, who asks has it itself.
+    pub(crate) fn place(
+        &mut self,
+        room: Room,
+        candidates: &[Candidate],
+        asker: u16,
+    ) -> Option<u16> {
+        if room.is_full() {
+            return None;
+        }
+        Some(self.choose(candidates).unwrap_or(asker))
+    }
+}
+
+/// How many sessions there may be, and how many there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Zero: no limit.
+    pub(crate) limit: u64,
+    /// Those that are on their way included.
+    pub(crate) sessions: u64,
+}
+
+impl Room {
+    pub(crate) fn is_full(self) -> bool {
+        self.limit > 0 && self.sessions >= self.limit
+    }
 }
 
 #[cfg(test)]
@@ -84,6 +113,33 @@ mod tests {
         for slot in 0..4 {
             let share = chosen.iter().filter(|&&c| c == slot).count();
             assert!((50..150).contains(&share), "{share} of 400 for {slot}");
+        }
+    }
+
+    #[test]
+    fn a_session_goes_where_the_method_says_unless_it_is_one_too_many() {
+        for (limit, sessions, loads, expected) in [
+            (0, 0, &[0, 0][..], Some(0)),
+            (0, 9, &[5, 4], Some(1)),
+            (0, u64::MAX, &[u64::MAX, 0], Some(1)),
+            (10, 9, &[5, 4], Some(1)),
+            (10, 10, &[5, 5], None),
+            (10, 11, &[6, 5], None),
+            // Another worker has sessions and does not answer.
+            (10, 10, &[0], None),
+            (10, 9, &[0], Some(0)),
+            // Nobody answers but the one that asks.
+            (10, 9, &[], Some(7)),
+            (10, 10, &[], None),
+            (0, 0, &[], Some(7)),
+        ] {
+            let mut balancer = Balancer::new(Balance::LeastConnection);
+            let room = Room { limit, sessions };
+            assert_eq!(
+                balancer.place(room, &candidates(loads), 7),
+                expected,
+                "{limit} {sessions} {loads:?}"
+            );
         }
     }
 

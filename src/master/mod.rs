@@ -104,7 +104,9 @@ async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Resul
     let listeners = listeners.watched()?;
     config.workers = worker_count(config.workers);
     let config = Rc::new(config);
-    let pool = Rc::new(Pool::new(config.balance, Keyring::draw(machine())?));
+    let keyring = Keyring::draw(machine())?;
+    let max_sessions = config.limits.max_connections;
+    let pool = Rc::new(Pool::new(config.balance, max_sessions, keyring));
     let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
     let mut workers = Supervisor::start(&config, &pool, &router);
 

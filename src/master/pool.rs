@@ -1,7 +1,9 @@
 //! The workers that take connections, and how many sessions each has.
 //!
 //! A worker's load is what it reported plus what was dispatched to it since: a burst spreads
-//! evenly although no report comes back in time.
+//! evenly although no report comes back in time. A session that comes over a connection that some worker
+//! has already is reserved: it counts as if it had been dispatched to the worker that is to have it, until
+//! one of the two workers tells what became of it, or is gone.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -14,10 +16,10 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::balance::{Balancer, Candidate};
+use super::balance::{Balancer, Candidate, Room};
 use crate::config::Balance;
 use crate::ipc::link::Link;
-use crate::wire::link::{Handoff, Origin, Report, ToWorker};
+use crate::wire::link::{Handoff, Origin, Place, Report, ToWorker};
 use crate::wire::session_id::{BARE_LEN, Home, Keyring};
 
 /// Handoffs to one worker that it has not acknowledged yet.
@@ -65,6 +67,16 @@ impl Member {
         report.sessions + self.dispatched.get().saturating_sub(report.resolved)
     }
 
+    /// One session more is on its way.
+    fn count_up(&self) {
+        self.dispatched.set(self.dispatched.get() + 1);
+    }
+
+    /// It does not come on that way.
+    fn count_down(&self) {
+        self.dispatched.set(self.dispatched.get().saturating_sub(1));
+    }
+
     /// Hands a connection off. The descriptor is kept until the worker has said that it took it.
     ///
     /// # Errors
@@ -76,7 +88,7 @@ impl Member {
             // Until it answers again, or is replaced.
             self.stalled.set(true);
             if opens {
-                self.dispatched.set(self.dispatched.get().saturating_sub(1));
+                self.count_down();
             }
         }
         taken
@@ -126,23 +138,37 @@ impl Member {
     }
 }
 
+/// A session that is counted for `member` because `asker` asked where it shall be opened.
+#[derive(Debug)]
+struct Reservation {
+    member: Rc<Member>,
+    asker: Rc<Member>,
+}
+
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Pool {
     keyring: Keyring,
     balancer: RefCell<Balancer>,
     members: RefCell<BTreeMap<u16, Rc<Member>>>,
+    /// How many sessions there may be; zero: no limit.
+    max_sessions: u64,
+    reservations: RefCell<HashMap<u64, Reservation>>,
+    next_reservation: Cell<u64>,
     eio3: RefCell<HashMap<[u8; BARE_LEN], Home>>,
     was_ready: Cell<bool>,
     changed: Notify,
 }
 
 impl Pool {
-    pub(crate) fn new(method: Balance, keyring: Keyring) -> Self {
+    pub(crate) fn new(method: Balance, max_sessions: u32, keyring: Keyring) -> Self {
         Self {
             keyring,
             balancer: RefCell::new(Balancer::new(method)),
             members: RefCell::default(),
+            max_sessions: max_sessions.into(),
+            reservations: RefCell::default(),
+            next_reservation: Cell::new(0),
             eio3: RefCell::default(),
             was_ready: Cell::new(false),
             changed: Notify::new(),
@@ -175,6 +201,14 @@ impl Pool {
         self.eio3
             .borrow_mut()
             .retain(|_, home| *home != member.home);
+        self.reservations.borrow_mut().retain(|_, reservation| {
+            let lost = Rc::ptr_eq(&reservation.member, member);
+            let orphaned = Rc::ptr_eq(&reservation.asker, member);
+            if lost || orphaned {
+                reservation.member.count_down();
+            }
+            !lost && !orphaned
+        });
         self.changed.notify_waiters();
     }
 
@@ -189,21 +223,73 @@ impl Pool {
 
     /// The worker that gets the next connection; one that `opens` a session is counted at once.
     pub(crate) fn choose(&self, opens: bool) -> Option<Rc<Member>> {
-        let members = self.members.borrow();
-        let candidates: Vec<_> = members
-            .values()
-            .filter(|member| !member.stalled.get())
-            .map(|member| Candidate {
-                slot: member.home.slot,
-                load: member.load(),
-            })
-            .collect();
-        let slot = self.balancer.borrow_mut().choose(&candidates)?;
-        let member = members.get(&slot)?;
+        let slot = self.balancer.borrow_mut().choose(&self.candidates())?;
+        let member = self.members.borrow().get(&slot).cloned()?;
         if opens {
-            member.dispatched.set(member.dispatched.get() + 1);
+            member.count_up();
         }
-        Some(Rc::clone(member))
+        Some(member)
+    }
+
+    /// Where a session is to be opened for which `asker` asks; it is counted there at once. None if there is
+    /// no room for one more.
+    pub(crate) fn reserve(&self, asker: &Rc<Member>) -> Option<Place> {
+        let mut balancer = self.balancer.borrow_mut();
+        let slot = balancer.place(self.room(), &self.candidates(), asker.home.slot)?;
+        let member = self.members.borrow().get(&slot).cloned()?;
+        let (home, number) = (member.home, self.next_reservation.get());
+        self.next_reservation.set(number + 1);
+        member.count_up();
+        let reservation = Reservation {
+            member,
+            asker: Rc::clone(asker),
+        };
+        self.reservations.borrow_mut().insert(number, reservation);
+        Some(Place {
+            home,
+            reservation: number,
+        })
+    }
+
+    /// It is known what became of a reserved session; it may be told more than once.
+    pub(crate) fn release(&self, reservation: u64) {
+        if let Some(Reservation { member, .. }) =
+            self.reservations.borrow_mut().remove(&reservation)
+        {
+            member.count_down();
+        }
+    }
+
+    /// A connection that opens a session goes to `member`, where a place may be reserved for it. From here
+    /// on it is counted as one that was dispatched.
+    pub(crate) fn redeem(&self, reservation: Option<u64>, member: &Rc<Member>) {
+        member.count_up();
+        if let Some(reservation) = reservation {
+            self.release(reservation);
+        }
+    }
+
+    /// Is there no room for one more session?
+    pub(crate) fn is_full(&self) -> bool {
+        self.room().is_full()
+    }
+
+    fn room(&self) -> Room {
+        let members = self.members.borrow();
+        Room {
+            limit: self.max_sessions,
+            sessions: members.values().map(|member| member.load()).sum(),
+        }
+    }
+
+    fn candidates(&self) -> Vec<Candidate> {
+        let members = self.members.borrow();
+        let answering = members.values().filter(|member| !member.stalled.get());
+        let candidates = answering.map(|member| Candidate {
+            slot: member.home.slot,
+            load: member.load(),
+        });
+        candidates.collect()
     }
 
     /// Waits for a worker to come or go, from now on, whenever it is awaited.
@@ -266,3 +352,6 @@ impl Pool {
         self.eio3.borrow().get(sid).copied()
     }
 }
+
+#[cfg(test)]
+mod tests;

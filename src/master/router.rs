@@ -199,7 +199,7 @@ impl Router {
     /// Where a request goes. One for a session that nobody has goes anywhere: any worker refuses
     /// it in the engine's words, with the headers that browsers need.
     fn destination(&self, line: &RequestLine<'_>) -> Destination {
-        let target = Target::parse(line.target);
+        let target = Target::parse(&line.target);
         if !target.is_engine(&self.config.engine.path) {
             return Destination::Anybody;
         }
@@ -234,6 +234,10 @@ impl Router {
         };
         let deadline = Instant::now() + WORKER_PATIENCE;
         while Instant::now() < deadline {
+            // Connections are counted where they are accepted, sessions here.
+            if opens && self.pool.is_full() {
+                break;
+            }
             let changed = self.pool.changed();
             let member = home.and_then(|home| self.pool.at(home));
             let Some(member) = member.or_else(|| self.pool.choose(opens)) else {
@@ -245,6 +249,7 @@ impl Router {
             let handoff = Handoff {
                 origin,
                 opens,
+                admitted: false,
                 age_ms,
                 head: Vec::new(),
             };
@@ -271,12 +276,16 @@ impl Router {
         }
     }
 
-    /// Passes a connection from one worker on to another.
-    pub(crate) fn pass(&self, to: Home, conn: OwnedFd, handoff: Handoff) {
+    /// Passes a connection from one worker on to another, where a place may be reserved for the session
+    /// that it opens.
+    pub(crate) fn pass(&self, to: Home, conn: OwnedFd, handoff: Handoff, reservation: Option<u64>) {
         let Some(member) = self.pool.at(to) else {
-            // The sender reads the end of it, and refuses the request.
+            // The sender reads the end of it, and refuses the request. What was reserved went with the worker.
             return debug!("a connection for a worker that is gone was closed");
         };
+        if handoff.opens {
+            self.pool.redeem(reservation, &member);
+        }
         spawn_local(async move {
             if member.take(conn, handoff).await.is_err() {
                 debug!("a connection for a worker that is leaving was closed");

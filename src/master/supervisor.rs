@@ -302,14 +302,32 @@ impl Slot {
     /// and it must be heard while it is told.
     fn obey(&self, member: &Rc<Member>, message: ToMaster, passed: Option<OwnedFd>) {
         let answer = match message {
-            ToMaster::Report(report) => return member.reported(report),
+            ToMaster::Report { counts, released } => {
+                member.reported(counts);
+                return released
+                    .iter()
+                    .for_each(|&number| self.pool.release(number));
+            }
             ToMaster::Eio3Close { sid } => return self.pool.eio3_closed(&sid),
-            ToMaster::Pass { to, handoff } => {
-                // Without its descriptor, for want of places in this process, it is closed.
-                if let Some(conn) = passed {
-                    self.router.pass(to, conn, handoff);
+            ToMaster::Pass {
+                to,
+                handoff,
+                reservation,
+            } => {
+                match (passed, reservation) {
+                    (Some(conn), _) => self.router.pass(to, conn, handoff, reservation),
+                    // Without its descriptor, for want of places in this process, it is closed.
+                    (None, Some(reservation)) => self.pool.release(reservation),
+                    (None, None) => {}
                 }
                 return;
+            }
+            ToMaster::Reserve { ticket, client } => {
+                let place = self.pool.reserve(member);
+                if place.is_none() {
+                    debug!(?client, "there is no room for one more session");
+                }
+                ToWorker::Home { ticket, place }
             }
             ToMaster::Eio3Open { ticket, sid } => {
                 self.pool.eio3_opened(sid, self.home);
@@ -324,10 +342,16 @@ impl Slot {
             },
             ToMaster::Ready | ToMaster::Pong => return,
         };
-        let member = Rc::clone(member);
+        let (member, pool) = (Rc::clone(member), Rc::clone(&self.pool));
         spawn_local(async move {
             if let Err(error) = tell(&member, &answer).await {
                 debug!(%error, pid = member.pid, "an answer was not heard");
+                if let ToWorker::Home {
+                    place: Some(place), ..
+                } = answer
+                {
+                    pool.release(place.reservation);
+                }
             }
         });
     }

@@ -1,6 +1,6 @@
 //! What the master and one worker say to each other over their [link](crate::ipc::link).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,13 @@ pub(crate) enum ToWorker {
         /// Who has the session, if anybody.
         home: Option<Home>,
     },
+    /// The answer to [`ToMaster::Reserve`].
+    Home {
+        /// The question's number.
+        ticket: u64,
+        /// Where the session is to be opened; nowhere if there is no room for one more.
+        place: Option<Place>,
+    },
     /// Are you alive? Answered by [`ToMaster::Pong`].
     Ping,
     /// End all sessions, spread over this many milliseconds, and leave.
@@ -43,7 +50,20 @@ pub(crate) enum ToMaster {
     /// The answer to [`ToWorker::Ping`].
     Pong,
     /// The worker's counts, sent soon after they changed.
-    Report(Report),
+    Report {
+        /// The counts.
+        counts: Report,
+        /// The [reservations](Place::reservation) of which it is known what became: either the session is
+        /// among the counts, or there is none. It may be told more than once, by either worker.
+        released: Vec<u64>,
+    },
+    /// Which worker is to have a session that a client asks for over a connection that is in use already?
+    Reserve {
+        /// Repeated in the answer.
+        ticket: u64,
+        /// Who the client is, if that is known.
+        client: Option<IpAddr>,
+    },
     /// A revision 3 session was opened by polling: requests for it will name it by this bare id.
     Eio3Open {
         /// Repeated in the answer.
@@ -69,7 +89,19 @@ pub(crate) enum ToMaster {
         to: Home,
         /// What it is.
         handoff: Handoff,
+        /// The [reservation](Place::reservation) for the session that it opens. From here on that session
+        /// is counted as one of a dispatched connection.
+        reservation: Option<u64>,
     },
+}
+
+/// Where a session is to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Place {
+    /// The worker that is to have it.
+    pub home: Home,
+    /// The number under which the master counts the session until it is told what became of it.
+    pub reservation: u64,
 }
 
 /// How a worker begins.
@@ -91,6 +123,8 @@ pub(crate) struct Handoff {
     /// Was it dispatched as a new session, so that a session is counted for it until the worker
     /// says what became of it?
     pub opens: bool,
+    /// Has another worker let its first request in? Then nobody is asked again.
+    pub admitted: bool,
     /// How long ago it was accepted, in milliseconds: its head has that much less time to arrive.
     pub age_ms: u32,
     /// A request head that was already read from it; mostly empty.

@@ -3,23 +3,25 @@
 //! Pure: the router peeks, this decides whether what it saw is a line, the beginning of one, or
 //! nothing that HTTP/1 knows.
 
-/// The longest request line, in bytes. Node's and nginx's limits for a whole head are 16 and 8 KiB.
-pub(crate) const MAX_LINE: usize = 8 * 1024;
+use std::borrow::Cow;
+
+/// The longest request line, in bytes: as long as Node lets a whole head be.
+pub(crate) const MAX_LINE: usize = 16 * 1024;
 
 /// How many bytes of empty lines may stand before the request line (RFC 9112 section 2.2).
 const MAX_EMPTY: usize = 16;
 
 /// A request line, RFC 9112 section 3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequestLine<'a> {
     /// The method, as sent.
     pub method: &'a str,
-    /// The target, as sent; visible ASCII.
-    pub target: &'a str,
+    /// The target, [escaped](escape); visible ASCII.
+    pub target: Cow<'a, str>,
 }
 
 /// What the bytes so far are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Peeked<'a> {
     /// The beginning of a request line: wait for more.
     Partial,
@@ -55,15 +57,48 @@ pub(crate) fn read(bytes: &[u8]) -> Peeked<'_> {
 }
 
 fn parse(line: &[u8]) -> Option<RequestLine<'_>> {
-    let line = std::str::from_utf8(line).ok()?;
-    let (method, rest) = line.split_once(' ')?;
-    let (target, version) = rest.split_once(' ')?;
-    let good = !method.is_empty()
-        && method.bytes().all(is_token)
+    let mut parts = line.split(|&b| b == b' ');
+    let (method, target, version) = (parts.next()?, parts.next()?, parts.next()?);
+    let good = parts.next().is_none()
+        && !method.is_empty()
+        && method.iter().copied().all(is_token)
         && !target.is_empty()
-        && target.bytes().all(|b| b.is_ascii_graphic())
-        && matches!(version, "HTTP/1.1" | "HTTP/1.0");
+        && target.iter().all(|&b| b > b' ' && b != 0x7f)
+        && matches!(version, b"HTTP/1.1" | b"HTTP/1.0");
+    let target = match escape(target) {
+        Cow::Borrowed(target) => Cow::Borrowed(std::str::from_utf8(target).ok()?),
+        Cow::Owned(target) => Cow::Owned(String::from_utf8(target).ok()?),
+    };
+    let method = std::str::from_utf8(method).ok()?;
     good.then_some(RequestLine { method, target })
+}
+
+/// Must this byte be escaped in a target? Browsers leave some as they are in a query, and Node reads them
+/// so; what reads targets here, and RFC 3986, do not.
+#[must_use]
+pub(crate) fn needs_escape(b: u8) -> bool {
+    b >= 0x80
+        || matches!(
+            b,
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
+        )
+}
+
+/// The same bytes with percent-encoding where it is [needed](needs_escape).
+#[must_use]
+pub(crate) fn escape(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if !bytes.iter().copied().any(needs_escape) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut escaped = Vec::with_capacity(bytes.len() + 64);
+    for &b in bytes {
+        if needs_escape(b) {
+            escaped.extend_from_slice(percent_encoding::percent_encode_byte(b).as_bytes());
+        } else {
+            escaped.push(b);
+        }
+    }
+    Cow::Owned(escaped)
 }
 
 /// Is this a method, or a method and more? A TLS hello or a binary protocol is told at its first
@@ -92,10 +127,10 @@ mod tests {
         }
         let line = RequestLine {
             method: "GET",
-            target: "/socket.io/?EIO=4",
+            target: "/socket.io/?EIO=4".into(),
         };
         for cut in end + 1..=LINE.len() {
-            assert_eq!(read(&LINE[..cut]), Peeked::Line(line));
+            assert_eq!(read(&LINE[..cut]), Peeked::Line(line.clone()));
         }
     }
 
@@ -128,12 +163,23 @@ mod tests {
             "GET  / HTTP/1.1\n",
             " / HTTP/1.1\n",
             "GET /\x01 HTTP/1.1\n",
-            "GET /é HTTP/1.1\n",
             "GET / HTTP/3\n",
             "GET / \n",
         ] {
             assert_eq!(read(line.as_bytes()), Peeked::Garbage, "{line:?}");
         }
+    }
+
+    #[test]
+    fn what_browsers_leave_in_a_query_is_escaped() {
+        let Peeked::Line(line) = read("GET /?a=\"<>\\^`{|}é&b=%22 HTTP/1.1\n".as_bytes()) else {
+            panic!("no line");
+        };
+        assert_eq!(line.target, "/?a=%22%3C%3E%5C%5E%60%7B%7C%7D%C3%A9&b=%22");
+        let Peeked::Line(line) = read(b"GET /\xe9 HTTP/1.1\n") else {
+            panic!("no line");
+        };
+        assert_eq!(line.target, "/%E9");
     }
 
     #[test]

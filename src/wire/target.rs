@@ -19,7 +19,7 @@ pub(crate) struct Target<'a> {
 /// How often a request names a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SidParam<'a> {
-    /// Not at all: a handshake, if the path is the engine's.
+    /// Not at all, or by an empty name: a handshake, if the path is the engine's.
     Absent,
     /// Once. The value is percent-decoded and otherwise unchecked.
     One(Cow<'a, str>),
@@ -27,8 +27,8 @@ pub(crate) enum SidParam<'a> {
     Repeated,
 }
 
-/// The engine's parameters of a query, percent-decoded. Of a repeated one the first counts, as
-/// in engineioxide; `sid` alone must not be repeated.
+/// The engine's parameters of a query, percent-decoded. Of a repeated one the last counts, as in Node; `sid`
+/// alone must not be repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EngineQuery<'a> {
     /// The protocol revision: `4`, or `3` for clients of Socket.IO v2.
@@ -39,7 +39,6 @@ pub(crate) struct EngineQuery<'a> {
     pub sid: SidParam<'a>,
     /// Revision 3: the client cannot read binary answers.
     pub b64: Option<Cow<'a, str>>,
-    query: &'a str,
 }
 
 impl<'a> Target<'a> {
@@ -94,13 +93,12 @@ impl<'a> Target<'a> {
             transport: None,
             sid: SidParam::Absent,
             b64: None,
-            query,
         };
         for (key, value) in pairs(query) {
             match key.as_ref() {
-                "EIO" => drop(found.eio.get_or_insert(decode(value))),
-                "transport" => drop(found.transport.get_or_insert(decode(value))),
-                "b64" => drop(found.b64.get_or_insert(decode(value))),
+                "EIO" => found.eio = Some(decode(value)),
+                "transport" => found.transport = Some(decode(value)),
+                "b64" => found.b64 = Some(decode(value)),
                 "sid" => {
                     found.sid = match found.sid {
                         SidParam::Absent => SidParam::One(decode(value)),
@@ -110,49 +108,10 @@ impl<'a> Target<'a> {
                 _ => {}
             }
         }
+        if found.sid == SidParam::One(Cow::Borrowed("")) {
+            found.sid = SidParam::Absent;
+        }
         found
-    }
-}
-
-impl EngineQuery<'_> {
-    /// A target with this query in the one spelling that engineioxide reads: its own parameters first
-    /// and not encoded, `sid` replaced by `sid`, the application's parameters behind them untouched.
-    #[must_use]
-    pub(crate) fn canonical(&self, path: &str, sid: Option<&str>) -> String {
-        let mut out = String::with_capacity(path.len() + self.query.len() + 16);
-        out.push_str(path);
-        let mut separator = '?';
-        let mut push = |parts: &[&str]| {
-            out.push(separator);
-            separator = '&';
-            for part in parts {
-                out.push_str(part);
-            }
-        };
-        let own = [
-            ("EIO", self.eio.as_deref()),
-            ("transport", self.transport.as_deref()),
-            ("sid", sid),
-            ("b64", self.b64.as_deref()),
-        ];
-        for (key, value) in own {
-            // A value that needs encoding is none that the engine knows: it is left out, and
-            // the engine refuses the request for the lack of it.
-            if let Some(value) = value
-                && value
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-            {
-                push(&[key, "=", value]);
-            }
-        }
-        for pair in self.query.split('&').filter(|pair| !pair.is_empty()) {
-            let key = decode(pair.split('=').next().unwrap_or_default());
-            if !matches!(key.as_ref(), "EIO" | "transport" | "sid" | "b64") {
-                push(&[pair]);
-            }
-        }
-        out
     }
 }
 
@@ -208,8 +167,8 @@ mod tests {
     fn an_encoded_sid_is_a_sid() {
         assert_eq!(sid("/socket.io/?s%69d=%41B"), SidParam::One("AB".into()));
         assert_eq!(sid("/socket.io/?sid=AB"), SidParam::One("AB".into()));
-        assert_eq!(sid("/socket.io/?sid="), SidParam::One("".into()));
-        assert_eq!(sid("/socket.io/?sid"), SidParam::One("".into()));
+        assert_eq!(sid("/socket.io/?sid="), SidParam::Absent);
+        assert_eq!(sid("/socket.io/?sid"), SidParam::Absent);
     }
 
     #[test]
@@ -231,29 +190,10 @@ mod tests {
     }
 
     #[test]
-    fn the_canonical_query_is_what_the_engine_reads() {
-        let target = Target::parse("/socket.io/?token=a%20b&EI%4F=4&sid=tagged&transport=polling");
-        let query = target.engine_query();
-        assert_eq!(
-            query.canonical(target.path, Some("bare")),
-            "/socket.io/?EIO=4&transport=polling&sid=bare&token=a%20b"
-        );
-        assert_eq!(
-            query.canonical(target.path, None),
-            "/socket.io/?EIO=4&transport=polling&token=a%20b"
-        );
-    }
-
-    #[test]
-    fn the_first_of_repeated_parameters_counts() {
-        let query = Target::parse("/socket.io/?EIO=4&EIO=3").engine_query();
+    fn the_last_of_repeated_parameters_counts() {
+        let query = Target::parse("/socket.io/?EIO=3&b64=0&EI%4F=%34&b64=1").engine_query();
         assert_eq!(query.eio.as_deref(), Some("4"));
-        assert_eq!(query.canonical("/", None), "/?EIO=4");
-    }
-
-    #[test]
-    fn a_value_that_needs_encoding_never_reaches_the_engine() {
-        let query = Target::parse("/socket.io/?EIO=4%26sid%3Dx").engine_query();
-        assert_eq!(query.canonical("/", None), "/");
+        assert_eq!(query.b64.as_deref(), Some("1"));
+        assert_eq!(query.transport, None);
     }
 }

@@ -1,18 +1,19 @@
 //! The one admission point: who may open a session.
 //!
 //! Both of the intake's roads ask here, for handshakes of either transport and for upgrades, so
-//! that nothing guards one road and not the other. It also tells who a client is.
+//! that nothing guards one road and not the other. A handshake is let in by the worker that reads it,
+//! and counted by the one that opens its session. It also tells who a client is. (Which page may have it
+//! connect, [`Cors`](super::http1::Cors) tells.)
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
 use http::HeaderMap;
-use http::header::{HOST, HeaderName, ORIGIN};
+use http::header::HeaderName;
 use http::request::Parts;
 use ipnet::IpNet;
 use tokio::time::Instant;
-use tracing::warn;
 
 use crate::api::{App, ClientAddr, Refusal};
 use crate::config::Config;
@@ -20,26 +21,14 @@ use crate::wire::link::Origin;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// What a request wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
-    /// A new session by long-polling.
-    Polling,
-    /// A new session by WebSocket.
-    WebSocket,
-    /// A WebSocket for a session that it has.
-    Upgrade,
-}
-
 /// See the module's text.
 #[derive(Debug)]
 pub(crate) struct Admission {
     app: App,
-    origins: Vec<String>,
     trusted: Vec<IpNet>,
     rate: Option<Mutex<TokenBucket>>,
-    /// Was an Origin refused already?
-    complained: AtomicBool,
+    /// Is the memory full?
+    full: AtomicBool,
 }
 
 impl Admission {
@@ -47,10 +36,9 @@ impl Admission {
         let rate = f64::from(config.limits.new_sessions_per_second) / f64::from(workers.max(1));
         Self {
             app,
-            origins: config.engine.cors_origins.clone(),
             trusted: config.limits.trusted_proxies.clone(),
             rate: (rate > 0.0).then(|| Mutex::new(TokenBucket::new(rate, Instant::now()))),
-            complained: AtomicBool::new(false),
+            full: AtomicBool::new(false),
         }
     }
 
@@ -81,24 +69,28 @@ impl Admission {
         self.trusted.iter().any(|net| net.contains(&ip))
     }
 
-    /// May this request have what it wants?
+    /// May this client have what its request wants?
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn check(
-        &self,
-        wish: Wish,
-        request: &Parts,
-        client: ClientAddr,
-    ) -> Result<(), Refusal> {
-        if wish != Wish::Polling && !self.allows_origin(&request.headers) {
-            return Err(Refusal::forbidden(
-                "Forbidden: this Origin is not one of cors_origins in the server's configuration",
-            ));
+    pub(crate) fn check(&self, request: &Parts, client: ClientAddr) -> Result<(), Refusal> {
+        (self.app.admit)(request, client)
+    }
+
+    /// From now on there is memory for new sessions, or there is none.
+    pub(crate) fn set_full(&self, full: bool) {
+        self.full.store(full, Relaxed);
+    }
+
+    /// May this worker open one more session now?
+    ///
+    /// # Errors
+    /// When it opened too many within a second, or has no memory for it.
+    pub(crate) fn check_capacity(&self) -> Result<(), Refusal> {
+        if self.full.load(Relaxed) {
+            return Err(Refusal::busy("the server is full, try again later"));
         }
-        (self.app.admit)(request, client)?;
-        if wish != Wish::Upgrade
-            && let Some(rate) = &self.rate
+        if let Some(rate) = &self.rate
             && !rate
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -110,55 +102,6 @@ impl Admission {
         }
         Ok(())
     }
-
-    /// Browsers do not apply CORS to `WebSockets`, so the server looks at `Origin` itself (RFC 6455
-    /// section 10.2). Clients that are no browsers send none.
-    fn allows_origin(&self, headers: &HeaderMap) -> bool {
-        let Some(origin) = headers.get(ORIGIN) else {
-            return true;
-        };
-        let Ok(origin) = origin.to_str() else {
-            return false;
-        };
-        let host = headers
-            .get(HOST)
-            .and_then(|host| host.to_str().ok())
-            .unwrap_or_default();
-        let allowed = self
-            .origins
-            .iter()
-            .any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
-            || is_same(origin, host);
-        if !allowed && !self.complained.swap(true, Relaxed) {
-            warn!(
-                origin,
-                host,
-                "a WebSocket of another origin was refused (told once); if that page may connect, \
-                 add it to cors_origins, or let the proxy pass Host on unchanged"
-            );
-        }
-        allowed
-    }
-}
-
-/// Is a page of this origin served by this host? The default port may stand or not: some clients
-/// (Starscream) always write it into `Host`.
-fn is_same(origin: &str, host: &str) -> bool {
-    let Some((scheme, authority)) = origin.split_once("://") else {
-        return false;
-    };
-    let default = match scheme {
-        "http" | "ws" => ":80",
-        "https" | "wss" => ":443",
-        _ => "",
-    };
-    let bare = |authority: &str| {
-        authority
-            .strip_suffix(default)
-            .unwrap_or(authority)
-            .to_ascii_lowercase()
-    };
-    !host.is_empty() && bare(authority) == bare(host)
 }
 
 /// An entry of `X-Forwarded-For`: an address, by some proxies with a port.
@@ -274,42 +217,12 @@ mod tests {
         );
     }
 
-    fn websocket(origins: &[&str], origin: &str, host: &str) -> bool {
-        let mut config = Config::default();
-        config.engine.cors_origins = origins.iter().map(ToString::to_string).collect();
-        let request = http::Request::builder()
-            .header(ORIGIN, origin)
-            .header(HOST, host);
-        let (parts, ()) = request.body(()).unwrap().into_parts();
-        admission(&config)
-            .check(Wish::WebSocket, &parts, ClientAddr(None))
-            .is_ok()
-    }
-
     #[test]
-    fn a_websocket_of_another_origin_is_refused() {
-        assert!(websocket(&[], "https://example.test", "example.test"));
-        assert!(websocket(
-            &[],
-            "http://Example.test:3000",
-            "example.test:3000"
-        ));
-        assert!(websocket(&[], "https://example.test", "example.test:443"));
-        assert!(!websocket(&[], "https://example.test", "example.test:80"));
-        assert!(!websocket(&[], "https://example.test:8443", "example.test"));
-        assert!(!websocket(&[], "https://evil.test", "example.test"));
-        assert!(!websocket(&[], "null", "example.test"));
-        assert!(websocket(
-            &["https://evil.test"],
-            "https://evil.test",
-            "example.test"
-        ));
-        assert!(!websocket(
-            &["https://evil.test"],
-            "http://evil.test",
-            "example.test"
-        ));
-        assert!(websocket(&["*"], "null", "example.test"));
+    fn a_worker_without_memory_opens_no_sessions() {
+        let admission = admission(&Config::default());
+        assert!(admission.check_capacity().is_ok());
+        admission.set_full(true);
+        assert!(admission.check_capacity().is_err());
     }
 
     #[test]

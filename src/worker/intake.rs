@@ -1,9 +1,9 @@
 //! Where a connection enters a worker, and which of two roads it takes.
 //!
 //! ```text
-//!              ┌─ a WebSocket handshake that opens the connection ─▶ raw stream ─▶ engine
+//!              ┌─ a WebSocket handshake that opens the connection ─▶ engine
 //! handoff ─▶ head
-//!              └─ everything else, upgrades included ─▶ hyper ─▶ http
+//!              └─ everything else, upgrades included ─▶ hyper ─▶ http1
 //! ```
 //!
 //! The raw road spares a session hyper's buffers and tasks. Only a handshake that is right in
@@ -15,42 +15,42 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{HeaderName, SEC_WEBSOCKET_KEY};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version};
+use engineioxide::Handshake;
+use http::header::{HeaderName, ORIGIN};
+use http::request::Parts;
+use http::{HeaderValue, Method, Request};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, error};
-use tungstenite::handshake::derive_accept_key;
+use tracing::debug;
 
-use super::Worker;
-use super::admission::Wish;
-use super::http::{self as road, Opening, Visitor};
-use super::request::{self, Asked};
+use super::context::Worker;
+use super::http1::{self, ConnInfo, First};
+use super::opening::Opening;
+use super::request::{self, EngineRequest, Refused};
 use super::sessions::ConnectionGuard;
-use super::stream::{Control, Stream};
-use crate::api::Refusal;
+use super::stream::{MAX_HEADERS, Stream};
+use crate::api::ClientAddr;
 use crate::ipc::conn::Conn;
 use crate::wire::link::{Handoff, MAX_HEAD, Origin};
-use crate::wire::target::SidParam;
-
-/// As many as hyper reads.
-const MAX_HEADERS: usize = 100;
+use crate::wire::request_line;
+use crate::wire::target::{SidParam, Target};
 
 /// Serves a connection until it ends.
-pub(crate) async fn take(
+pub(crate) async fn serve(
     worker: Arc<Worker>,
     fd: OwnedFd,
     handoff: Handoff,
-    counted: (ConnectionGuard, Arc<Control>),
+    counted: ConnectionGuard,
 ) {
     let Handoff {
         origin,
         opens,
+        admitted,
         age_ms,
         head,
     } = handoff;
     // Whatever becomes of it, the master learns that it is decided.
-    let opening = Opening::new(opens.then(|| Arc::clone(&worker.sessions)));
+    let opening = opens.then(|| Opening::dispatched(&worker.sessions));
     let mut conn = match Conn::from_fd(fd, origin) {
         Ok(conn) => conn,
         Err(error) => return debug!(%error, "a connection was over before it was taken"),
@@ -58,54 +58,35 @@ pub(crate) async fn take(
     let mut read = BytesMut::from(head.as_slice());
     let begun = Instant::now().checked_sub(Duration::from_millis(age_ms.into()));
     let begun = begun.unwrap_or_else(Instant::now);
+    let stall_timeout = worker.config.engine.write_stall_timeout;
+    let mut first = First {
+        opening,
+        admitted,
+        refused: None,
+    };
     if origin != Origin::Worker {
         let deadline = begun + worker.config.limits.head_timeout;
         match timeout_at(deadline, read_head(&mut conn, &mut read)).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(_) => {
-                let mut stream = Stream::new(conn, Bytes::new(), counted);
-                return Box::pin(road::refuse_timeout(&mut stream)).await;
+                let mut stream = Stream::new(conn, Bytes::new(), counted, stall_timeout);
+                return Box::pin(http1::refuse_timeout(&mut stream)).await;
             }
         }
-    }
-    let read = read.freeze();
-    let websocket = if origin == Origin::Worker {
-        None
-    } else {
-        websocket_handshake(&worker, &read)
-    };
-    let Some((head_len, mut request, asked)) = websocket else {
-        let stream = Stream::new(conn, read, counted);
-        let visitor = Visitor::new(origin, begun, opening, None);
-        // A WebSocket shall not pay for the room that hyper takes.
-        return Box::pin(road::serve(worker, stream, visitor)).await;
-    };
-
-    let client = worker.admission.client(origin, request.headers());
-    let (parts, ()) = request.into_parts();
-    let admitted = worker.admission.check(Wish::WebSocket, &parts, client);
-    let asked = match admitted.and(asked) {
-        Ok(asked) => asked,
-        Err(refusal) => {
-            let stream = Stream::new(conn, read, counted);
-            let visitor = Visitor::new(origin, begun, opening, Some(refusal));
-            return Box::pin(road::serve(worker, stream, visitor)).await;
+        match open_websocket(&worker, conn, &read, origin, &mut first) {
+            None => return drop(counted),
+            Some(not_opened) => conn = not_opened,
         }
-    };
-    request = Request::from_parts(parts, ());
-    *request.uri_mut() = asked.target;
-    request.extensions_mut().insert(client);
-    let greeting = switching_protocols(request.headers());
-    *request.headers_mut() = request::kept(request.headers());
-    let mut stream = Stream::new(conn, read.slice(head_len..), counted);
-    stream.control().becomes_websocket();
-    stream.greet(greeting);
-    stream.holds(worker.sessions.session());
-    drop(opening);
-    if let Err(error) = worker.open_websocket(stream, request) {
-        error!(%error, "the engine refused a handshake that the intake had checked");
     }
+    let stream = Stream::new(conn, read.freeze(), counted, stall_timeout);
+    let info = ConnInfo {
+        origin,
+        since: begun,
+        first,
+    };
+    // A WebSocket shall not pay for the room that hyper takes.
+    Box::pin(http1::serve(worker, stream, info)).await;
 }
 
 /// Reads up to the end of the first head, or as much as fits; false when the client went away.
@@ -129,51 +110,88 @@ async fn read_head(conn: &mut Conn, read: &mut BytesMut) -> bool {
     }
 }
 
-/// If these bytes open a WebSocket session: the length of the head, the request, what it asks for.
-fn websocket_handshake(
+/// If `read` opens a WebSocket session, and may: opens it on the connection. Gives that back otherwise; what is
+/// known of the request is then in `first`.
+fn open_websocket(
     worker: &Worker,
-    bytes: &Bytes,
-) -> Option<(usize, Request<()>, Result<Asked, Refusal>)> {
+    conn: Conn,
+    read: &[u8],
+    origin: Origin,
+    first: &mut First,
+) -> Option<Conn> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
-    let Ok(httparse::Status::Complete(head_len)) = parsed.parse(bytes) else {
-        return None;
+    let Ok(httparse::Status::Complete(head_len)) = parsed.parse(read) else {
+        return Some(conn);
     };
-    if parsed.method != Some("GET") || parsed.version != Some(1) {
-        return None;
-    }
+    let (Some("GET"), Some(target)) = (parsed.method, parsed.path) else {
+        return Some(conn);
+    };
     // Most requests are none, and need no more than a look at their target.
-    let uri: Uri = parsed.path?.parse().ok()?;
-    let target = request::target(&uri);
-    let query = target.engine_query();
-    if !target.is_engine(&worker.config.engine.path)
+    let target = request_line::escape(target.as_bytes());
+    let target = String::from_utf8_lossy(&target);
+    let Target { path, .. } = Target::parse(&target);
+    let query = Target::parse(&target).engine_query();
+    let engine = &worker.config.engine;
+    if !path.starts_with(&engine.path)
         || query.sid != SidParam::Absent
         || query.transport.as_deref() != Some("websocket")
     {
-        return None;
+        return Some(conn);
     }
-    let mut map = HeaderMap::with_capacity(parsed.headers.len());
-    for header in &*parsed.headers {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(header.value)).ok()?;
-        map.append(name, value);
+    let Some(parts) = parts(&target, parsed.headers) else {
+        return Some(conn);
+    };
+    let Ok(EngineRequest {
+        protocol, base64, ..
+    }) = request::read(engine, &Method::GET, &parts.headers, query)
+    else {
+        return Some(conn);
+    };
+    let client = worker.admission.client(origin, &parts.headers);
+    if let Err(refused) = admit(worker, &parts, client, first.admitted) {
+        first.refused = Some(refused);
+        return Some(conn);
     }
-    let engine = &worker.config.engine;
-    let wanted = request::read(engine, &Method::GET, Version::HTTP_11, &map, &query).ok()?;
-    let asked = Asked::new(wanted, target.path, &query, None);
-    let mut request = Request::new(());
-    *request.uri_mut() = uri;
-    *request.headers_mut() = map;
-    Some((head_len, request, asked))
+    let headers = parsed.headers.iter();
+    let headers = headers.map(|header| (header.name, header.value));
+    let handshake = Handshake {
+        protocol,
+        base64,
+        head: http1::head(&target, headers, client),
+    };
+    let extra = worker.cors.headers(parts.headers.get(ORIGIN));
+    let preface = request::switching_protocols(&parts.headers, extra);
+    let unread = read.get(head_len..).unwrap_or_default();
+    worker.open_websocket(conn, unread, preface, handshake);
+    // The session is counted.
+    drop(first.opening.take());
+    None
 }
 
-fn switching_protocols(headers: &HeaderMap) -> Bytes {
-    let key = headers
-        .get(SEC_WEBSOCKET_KEY)
-        .map_or(&[][..], HeaderValue::as_bytes);
-    let accept = derive_accept_key(key);
-    Bytes::from(format!(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
-    ))
+/// May a session be opened for this handshake?
+fn admit(
+    worker: &Worker,
+    parts: &Parts,
+    client: ClientAddr,
+    admitted: bool,
+) -> Result<(), Refused> {
+    if !admitted {
+        worker.cors.check(&parts.headers)?;
+        worker.admission.check(parts, client)?;
+    }
+    Ok(worker.admission.check_capacity()?)
+}
+
+/// A request as its reader sees it; none if there is something in it that hyper would refuse.
+fn parts(target: &str, headers: &[httparse::Header<'_>]) -> Option<Parts> {
+    let (mut parts, ()) = Request::new(()).into_parts();
+    parts.uri = target.parse().ok()?;
+    parts.headers.reserve(headers.len());
+    for header in headers {
+        let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
+        let value = HeaderValue::from_bytes(header.value).ok()?;
+        parts.headers.append(name, value);
+    }
+    Some(parts)
 }

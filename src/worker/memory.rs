@@ -1,22 +1,28 @@
-//! The ceiling of a worker's memory. What is sent to a client that reads more slowly than it is sent
-//! waits here, whole messages of it; the write-stall rule ends only who reads nothing. So when a
-//! worker has too much memory, whoever has been behind the longest goes first. It connects anew,
-//! and knows that it missed something; everybody else gets everything.
+//! The ceiling of a worker's memory.
+//!
+//! What is sent to a client that reads more slowly than it is sent waits here; the write-stall rule ends only who
+//! reads nothing. And a session costs memory before it has said a word. So when a worker has too much, new
+//! sessions are refused, and of those that it has, the ones that never joined anything go first, at once; then,
+//! a part at a time, those for which most is waiting. They connect anew, and know that they missed something;
+//! everybody else gets everything.
 
 use std::fs;
 use std::time::Duration;
 
+use engineioxide::{EndReason, Weight};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
-use super::Worker;
-use super::drain::{self, Session};
+use super::context::Worker;
 
 /// How often a worker looks at its memory.
 const LOOK: Duration = Duration::from_millis(100);
-/// Who was behind for less may be reading all that it gets.
-const BEHIND: Duration = Duration::from_millis(250);
-/// Of those that are behind, one in so many is ended at a time, one at least.
+/// So long after it has grown no more, new sessions are let in again: what is freed the allocator keeps for
+/// them.
+const CALM: Duration = Duration::from_secs(1);
+/// Sessions for which no more than this waits are not worth ending, in bytes.
+const WORTH: usize = 64 * 1024;
+/// Of the others, one in so many is ended at a time, one at least.
 const PART: usize = 10;
 
 /// What this worker may have, in bytes: what is configured, or, for zero, its share of four fifths of
@@ -28,56 +34,57 @@ pub(crate) fn ceiling(configured: u64, workers: u16) -> u64 {
     }
 }
 
-/// Ends sessions of clients that are behind, whenever this worker's memory grows above the ceiling.
+/// Refuses new sessions, and ends some, whenever this worker's memory grows above the ceiling.
 pub(crate) async fn keep_below_ceiling(worker: &Worker, ceiling: u64) {
     debug!(ceiling, "the memory that this worker may have");
     // What is freed the allocator keeps for what comes: only growth is a reason to end more.
     let mut most = ceiling;
-    let mut ended = 0;
+    let mut grew: Option<Instant> = None;
+    let mut total = 0;
     loop {
         sleep(LOOK).await;
         let now = resident();
         most = most.min(now).max(ceiling);
         if now <= most {
+            if grew.is_some_and(|at| now <= ceiling || at.elapsed() >= CALM) {
+                grew = None;
+                worker.admission.set_full(false);
+            }
             continue;
         }
         most = now;
-        let behind = behind(worker);
-        let part = behind.len().div_ceil(PART);
-        let Some(&(first, _)) = behind.first() else {
+        grew = Some(Instant::now());
+        worker.admission.set_full(true);
+        let ended = choose(worker.engine.weights());
+        if ended.is_empty() {
             continue;
-        };
-        ended += part;
+        }
+        total += ended.len();
+        let bytes: usize = ended.iter().map(|weight| weight.bytes).sum();
         warn!(
             memory = now,
             ceiling,
-            behind_ms = first.elapsed().as_millis(),
-            sessions = part,
-            total = ended,
-            "the memory is full; sessions of clients that read too slowly were ended"
+            sessions = ended.len(),
+            bytes,
+            total,
+            "the memory is full; sessions that joined nothing, or whose clients read too slowly, were ended"
         );
-        for (_, session) in behind.into_iter().take(part) {
-            match session {
-                Session::WebSocket(control) => control.abort(),
-                polling @ Session::Polling(..) => drain::end(worker, polling).await,
-            }
+        for weight in ended {
+            worker.engine.end(weight.sid, EndReason::Memory);
         }
     }
 }
 
-/// The sessions whose clients are behind, the slowest first.
-fn behind(worker: &Worker) -> Vec<(Instant, Session)> {
-    let websockets = worker.sessions.websockets().into_iter();
-    let websockets = websockets
-        .filter_map(|control| Some((control.behind_since()?, Session::WebSocket(control))));
-    let polling = worker.sessions.polling_behind().into_iter();
-    let polling = polling.map(|(since, sid, revision)| (since, Session::Polling(sid, revision)));
-    let mut behind: Vec<_> = websockets
-        .chain(polling)
-        .filter(|(since, _)| since.elapsed() >= BEHIND)
-        .collect();
-    behind.sort_by_key(|(since, _)| *since);
-    behind
+/// Which sessions go.
+fn choose(mut weights: Vec<Weight>) -> Vec<Weight> {
+    if weights.iter().any(|weight| !weight.joined) {
+        weights.retain(|weight| !weight.joined);
+        return weights;
+    }
+    weights.retain(|weight| weight.bytes > WORTH);
+    weights.sort_by_key(|weight| std::cmp::Reverse(weight.bytes));
+    weights.truncate(weights.len().div_ceil(PART));
+    weights
 }
 
 /// What this process has in memory, in bytes (proc(5), statm).
@@ -112,6 +119,30 @@ fn service_limits() -> impl Iterator<Item = u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use socketioxide::socket::Sid;
+
+    fn chosen(weights: &[(usize, bool)]) -> Vec<usize> {
+        let weight = |&(bytes, joined)| Weight {
+            sid: Sid::ZERO,
+            bytes,
+            joined,
+        };
+        let chosen = choose(weights.iter().map(weight).collect());
+        chosen.iter().map(|weight| weight.bytes).collect()
+    }
+
+    #[test]
+    fn who_joined_nothing_goes_first_and_then_those_with_most_waiting() {
+        const MANY: usize = 1 << 20;
+        assert_eq!(chosen(&[(MANY, true), (1, false), (2, false)]), [1, 2]);
+        assert_eq!(
+            chosen(&[(MANY, true), (3 * MANY, true), (5, true)]),
+            [3 * MANY]
+        );
+        let eleven: Vec<_> = (1..=11).map(|n| (n * MANY, true)).collect();
+        assert_eq!(chosen(&eleven), [11 * MANY, 10 * MANY]);
+        assert!(chosen(&[(WORTH, true), (5, true)]).is_empty());
+    }
 
     #[test]
     fn what_is_configured_holds_and_zero_is_a_share_of_what_there_is() {

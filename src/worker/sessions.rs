@@ -1,40 +1,39 @@
-//! Counts the sessions and connections of this worker, and lets a drain find them.
+//! Counts the sessions and connections of this worker, for the master.
 //!
-//! Nothing here keeps a session alive: the engine owns it. There is no hook for a session's end,
-//! so a guard lives where the session does: a [`SessionGuard`] in the stream of a WebSocket, a
-//! [`HandshakeGuard`] in the extensions of the handshake request that engineioxide keeps for a
-//! session's life.
+//! The sessions themselves are the engine's, which tells of each that it was opened and that it has ended. A
+//! connection under hyper is counted, and can be found by a drain, for as long as its guard lives; the one of a
+//! WebSocket is the engine's, and counts as long as its session.
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, Hash};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use engineioxide::{Ended, ProtocolVersion};
+use socketioxide::socket::Sid;
 use tokio::sync::Notify;
-use tokio::time::Instant;
-use tracing::warn;
 
 use super::stream::{Activity, Control};
-use crate::bus::{Allowance, Gate};
 use crate::wire::link::{Origin, Report};
 use crate::wire::session_id::BARE_LEN;
 
 /// The engine's id of a session, as bytes: text, always [`BARE_LEN`] characters.
 pub(crate) type BareSid = [u8; BARE_LEN];
 
-/// All sessions and connections of this worker.
+/// See the module's text.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    gate: Arc<Gate>,
-    stall_timeout: Duration,
+    /// Live sessions.
     count: AtomicU64,
+    /// Those of them that were opened by WebSocket.
+    websockets: AtomicU64,
+    /// Connections of clients that the engine does not have.
+    connections: AtomicU64,
+    /// Connections of other workers.
+    internal: AtomicU64,
     taken: AtomicU64,
     resolved: AtomicU64,
-    stalled: AtomicU64,
     pinged: AtomicBool,
-    /// A poll began to wait, or took something.
-    took: Notify,
     lists: Mutex<Lists>,
     changed: Notify,
 }
@@ -42,61 +41,19 @@ pub(crate) struct Sessions {
 #[derive(Debug, Default)]
 struct Lists {
     next: u64,
-    connections: HashMap<u64, Arc<Control>>,
-    /// Those of [`Lists::connections`] that other workers opened.
-    internal: u64,
-    /// Sessions that began by polling, upgraded ones included.
-    polling: HashMap<BareSid, PollingSession>,
+    /// Connections that hyper has.
+    http: HashMap<u64, Arc<Control>>,
+    /// Sessions that began by polling and have, or try, a WebSocket.
+    upgraded: HashSet<Sid>,
+    /// Polling sessions of revision 3, by the name that their clients use.
+    eio3: HashSet<BareSid>,
     /// Ids of revision 3 whose end the master has not been told yet.
     ended_eio3: Vec<BareSid>,
-}
-
-/// How a session that began by polling behaves.
-#[derive(Debug)]
-struct PollingSession {
-    revision: Revision,
-    upgraded: bool,
-    /// Polls that are waiting at this moment.
-    polls: u32,
-    /// When the last one ended.
-    polled: Instant,
-    /// Since when every poll has left something.
-    behind: Option<Instant>,
-    allowance: Allowance,
-    /// How many bytes were posted, less what was polled, since there was last nothing to take.
-    posted: u64,
-}
-
-impl PollingSession {
-    fn behind_since(&self) -> Option<Instant> {
-        // A client polls again when it has its answer. After this long it is away, whatever there is
-        // for it.
-        const AWAY: Duration = Duration::from_secs(3);
-        let away = self.polls == 0 && self.polled.elapsed() >= AWAY;
-        self.behind.or_else(|| away.then_some(self.polled))
-    }
-}
-
-/// The revision of the Engine.IO protocol that a session speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Revision {
-    /// Socket.IO v1 and v2 clients.
-    Three,
-    /// Socket.IO v3 clients and later.
-    Four,
+    /// Reservations of which the master has not been told yet what became.
+    released: Vec<u64>,
 }
 
 impl Sessions {
-    /// No sessions yet. `gate`: what holds their clients back while the bus is full. `stall_timeout`: how
-    /// long a client may take nothing of what it is sent.
-    pub(crate) fn new(gate: Arc<Gate>, stall_timeout: Duration) -> Arc<Self> {
-        Arc::new(Self {
-            gate,
-            stall_timeout,
-            ..Self::default()
-        })
-    }
-
     /// Live sessions.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Relaxed)
@@ -115,15 +72,43 @@ impl Sessions {
         self.changed.notify_one();
     }
 
+    /// What became of a session that the master counts under this number is known: if there is one and it is
+    /// this worker's, [`Sessions::count`] has it.
+    pub(crate) fn released(&self, reservation: u64) {
+        self.lists().released.push(reservation);
+        self.changed.notify_one();
+    }
+
+    /// Reservations that were released since the last call: as many as fit into one message.
+    pub(crate) fn take_released(&self) -> Vec<u64> {
+        const MOST: usize = 1024;
+        let mut lists = self.lists();
+        let rest = lists.released.len().saturating_sub(MOST);
+        if rest > 0 {
+            self.changed.notify_one();
+        }
+        lists.released.split_off(rest)
+    }
+
     /// The counts for the master.
     pub(crate) fn report(&self) -> Report {
-        let lists = self.lists();
         Report {
             taken: self.taken.load(Relaxed),
             resolved: self.resolved.load(Relaxed),
             sessions: self.count(),
-            connections: lists.connections.len() as u64 - lists.internal,
+            connections: self.connections(),
         }
+    }
+
+    /// Connections of clients.
+    pub(crate) fn connections(&self) -> u64 {
+        let upgraded = self.lists().upgraded.len() as u64;
+        self.connections.load(Relaxed) + self.websockets.load(Relaxed) + upgraded
+    }
+
+    /// Connections of clients and of other workers.
+    pub(crate) fn open_connections(&self) -> u64 {
+        self.connections() + self.internal.load(Relaxed)
     }
 
     /// Waits for a count to change.
@@ -131,174 +116,80 @@ impl Sessions {
         self.changed.notified().await;
     }
 
-    /// Counts a connection from now until the guard is dropped. The control is its stream's.
-    pub(crate) fn connection(self: &Arc<Self>, origin: Origin) -> (ConnectionGuard, Arc<Control>) {
+    /// Counts a connection from now until the guard is dropped.
+    pub(crate) fn connection(self: &Arc<Self>, origin: Origin) -> ConnectionGuard {
         let internal = origin == Origin::Worker;
-        let control = Arc::new(Control::new(internal));
-        let mut lists = self.lists();
-        lists.next += 1;
-        let id = lists.next;
-        lists.connections.insert(id, Arc::clone(&control));
-        lists.internal += u64::from(internal);
-        drop(lists);
-        self.changed.notify_one();
-        let sessions = Arc::clone(self);
-        (ConnectionGuard { sessions, id }, control)
-    }
-
-    /// Counts a session from now until the guard is dropped.
-    pub(crate) fn session(self: &Arc<Self>) -> SessionGuard {
-        self.count_up();
-        SessionGuard(Arc::clone(self))
-    }
-
-    /// Counts a session from now until the guard is dropped, or it is said to be over.
-    pub(crate) fn handshake(self: &Arc<Self>) -> HandshakeGuard {
-        self.count_up();
-        HandshakeGuard {
-            sessions: Arc::clone(self),
-            polling: OnceLock::new(),
+        if internal {
+            self.internal.fetch_add(1, Relaxed);
+        } else {
+            self.connections.fetch_add(1, Relaxed);
+            self.changed.notify_one();
         }
+        ConnectionGuard {
+            sessions: Arc::clone(self),
+            internal,
+            id: None,
+        }
+    }
+
+    /// The engine has opened a session.
+    pub(crate) fn opened(&self) {
+        self.count.fetch_add(1, Relaxed);
+        self.changed.notify_one();
+    }
+
+    /// It was opened by WebSocket, and has its connection.
+    pub(crate) fn has_websocket(&self) {
+        self.websockets.fetch_add(1, Relaxed);
+    }
+
+    /// A session that began by polling has, or tries, a WebSocket.
+    pub(crate) fn upgrades(&self, sid: Sid) {
+        self.lists().upgraded.insert(sid);
+        self.changed.notify_one();
+    }
+
+    /// The engine has ended a session.
+    pub(crate) fn ended(&self, ended: &Ended) {
+        self.count.fetch_sub(1, Relaxed);
+        if ended.began_polling {
+            let mut lists = self.lists();
+            lists.upgraded.remove(&ended.sid);
+            shrink(&mut lists.upgraded);
+            if ended.protocol == ProtocolVersion::V3
+                && let Some(sid) = bare(ended.sid)
+                && lists.eio3.remove(&sid)
+            {
+                lists.ended_eio3.push(sid);
+            }
+        } else {
+            self.websockets.fetch_sub(1, Relaxed);
+        }
+        self.changed.notify_one();
+    }
+
+    /// A polling session of revision 3 was opened.
+    pub(crate) fn opened_eio3(&self, sid: BareSid) {
+        self.lists().eio3.insert(sid);
     }
 
     /// Has this worker a polling session of revision 3 with this id?
     pub(crate) fn has_eio3(&self, sid: &BareSid) -> bool {
-        let lists = self.lists();
-        lists
-            .polling
-            .get(sid)
-            .is_some_and(|session| session.revision == Revision::Three)
+        self.lists().eio3.contains(sid)
+    }
+
+    /// The master knows this id, of a session that may have ended meanwhile.
+    pub(crate) fn registered_eio3(&self, sid: BareSid) {
+        let mut lists = self.lists();
+        if !lists.eio3.contains(&sid) {
+            lists.ended_eio3.push(sid);
+            self.changed.notify_one();
+        }
     }
 
     /// Ids of revision 3 that ended since the last call.
     pub(crate) fn take_ended_eio3(&self) -> Vec<BareSid> {
         std::mem::take(&mut self.lists().ended_eio3)
-    }
-
-    /// The `WebSockets` of this moment.
-    pub(crate) fn websockets(&self) -> Vec<Arc<Control>> {
-        let lists = self.lists();
-        lists
-            .connections
-            .values()
-            .filter(|control| control.is_websocket())
-            .cloned()
-            .collect()
-    }
-
-    /// The sessions of this moment that poll, and of these only those without a poll for `silence`.
-    pub(crate) fn polling(&self, silence: Duration) -> Vec<(BareSid, Revision)> {
-        let lists = self.lists();
-        let silent = |session: &PollingSession| {
-            silence.is_zero() || session.polls == 0 && session.polled.elapsed() >= silence
-        };
-        let polling = lists
-            .polling
-            .iter()
-            .filter(|(_, session)| !session.upgraded);
-        let silent = polling.filter(|(_, session)| silent(session));
-        silent
-            .map(|(&sid, session)| (sid, session.revision))
-            .collect()
-    }
-
-    /// The polling sessions of this moment that do not take all that there is for them, and since when.
-    pub(crate) fn polling_behind(&self) -> Vec<(Instant, BareSid, Revision)> {
-        let lists = self.lists();
-        let polling = lists.polling.iter();
-        let polling = polling.filter(|(_, session)| !session.upgraded);
-        let behind = polling
-            .filter_map(|(sid, session)| Some((session.behind_since()?, *sid, session.revision)));
-        behind.collect()
-    }
-
-    /// A session is being polled, until the guard is dropped.
-    pub(crate) fn polls(self: &Arc<Self>, sid: BareSid) -> PollGuard {
-        if let Some(session) = self.lists().polling.get_mut(&sid) {
-            session.polls += 1;
-        }
-        PollGuard {
-            sessions: Arc::clone(self),
-            sid,
-            waited: AtomicBool::new(false),
-        }
-    }
-
-    /// Waits until a session may post so many bytes more. Answers to what it posts are kept until it
-    /// polls, so that who posts faster than it polls would fill the memory.
-    pub(crate) async fn may_post(&self, sid: &BareSid, bytes: u64, limit: u64) {
-        loop {
-            let took = self.took.notified();
-            match self.lists().polling.get_mut(sid) {
-                // While a poll waits there is nothing to take.
-                Some(session) if session.polls == 0 && session.posted >= limit => {}
-                Some(session) => {
-                    if session.polls == 0 {
-                        session.posted = session.posted.saturating_add(bytes);
-                    }
-                    return;
-                }
-                None => return,
-            }
-            took.await;
-        }
-    }
-
-    /// Waits, if the bus is full and the session has posted much already, until it may go on; for no
-    /// longer than it takes until allowances are given anew.
-    pub(crate) async fn may_pass_gate(&self, sid: &BareSid, bytes: u64) {
-        let held_back = {
-            let mut lists = self.lists();
-            let Some(session) = lists.polling.get_mut(sid) else {
-                return;
-            };
-            let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-            let held_back = self.gate.holds_back(&session.allowance);
-            self.gate.read(&mut session.allowance, bytes);
-            held_back
-        };
-        if held_back {
-            self.gate.opened().await;
-        }
-    }
-
-    /// Has a session that began by polling a WebSocket? `None` if there is no such session.
-    pub(crate) fn is_upgraded(&self, sid: &BareSid) -> Option<bool> {
-        self.lists()
-            .polling
-            .get(sid)
-            .map(|session| session.upgraded)
-    }
-
-    /// A session has a WebSocket now.
-    pub(crate) fn upgraded(&self, sid: &BareSid) {
-        if let Some(session) = self.lists().polling.get_mut(sid) {
-            session.upgraded = true;
-        }
-    }
-
-    /// A session that began by polling is over; it may be said more than once.
-    pub(crate) fn ended(&self, sid: &BareSid) {
-        let mut lists = self.lists();
-        let Some(session) = lists.polling.remove(sid) else {
-            return;
-        };
-        shrink(&mut lists.polling);
-        if session.revision == Revision::Three {
-            lists.ended_eio3.push(*sid);
-        }
-        drop(lists);
-        self.count_down();
-    }
-
-    fn count_up(&self) {
-        self.count.fetch_add(1, Relaxed);
-        self.changed.notify_one();
-    }
-
-    fn count_down(&self) {
-        self.count.fetch_sub(1, Relaxed);
-        self.changed.notify_one();
     }
 
     /// The master asked whether this worker lives.
@@ -312,16 +203,13 @@ impl Sessions {
         self.pinged.swap(false, Relaxed)
     }
 
-    /// Ends all connections on which nothing is going on; how many are left?
-    pub(crate) fn abort_idle(&self) -> usize {
-        let lists = self.lists();
-        for control in lists.connections.values() {
-            let busy = control.is_stalled() || matches!(control.activity(), Activity::Busy);
-            if !control.is_websocket() && !busy {
+    /// Ends all connections under hyper on which nothing is going on.
+    pub(crate) fn abort_idle(&self) {
+        for control in self.lists().http.values() {
+            if !control.is_stalled() && !matches!(control.activity(), Activity::Busy) {
                 control.abort();
             }
         }
-        lists.connections.len()
     }
 
     fn lists(&self) -> MutexGuard<'_, Lists> {
@@ -329,140 +217,114 @@ impl Sessions {
     }
 }
 
-/// Gives back what a table that has become much emptier holds.
-fn shrink<K: Eq + Hash, V>(table: &mut HashMap<K, V>) {
-    if table.capacity() > 64 && table.len() < table.capacity() / 8 {
-        table.shrink_to(2 * table.len());
+/// A session's id as bytes.
+pub(crate) fn bare(sid: Sid) -> Option<BareSid> {
+    sid.as_str().as_bytes().try_into().ok()
+}
+
+/// Gives back what a set that has become much emptier holds.
+fn shrink<K: Eq + Hash, S: BuildHasher>(set: &mut HashSet<K, S>) {
+    if set.capacity() > 64 && set.len() < set.capacity() / 8 {
+        set.shrink_to(2 * set.len());
     }
 }
 
-/// Counts one connection; held by its stream.
+/// Counts one connection.
 #[derive(Debug)]
 pub(crate) struct ConnectionGuard {
     sessions: Arc<Sessions>,
-    id: u64,
+    internal: bool,
+    /// Its place among those that hyper has.
+    id: Option<u64>,
 }
 
 impl ConnectionGuard {
-    pub(super) fn gate(&self) -> &Gate {
-        &self.sessions.gate
+    /// Did another worker of ours open it?
+    pub(crate) fn is_internal(&self) -> bool {
+        self.internal
     }
 
-    /// How long the client may take nothing of what it is sent.
-    pub(super) fn stall_timeout(&self) -> Duration {
-        self.sessions.stall_timeout
-    }
-
-    /// It took nothing for that long, and its connection was ended for it.
-    pub(super) fn stalled(&self) {
-        let total = self.sessions.stalled.fetch_add(1, Relaxed) + 1;
-        warn!(
-            total,
-            after = %humantime::format_duration(self.stall_timeout()),
-            "a client does not read what it is sent; its connection was closed"
-        );
+    /// From now on it can be found by this.
+    pub(crate) fn found_by(&mut self, control: Arc<Control>) {
+        let mut lists = self.sessions.lists();
+        lists.next += 1;
+        let id = lists.next;
+        lists.http.insert(id, control);
+        drop(lists);
+        self.id = Some(id);
     }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        let mut lists = self.sessions.lists();
-        let control = lists.connections.remove(&self.id);
-        shrink(&mut lists.connections);
-        lists.internal -= u64::from(control.is_some_and(|control| control.is_internal()));
-        drop(lists);
-        self.sessions.changed.notify_one();
-    }
-}
-
-/// Marks one poll; held while it waits.
-#[derive(Debug)]
-pub(crate) struct PollGuard {
-    sessions: Arc<Sessions>,
-    sid: BareSid,
-    waited: AtomicBool,
-}
-
-impl PollGuard {
-    /// There is nothing to take yet.
-    pub(crate) fn waits(&self) {
-        self.waited.store(true, Relaxed);
-        self.change(|session| session.posted = 0);
-    }
-
-    /// It took so many bytes, of at most so many.
-    pub(crate) fn took(&self, bytes: u64, most: u64) {
-        // An answer that is not full was all that there was; one more event would have had a place, unless
-        // it is a large one.
-        let left_some = !self.waited.load(Relaxed) && bytes >= most / 2;
-        self.change(|session| {
-            session.posted = session.posted.saturating_sub(bytes);
-            session.behind = match (left_some, session.behind) {
-                (true, None) => Some(Instant::now()),
-                (true, since) => since,
-                (false, _) => None,
-            };
-        });
-    }
-
-    fn change(&self, change: impl FnOnce(&mut PollingSession)) {
-        if let Some(session) = self.sessions.lists().polling.get_mut(&self.sid) {
-            change(session);
+        if let Some(id) = self.id {
+            let mut lists = self.sessions.lists();
+            lists.http.remove(&id);
+            if lists.http.capacity() > 64 && lists.http.len() < lists.http.capacity() / 8 {
+                let room = 2 * lists.http.len();
+                lists.http.shrink_to(room);
+            }
         }
-        self.sessions.took.notify_waiters();
-    }
-}
-
-impl Drop for PollGuard {
-    fn drop(&mut self) {
-        self.change(|session| {
-            session.polls = session.polls.saturating_sub(1);
-            session.polled = Instant::now();
-        });
-    }
-}
-
-/// Counts one session that began as a WebSocket; held by its stream.
-#[derive(Debug)]
-pub(crate) struct SessionGuard(Arc<Sessions>);
-
-impl Drop for SessionGuard {
-    fn drop(&mut self) {
-        self.0.count_down();
-    }
-}
-
-/// Counts one session whose handshake was a request; held by that request, which the engine keeps.
-#[derive(Debug)]
-pub(crate) struct HandshakeGuard {
-    sessions: Arc<Sessions>,
-    polling: OnceLock<BareSid>,
-}
-
-impl HandshakeGuard {
-    /// The session began by polling, and the engine gave it this id.
-    pub(crate) fn began_polling(&self, sid: BareSid, revision: Revision) {
-        if self.polling.set(sid).is_err() {
-            return;
+        if self.internal {
+            self.sessions.internal.fetch_sub(1, Relaxed);
+        } else {
+            self.sessions.connections.fetch_sub(1, Relaxed);
+            self.sessions.changed.notify_one();
         }
-        let session = PollingSession {
-            revision,
-            upgraded: false,
-            polls: 0,
-            polled: Instant::now(),
-            behind: None,
-            allowance: Allowance::default(),
-            posted: 0,
-        };
-        self.sessions.lists().polling.insert(sid, session);
     }
 }
 
-impl Drop for HandshakeGuard {
-    fn drop(&mut self) {
-        match self.polling.get() {
-            Some(sid) => self.sessions.ended(sid),
-            None => self.sessions.count_down(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engineioxide::{EndReason, TransportType};
+
+    fn ended(sid: Sid, began_polling: bool) -> Ended {
+        Ended {
+            sid,
+            protocol: ProtocolVersion::V3,
+            transport: TransportType::Websocket,
+            began_polling,
+            reason: EndReason::ClientLeft,
         }
+    }
+
+    #[test]
+    fn a_websocket_counts_as_a_connection_as_long_as_its_session() {
+        let sessions = Arc::<Sessions>::default();
+        let counted = sessions.connection(Origin::Unix);
+        assert_eq!(sessions.connections(), 1);
+        sessions.opened();
+        sessions.has_websocket();
+        drop(counted);
+        assert_eq!((sessions.count(), sessions.connections()), (1, 1));
+        sessions.ended(&ended(Sid::new(), false));
+
+        let sid = Sid::new();
+        sessions.opened();
+        assert_eq!((sessions.count(), sessions.connections()), (1, 0));
+        sessions.upgrades(sid);
+        sessions.upgrades(sid);
+        assert_eq!(sessions.connections(), 1);
+        sessions.ended(&ended(sid, true));
+        assert_eq!((sessions.count(), sessions.connections()), (0, 0));
+        drop(sessions.connection(Origin::Worker));
+        assert_eq!(sessions.connections(), 0);
+    }
+
+    #[test]
+    fn the_master_is_told_the_end_of_a_revision_3_session_once_it_knows_it() {
+        let sessions = Sessions::default();
+        let sid = Sid::new();
+        let bare = bare(sid).unwrap();
+        sessions.opened();
+        sessions.opened_eio3(bare);
+        assert!(sessions.has_eio3(&bare));
+        sessions.ended(&ended(sid, true));
+        assert!(!sessions.has_eio3(&bare));
+        assert_eq!(sessions.take_ended_eio3(), [bare]);
+        // It ended while the master was told of it.
+        sessions.registered_eio3(bare);
+        assert_eq!(sessions.take_ended_eio3(), [bare]);
     }
 }

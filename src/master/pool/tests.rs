@@ -1,0 +1,187 @@
+use super::*;
+use crate::ipc::link::{Inbox, pair};
+
+const METHOD: Balance = Balance::LeastConnection;
+
+/// A pool, its workers, and the ends of the links that these would have.
+struct Scene {
+    pool: Pool,
+    members: Vec<Rc<Member>>,
+    links: Vec<Link>,
+}
+
+impl Scene {
+    fn new(workers: u16, max_sessions: u32) -> Self {
+        let keyring = Keyring::draw(1).unwrap();
+        let mut scene = Self {
+            pool: Pool::new(METHOD, max_sessions, keyring),
+            members: Vec::new(),
+            links: Vec::new(),
+        };
+        for slot in 0..workers {
+            scene.add(slot);
+        }
+        scene
+    }
+
+    fn add(&mut self, slot: u16) -> Rc<Member> {
+        let (ours, theirs) = pair().unwrap();
+        let home = Home {
+            generation: 0,
+            slot,
+        };
+        let member = Rc::new(Member::new(home, 1, Link::new(ours).unwrap()));
+        self.pool.add(Rc::clone(&member));
+        self.members.push(Rc::clone(&member));
+        self.links.push(Link::new(theirs).unwrap());
+        member
+    }
+
+    fn loads(&self) -> Vec<u64> {
+        self.members.iter().map(|member| member.load()).collect()
+    }
+
+    /// The worker `asker` asks; the slot that it is told, and the number.
+    fn reserve(&self, asker: usize) -> Option<(u16, u64)> {
+        let place = self.pool.reserve(&self.members[asker])?;
+        Some((place.home.slot, place.reservation))
+    }
+}
+
+fn sessions(sessions: u64) -> Report {
+    Report {
+        sessions,
+        ..Report::default()
+    }
+}
+
+#[tokio::test]
+async fn what_one_worker_asks_for_is_spread_over_all() {
+    let scene = Scene::new(4, 0);
+    for _ in 0..40 {
+        scene.reserve(2).unwrap();
+    }
+    assert_eq!(scene.loads(), [10; 4]);
+}
+
+#[tokio::test]
+async fn a_reservation_becomes_a_session_or_nothing() {
+    let scene = Scene::new(2, 0);
+    let (slot, opened) = scene.reserve(0).unwrap();
+    let (_, given_up) = scene.reserve(0).unwrap();
+    assert_eq!(scene.loads(), [1, 1]);
+    scene.members[usize::from(slot)].reported(sessions(1));
+    scene.pool.release(opened);
+    scene.pool.release(given_up);
+    assert_eq!(scene.loads(), [1, 0]);
+    // Both workers may tell.
+    scene.pool.release(opened);
+    scene.pool.release(given_up);
+    assert_eq!(scene.loads(), [1, 0]);
+}
+
+#[tokio::test]
+async fn a_connection_takes_its_reservation_along() {
+    let scene = Scene::new(2, 0);
+    let (first, second) = (scene.reserve(0).unwrap(), scene.reserve(0).unwrap());
+    assert_eq!((first.0, second.0), (0, 1));
+    let home = Rc::clone(&scene.members[1]);
+    scene.pool.redeem(Some(second.1), &home);
+    assert_eq!(scene.loads(), [1, 1]);
+    // The number means nothing any more.
+    scene.pool.release(second.1);
+    assert_eq!(scene.loads(), [1, 1]);
+    let resolved = Report {
+        resolved: 1,
+        ..sessions(1)
+    };
+    home.reported(resolved);
+    assert_eq!(scene.loads(), [1, 1]);
+    home.reported(Report {
+        sessions: 0,
+        ..resolved
+    });
+    assert_eq!(scene.loads(), [1, 0]);
+}
+
+#[tokio::test]
+async fn a_connection_that_its_home_does_not_take_is_not_counted_there() {
+    let mut scene = Scene::new(1, 0);
+    let (_, number) = scene.reserve(0).unwrap();
+    let home = Rc::clone(&scene.members[0]);
+    scene.pool.redeem(Some(number), &home);
+    scene.links.clear();
+    let handoff = Handoff {
+        origin: Origin::Unix,
+        opens: true,
+        admitted: true,
+        age_ms: 0,
+        head: b"GET".to_vec(),
+    };
+    let (conn, _peer) = pair().unwrap();
+    assert!(home.take(conn, handoff).await.is_err());
+    assert_eq!(scene.loads(), [0]);
+}
+
+#[tokio::test]
+async fn nothing_stays_reserved_for_a_worker_that_is_gone_or_by_one() {
+    let mut scene = Scene::new(3, 0);
+    // Slot 0 asks for all, then slot 1.
+    let numbers: Vec<_> = [0, 0, 0, 1, 1, 1]
+        .map(|asker| scene.reserve(asker).unwrap().1)
+        .into();
+    assert_eq!(scene.loads(), [2, 2, 2]);
+    let gone = Rc::clone(&scene.members[1]);
+    scene.pool.remove(&gone);
+    // What slot 1 had asked for is nobody's; what was to come to it is lost with it.
+    assert_eq!(scene.loads(), [1, 0, 1]);
+    assert_eq!(scene.pool.reservations.borrow().len(), 2);
+    // A new worker in its place begins with nothing, and late words about the old one change nothing.
+    let new = scene.add(1);
+    for &number in &numbers {
+        scene.pool.release(number);
+    }
+    assert_eq!(scene.loads(), [0, 0, 0, 0]);
+    assert!(scene.pool.reservations.borrow().is_empty());
+    // A connection for the old one is counted where it goes.
+    scene.pool.redeem(Some(numbers[1]), &new);
+    assert_eq!(scene.loads(), [0, 0, 0, 1]);
+}
+
+#[tokio::test]
+async fn sessions_are_limited_whatever_connections_they_come_over() {
+    let scene = Scene::new(2, 3);
+    scene.members[0].reported(sessions(1));
+    let (slot, number) = scene.reserve(0).unwrap();
+    assert_eq!(slot, 1);
+    assert!(!scene.pool.is_full());
+    assert!(scene.pool.choose(true).is_some());
+    assert!(scene.pool.is_full());
+    assert_eq!(scene.reserve(1), None);
+    scene.pool.release(number);
+    assert!(scene.reserve(1).is_some());
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_answer_gets_nothing_new() {
+    let scene = Scene::new(2, 0);
+    scene.members[1].set_stalled(true);
+    let slots = [0, 0, 0].map(|asker| scene.reserve(asker).unwrap().0);
+    assert_eq!(slots, [0, 0, 0]);
+    // Who asks lives, whatever the master thinks of it.
+    scene.members[0].set_stalled(true);
+    assert_eq!(scene.reserve(1).unwrap().0, 1);
+}
+
+#[tokio::test]
+async fn a_place_travels_over_the_link() {
+    let scene = Scene::new(1, 0);
+    let place = scene.pool.reserve(&scene.members[0]);
+    let answer = ToWorker::Home { ticket: 5, place };
+    scene.members[0].link.send(&answer, None).await.unwrap();
+    let heard = scene.links[0].recv(&mut Inbox::default()).await.unwrap().0;
+    assert!(
+        matches!(heard, ToWorker::Home { ticket: 5, place: told } if told == place),
+        "{heard:?}"
+    );
+}

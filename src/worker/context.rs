@@ -1,0 +1,164 @@
+//! What the parts of a worker share, and the engine's settings.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use engineioxide::{
+    Conn as EngineConn, Ended, Engine, Handshake, Hooks, ProtocolVersion, Settings,
+};
+use socketioxide::socket::Sid;
+use socketioxide::{ParserConfig, SocketIo, TransportType};
+
+use super::admission::Admission;
+use super::http1::Cors;
+use super::link::Master;
+use super::peers::Peers;
+use super::sessions::Sessions;
+use crate::api::{Adapter, App, Cluster};
+use crate::bus::{Bus, Gate};
+use crate::config::{self, Config, Parser, Transport};
+use crate::ipc::conn::Conn;
+use crate::ipc::link::Link;
+use crate::wire::link::Welcome;
+use crate::wire::session_id::{Home, Keyring};
+
+/// All that the parts of a worker share.
+pub(crate) struct Worker {
+    pub(super) home: Home,
+    pub(super) keyring: Keyring,
+    pub(super) config: Config,
+    pub(super) sessions: Arc<Sessions>,
+    pub(super) admission: Admission,
+    pub(super) cors: Cors,
+    pub(super) link: Master,
+    pub(super) bus: Bus,
+    pub(super) peers: Peers,
+    pub(super) engine: Engine,
+    pub(super) routes: axum::Router,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("home", &self.home)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    pub(super) fn new(app: App, link: Link, welcome: Welcome, config: Config) -> Arc<Self> {
+        let bus = Bus::default();
+        let sessions = Arc::<Sessions>::default();
+        let io = socket_io(&config.engine, &bus);
+        bus.hello(*io.config().server_id);
+        (app.namespaces)(&io, &Cluster::new(&bus));
+        let engine = io.config().engine_config.engine.clone();
+        let settings = Settings {
+            connect_timeout: config.engine.connect_timeout,
+            write_stall_timeout: config.engine.write_stall_timeout,
+            common_parser: config.engine.parser == Parser::Common,
+        };
+        let hooks = EngineHooks {
+            home: welcome.home,
+            keyring: welcome.keyring.clone(),
+            sessions: Arc::clone(&sessions),
+            gate: Arc::clone(bus.gate()),
+        };
+        engine.set_up(settings, Arc::new(hooks));
+        Arc::new(Self {
+            home: welcome.home,
+            keyring: welcome.keyring,
+            sessions,
+            admission: Admission::new(app, &config, welcome.workers),
+            cors: Cors::new(&config.engine),
+            link: Master::new(link),
+            bus,
+            peers: Peers::default(),
+            engine,
+            routes: (app.routes)(),
+            config,
+        })
+    }
+
+    /// How long a session may be silent before the engine ends it.
+    pub(super) fn session_lifetime(&self) -> Duration {
+        self.config.engine.ping_interval + self.config.engine.ping_timeout
+    }
+
+    /// Opens a session on a WebSocket whose handshake was checked; `preface` is its answer.
+    pub(super) fn open_websocket(
+        &self,
+        conn: Conn,
+        unread: &[u8],
+        preface: Vec<u8>,
+        handshake: Handshake,
+    ) {
+        self.sessions.has_websocket();
+        let conn = EngineConn::from(conn);
+        self.engine.open_websocket(conn, unread, preface, handshake);
+    }
+}
+
+/// What the engine is told, and tells.
+struct EngineHooks {
+    home: Home,
+    keyring: Keyring,
+    sessions: Arc<Sessions>,
+    gate: Arc<Gate>,
+}
+
+impl Hooks for EngineHooks {
+    fn name(&self, sid: Sid, protocol: ProtocolVersion) -> String {
+        match protocol {
+            ProtocolVersion::V3 => sid.to_string(),
+            ProtocolVersion::V4 => self.keyring.tag(sid.as_str(), self.home),
+        }
+    }
+
+    fn opened(&self, _: Sid) {
+        self.sessions.opened();
+    }
+
+    fn ended(&self, ended: &Ended) {
+        self.sessions.ended(ended);
+    }
+
+    fn congestion(&self) -> Option<u32> {
+        self.gate.congestion()
+    }
+
+    fn wake_when_clear(&self, waker: Waker) {
+        self.gate.wake_when_open(waker);
+    }
+}
+
+/// socketioxide with this configuration. Its service has nothing to do: requests are read here, and the engine
+/// is reached by its handle.
+fn socket_io(engine: &config::Engine, bus: &Bus) -> SocketIo<Adapter> {
+    let builder = SocketIo::builder()
+        .with_adapter::<Adapter>(bus.clone())
+        .with_state(Cluster::new(bus))
+        .req_path(engine.path.clone())
+        .ping_interval(engine.ping_interval)
+        .ping_timeout(engine.ping_timeout)
+        .upgrade_timeout(engine.upgrade_timeout)
+        // The engine keeps this time itself; a session is not socketioxide's before it joins.
+        .connect_timeout(engine.connect_timeout)
+        // One limit for whatever a client sends, as Node's maxHttpBufferSize.
+        .max_payload(engine.max_payload as u64);
+    let both = engine.transports.len() > 1;
+    let builder = match engine.transports.first() {
+        Some(Transport::Polling) if !both => builder.transports([TransportType::Polling]),
+        Some(Transport::Websocket) if !both => builder.transports([TransportType::Websocket]),
+        _ => builder,
+    };
+    let (_, io) = match engine.parser {
+        Parser::Common => builder
+            .with_parser(ParserConfig::common().max_incoming_binary_buf_size(engine.max_payload))
+            .build_svc(),
+        Parser::Msgpack => builder.with_parser(ParserConfig::msgpack()).build_svc(),
+    };
+    io
+}

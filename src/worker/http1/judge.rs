@@ -1,0 +1,166 @@
+//! What is to be done with a request: the decision, before anything is done.
+
+use axum::http::request::Parts;
+use engineioxide::ProtocolVersion;
+use http::Method;
+use socketioxide::socket::Sid;
+use tracing::debug;
+
+use super::{Connection, First};
+use crate::api::{ClientAddr, Refusal};
+use crate::config::Transport;
+use crate::wire::link::Origin;
+use crate::wire::session_id::{self, Home};
+use crate::wire::target::Target;
+use crate::worker::opening::Opening;
+use crate::worker::request::{self, Action, EngineRequest, Purpose, Refused, RequestError};
+
+/// What is to be done with a request.
+#[derive(Debug)]
+pub(super) enum Route {
+    /// Not the engine's: the application's routes answer.
+    App,
+    /// A browser asks whether a page may send a request.
+    Preflight,
+    /// A new session, that was let in, is opened here.
+    Handshake(Wish),
+    /// A new session, that was let in, is opened by another worker.
+    Open(Home, Wish, Opening),
+    /// This worker has the session.
+    Session(Sid, Action, ProtocolVersion),
+    /// Another worker has the session.
+    Forward(Home, Action),
+}
+
+/// What a new session is to be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish {
+    pub(super) transport: Transport,
+    pub(super) protocol: ProtocolVersion,
+    pub(super) base64: bool,
+}
+
+impl Connection {
+    /// What is to be done with a request?
+    pub(super) async fn judge(
+        &self,
+        parts: &Parts,
+        client: ClientAddr,
+        first: &mut First,
+    ) -> Result<Route, Refused> {
+        let worker = &self.worker;
+        if let Some(refused) = first.refused.take() {
+            return Err(refused);
+        }
+        let target = parts.uri.path_and_query();
+        let target = Target::parse(target.map_or("", |target| target.as_str()));
+        if !target.is_engine(&worker.config.engine.path) {
+            return Ok(Route::App);
+        }
+        if parts.method == Method::OPTIONS {
+            worker.cors.check(&parts.headers)?;
+            if worker.cors.is_on() {
+                return Ok(Route::Preflight);
+            }
+        }
+        let query = target.engine_query();
+        let EngineRequest {
+            purpose,
+            protocol,
+            base64,
+        } = request::read(&worker.config.engine, &parts.method, &parts.headers, query)?;
+        match purpose {
+            Purpose::Handshake(transport) => {
+                let wish = Wish {
+                    transport,
+                    protocol,
+                    base64,
+                };
+                // Few requests need the room.
+                Box::pin(self.place(parts, wish, client, first)).await
+            }
+            Purpose::Session(name, action) => {
+                let (sid, home, opened_with) = self.find(&name).await?;
+                if opened_with != protocol || action == Action::Nothing {
+                    return Err(RequestError::BadRequest.into());
+                }
+                if home == worker.home {
+                    Ok(Route::Session(sid, action, protocol))
+                } else if self.origin == Origin::Worker {
+                    // Requests from another worker go no further.
+                    Err(RequestError::UnknownSession.into())
+                } else {
+                    Ok(Route::Forward(home, action))
+                }
+            }
+        }
+    }
+
+    /// Where is the session of a handshake to be opened? What is balanced are sessions, not connections,
+    /// so that for one that comes over a connection in use the master is asked; last of all, for it counts
+    /// the session from then on.
+    async fn place(
+        &self,
+        parts: &Parts,
+        wish: Wish,
+        client: ClientAddr,
+        first: &mut First,
+    ) -> Result<Route, Refused> {
+        let worker = &self.worker;
+        if !first.admitted {
+            worker.cors.check(&parts.headers)?;
+            worker.admission.check(parts, client)?;
+        }
+        if first.opening.is_some() || self.origin == Origin::Worker {
+            return Ok(Route::Handshake(wish));
+        }
+        match worker.link.reserve(client).await {
+            Ok(Some((home, opening))) if home != worker.home => {
+                Ok(Route::Open(home, wish, opening))
+            }
+            Ok(Some((_, opening))) => {
+                first.opening = Some(opening);
+                Ok(Route::Handshake(wish))
+            }
+            Ok(None) => Err(Refusal::busy(
+                "the server has as many sessions as it may, try again later",
+            )
+            .into()),
+            Err(error) => {
+                debug!(%error, "a session is opened here, for the master does not say where");
+                Ok(Route::Handshake(wish))
+            }
+        }
+    }
+
+    /// The session of this name, the worker that has it, and the revision that it speaks: those of revision 4
+    /// have names that tell the worker, those of revision 3 have bare ones.
+    async fn find(&self, name: &str) -> Result<(Sid, Home, ProtocolVersion), RequestError> {
+        let worker = &self.worker;
+        let (bare, home, protocol) = match worker.keyring.open(name) {
+            Some((bare, home)) => (bare, home, ProtocolVersion::V4),
+            None => match self.eio3_home(name).await {
+                Some(home) => (name, home, ProtocolVersion::V3),
+                None => return Err(RequestError::UnknownSession),
+            },
+        };
+        let sid = bare.parse().map_err(|_| RequestError::UnknownSession)?;
+        Ok((sid, home, protocol))
+    }
+
+    /// The worker that has the revision 3 session of this name.
+    async fn eio3_home(&self, name: &str) -> Option<Home> {
+        let worker = &self.worker;
+        if !worker.config.engine.allow_eio3 || !session_id::is_bare(name) {
+            return None;
+        }
+        let bare = name.as_bytes().try_into().ok()?;
+        if worker.sessions.has_eio3(&bare) {
+            return Some(worker.home);
+        }
+        worker.link.find_eio3(bare).await.unwrap_or_else(|error| {
+            debug!(%error, "a revision 3 session was not found");
+            None
+        })
+    }
+}

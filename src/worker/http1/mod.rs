@@ -1,0 +1,365 @@
+//! The road over hyper: every request that does not open a connection with a WebSocket handshake.
+//!
+//! ```text
+//! hyper ─▶ judge: Route ─┬─ App ─────────────▶ the application's routes
+//!                        ├─ Handshake ───────▶ handshake ─▶ engine
+//!                        ├─ Session ─────────▶ session ───▶ engine
+//!                        └─ Forward, Open ───▶ peers: another worker answers
+//! ```
+//!
+//! A WebSocket, whatever it is for, leaves hyper with its connection; see [`departure`].
+
+mod answer;
+mod body;
+mod cors;
+mod departure;
+mod handshake;
+mod judge;
+mod session;
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::body::Body as AppBody;
+use engineioxide::ProtocolVersion;
+use http::header::ORIGIN;
+use http::request::Parts;
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use socketioxide::socket::Sid;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use tower::ServiceExt;
+use tracing::debug;
+
+pub(crate) use cors::Cors;
+pub(crate) use handshake::head;
+
+use self::answer::Body;
+use self::departure::{Departure, head_of};
+use self::judge::{Route, Wish};
+use super::context::Worker;
+use super::opening::Opening;
+use super::peers::{self, Detour, Said};
+use super::request::{self, Action, Refused, RequestError};
+use super::stream::{Activity, Control, Stream};
+use crate::api::ClientAddr;
+use crate::config::Transport;
+use crate::wire::link::{MAX_HEAD, Origin};
+use crate::wire::session_id::Home;
+
+/// How long a kept-alive connection may be idle: longer than what proxies keep theirs (nginx and
+/// AWS's load balancers: 60 s), so that it is they who close, and never while a request is coming.
+const IDLE: Duration = Duration::from_secs(75);
+
+/// What is known of a connection's first request before hyper reads it; of later ones nothing is.
+#[derive(Debug, Default)]
+pub(crate) struct First {
+    /// The session that it opens is counted for this worker.
+    pub(crate) opening: Option<Opening>,
+    /// It was let in.
+    pub(crate) admitted: bool,
+    /// Its answer, if that is decided.
+    pub(crate) refused: Option<Refused>,
+}
+
+/// What is known of a connection.
+#[derive(Debug)]
+pub(crate) struct ConnInfo {
+    pub(crate) origin: Origin,
+    /// When its first head began.
+    pub(crate) since: Instant,
+    pub(crate) first: First,
+}
+
+/// A connection while hyper has it.
+struct Connection {
+    worker: Arc<Worker>,
+    origin: Origin,
+    control: Arc<Control>,
+    first: Mutex<Option<First>>,
+    departure: Mutex<Option<Departure>>,
+    leaving: Notify,
+}
+
+/// Serves the requests of a connection until it ends.
+pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, info: ConnInfo) {
+    let head_timeout = worker.config.limits.head_timeout;
+    let control = Arc::clone(stream.control());
+    control.set_activity(Activity::Head(info.since));
+    let connection = Arc::new(Connection {
+        worker,
+        origin: info.origin,
+        control: Arc::clone(&control),
+        first: Mutex::new(Some(info.first)),
+        departure: Mutex::new(None),
+        leaving: Notify::new(),
+    });
+    let service = service_fn(|request| {
+        let connection = Arc::clone(&connection);
+        async move { Ok::<_, Infallible>(connection.handle(request).await) }
+    });
+    let mut http = http1::Builder::new()
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let internal = connection.origin == Origin::Worker;
+    loop {
+        let now = Instant::now();
+        let expires = match control.activity() {
+            Activity::Busy => None,
+            // It is the other worker that closes idle ones.
+            Activity::Idle(_) if internal => None,
+            Activity::Idle(since) => Some(since + IDLE),
+            Activity::Head(since) => Some(since + head_timeout),
+        };
+        // Looked at again in time for a head that begins meanwhile.
+        let deadline = expires
+            .unwrap_or(now + head_timeout)
+            .min(now + head_timeout);
+        tokio::select! {
+            // What has arrived is answered before anybody looks at the clock.
+            biased;
+            ended = &mut http => {
+                if let Err(error) = ended {
+                    debug!(%error, "a connection ended early");
+                }
+                return;
+            }
+            () = connection.leaving.notified() => break,
+            () = sleep_until(deadline) => match control.activity() {
+                Activity::Idle(since) if !internal && since + IDLE <= deadline => return,
+                Activity::Head(since) if since + head_timeout <= deadline => return,
+                _ => {}
+            }
+        }
+    }
+    // Earlier answers go out before the connection does.
+    let flushed = std::future::poll_fn(|cx| match Pin::new(&mut http).poll(cx) {
+        Poll::Pending if control.is_stalled() => Poll::Pending,
+        Poll::Pending => Poll::Ready(true),
+        Poll::Ready(_) => Poll::Ready(false),
+    });
+    if flushed.await {
+        let parts = http.into_parts();
+        let stream = parts.io.into_inner();
+        connection.depart(stream, parts.read_buf).await;
+    }
+}
+
+/// Answers 408 on a connection whose head did not come.
+pub(crate) async fn refuse_timeout(stream: &mut Stream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\
+        Content-Length: 0\r\n\r\n";
+    // A client that is gone needs no answer.
+    let _ = stream.write_all(ANSWER).await;
+}
+
+impl Connection {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+        self.control.goes_on();
+        self.control.set_activity(Activity::Busy);
+        let response = self.serve(request).await;
+        self.control.set_activity(Activity::Idle(Instant::now()));
+        response
+    }
+
+    async fn serve(&self, mut request: Request<Incoming>) -> Response<Body> {
+        let worker = &self.worker;
+        let mut first = take(&self.first).unwrap_or_default();
+        // Not the application's, and nobody else's to send.
+        let said = Said::take(request.headers_mut());
+        let client = match self.origin {
+            Origin::Worker => {
+                if let Some(number) = said.reservation {
+                    first.opening = Some(Opening::reserved(&worker.sessions, number));
+                    first.admitted = true;
+                }
+                said.client
+            }
+            origin => worker.admission.client(origin, request.headers()),
+        };
+        let (parts, body) = request.into_parts();
+        let origin = parts.headers.get(ORIGIN).cloned();
+        let upgrade = request::is_upgrade(&parts.headers);
+        let answered = match self.judge(&parts, client, &mut first).await {
+            Ok(Route::App) => return self.app(parts, body, client).await,
+            Ok(Route::Forward(home, action)) => {
+                match self.forward(home, action, parts, body, client).await {
+                    // It has the headers that browsers need.
+                    Ok(response) => return response,
+                    Err(refused) => Err(refused),
+                }
+            }
+            Ok(Route::Open(home, wish, opening)) => {
+                match self.open(home, wish, &parts, client, opening).await {
+                    Some(response) => return response,
+                    None => self.handshake(wish, &parts, client, &mut first).await,
+                }
+            }
+            Ok(Route::Handshake(wish)) => self.handshake(wish, &parts, client, &mut first).await,
+            Ok(Route::Session(sid, action, protocol)) => {
+                self.session(sid, action, protocol, &parts, body, client)
+                    .await
+            }
+            Ok(Route::Preflight) => {
+                let mut response = answer::bare(StatusCode::NO_CONTENT);
+                *response.headers_mut() = worker.cors.preflight(&parts.headers);
+                Ok(response)
+            }
+            Err(refused) => Err(refused),
+        };
+        let mut response = answered.unwrap_or_else(|refused| answer::refused(&refused, upgrade));
+        for (name, value) in worker.cors.headers(origin.as_ref()) {
+            response.headers_mut().append(name, value);
+        }
+        // What became of its session is known.
+        drop(first);
+        response
+    }
+
+    async fn app(&self, parts: Parts, body: Incoming, client: ClientAddr) -> Response<Body> {
+        let mut request = Request::from_parts(parts, AppBody::new(body));
+        request.extensions_mut().insert(client);
+        let Ok(response) = self.worker.routes.clone().oneshot(request).await;
+        response.map(Body::App)
+    }
+
+    async fn handshake(
+        &self,
+        wish: Wish,
+        parts: &Parts,
+        client: ClientAddr,
+        first: &mut First,
+    ) -> Result<Response<Body>, Refused> {
+        let worker = &self.worker;
+        let handshake = handshake::of(parts, wish.protocol, wish.base64, client);
+        if wish.transport == Transport::Polling {
+            return handshake::polling(worker, handshake).await;
+        }
+        worker.admission.check_capacity()?;
+        let departure = Departure::Open {
+            handshake,
+            preface: self.preface(parts),
+            opening: first.opening.take(),
+        };
+        Ok(self.leave(departure).await)
+    }
+
+    async fn session(
+        &self,
+        sid: Sid,
+        action: Action,
+        protocol: ProtocolVersion,
+        parts: &Parts,
+        body: Incoming,
+        client: ClientAddr,
+    ) -> Result<Response<Body>, Refused> {
+        let worker = &self.worker;
+        match action {
+            Action::Poll => session::poll(worker, sid, &self.control).await,
+            Action::Post => session::post(worker, sid, protocol, parts, body, client).await,
+            Action::Upgrade => {
+                worker.cors.check(&parts.headers)?;
+                worker.admission.check(parts, client)?;
+                let upgrading = worker.engine.upgrade(sid).map_err(RequestError::from)?;
+                let departure = Departure::Upgrade {
+                    sid,
+                    upgrading,
+                    preface: self.preface(parts),
+                };
+                Ok(self.leave(departure).await)
+            }
+            Action::Nothing => Err(RequestError::BadRequest.into()),
+        }
+    }
+
+    /// The answer to a WebSocket's handshake.
+    fn preface(&self, parts: &Parts) -> Vec<u8> {
+        let extra = self.worker.cors.headers(parts.headers.get(ORIGIN));
+        request::switching_protocols(&parts.headers, extra)
+    }
+
+    /// Has the worker answer that has the session.
+    async fn forward(
+        &self,
+        home: Home,
+        action: Action,
+        parts: Parts,
+        body: Incoming,
+        client: ClientAddr,
+    ) -> Result<Response<Body>, Refused> {
+        if action == Action::Upgrade {
+            let head = head_of(&parts);
+            let opening = None;
+            return Ok(self
+                .leave(Departure::Pass {
+                    home,
+                    head,
+                    opening,
+                })
+                .await);
+        }
+        let request = Request::from_parts(parts, AppBody::new(body));
+        match peers::forward(&self.worker, home, request, client).await {
+            Ok((response, detour)) => Ok(self.came_back(response, detour, action)),
+            Err(error) => {
+                debug!(%error, "a request for another worker's session failed");
+                Err(error.into())
+            }
+        }
+    }
+
+    /// An answer of another worker.
+    fn came_back(
+        &self,
+        response: Response<bytes::Bytes>,
+        detour: Detour,
+        action: Action,
+    ) -> Response<Body> {
+        if action != Action::Poll {
+            detour.put_back();
+            return response.map(Body::Whole);
+        }
+        // The session's worker learns from the internal connection what became of the answer.
+        let receipt = detour.into_receipt();
+        response.map(|body| Body::Polled(body, Some((receipt, Arc::clone(&self.control)))))
+    }
+
+    /// Has another worker open a session; none if it cannot be asked.
+    async fn open(
+        &self,
+        home: Home,
+        wish: Wish,
+        parts: &Parts,
+        client: ClientAddr,
+        opening: Opening,
+    ) -> Option<Response<Body>> {
+        if wish.transport == Transport::Websocket {
+            let departure = Departure::Pass {
+                home,
+                head: head_of(parts),
+                opening: Some(opening),
+            };
+            return Some(self.leave(departure).await);
+        }
+        let opened = peers::open(&self.worker, home, parts, client, opening);
+        match Box::pin(opened).await {
+            Ok((response, detour)) => Some(self.came_back(response, detour, Action::Nothing)),
+            Err(error) => {
+                debug!(%error, "a session is opened here, not at its home");
+                None
+            }
+        }
+    }
+}
+
+fn take<T>(place: &Mutex<Option<T>>) -> Option<T> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
+}
