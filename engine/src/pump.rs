@@ -165,7 +165,7 @@ impl<H: EngineIoHandler> Core<H> {
             return;
         }
         let wrote = line.write(&self.work, now, scratch, &mut Context::from_waker(&waker));
-        let mut again = line.held && !line.holds_back(self.hooks().congestion());
+        let mut again = line.held && !self.holds_back(socket, &line);
         match wrote {
             Written::All => {}
             Written::Waits => self.arm(socket.key, &mut line),
@@ -318,10 +318,13 @@ impl<H: EngineIoHandler> Core<H> {
             if line.inbox.is_none() && !line.held || line.is_closed() {
                 return;
             }
-            let congestion = self.hooks().congestion();
-            line.held = line.holds_back(congestion);
+            line.held = self.holds_back(socket, &line);
             if line.held {
-                if line.is_over_allowance(congestion) {
+                if self.hooks().is_held(socket.id) {
+                    let waker = Waker::from(Arc::clone(socket));
+                    self.hooks().wake_when_free(socket.id, waker);
+                }
+                if line.is_over_allowance(self.hooks().congestion()) {
                     let waker = Waker::from(Arc::clone(socket));
                     self.hooks().wake_when_clear(waker);
                 }
@@ -354,6 +357,12 @@ impl<H: EngineIoHandler> Core<H> {
                 Err(_) => self.malformed(socket),
             }
         }
+    }
+
+    /// Do a session's events wait?
+    fn holds_back(&self, socket: &Socket<H::Data>, line: &Line) -> bool {
+        let hooks = self.hooks();
+        line.holds_back(hooks.congestion()) || hooks.is_held(socket.id)
     }
 
     /// A packet of Engine.IO came.
@@ -464,7 +473,7 @@ impl<H: EngineIoHandler> Core<H> {
             .inbox
             .as_ref()
             .is_some_and(|inbox| !inbox.messages.is_empty());
-        if !is_ack && (waits || line.holds_back(self.hooks().congestion())) {
+        if !is_ack && (waits || self.holds_back(socket, &line)) {
             line.keep(&self.work, message);
             drop(line);
             // It is looked at again, and finds out what it waits for.
@@ -537,7 +546,7 @@ impl<H: EngineIoHandler> Core<H> {
         } else if stalled_for >= Some(millis(self.settings().write_stall_timeout)) {
             Some((EndReason::WriteStall, Farewell::None))
         } else if now >= line.beat {
-            self.on_beat(&mut line, now)
+            self.on_beat(&socket, &mut line, now)
         } else {
             None
         };
@@ -555,14 +564,21 @@ impl<H: EngineIoHandler> Core<H> {
     }
 
     /// The heartbeat is due: a ping, or an answer that has not come.
-    fn on_beat(&self, line: &mut Line, now: Millis) -> Option<(EndReason, Farewell)> {
+    fn on_beat(
+        &self,
+        socket: &Socket<H::Data>,
+        line: &mut Line,
+        now: Millis,
+    ) -> Option<(EndReason, Farewell)> {
         if !line.awaits_pong {
             line.awaits_pong = true;
             line.beat = now + millis(self.config.ping_timeout);
             line.queue_out(&self.work, Out::Packet(Packet::Ping(Str::default())));
             return None;
         }
-        if line.is_stuffed() && line.is_over_allowance(self.hooks().congestion()) {
+        let hooks = self.hooks();
+        let is_held = hooks.is_held(socket.id) || line.is_over_allowance(hooks.congestion());
+        if line.is_stuffed() && is_held {
             // It may have answered: it is we who do not read.
             line.beat = now + millis(self.config.ping_timeout);
             return None;

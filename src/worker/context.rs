@@ -17,7 +17,7 @@ use super::link::Master;
 use super::peers::Peers;
 use super::sessions::Sessions;
 use crate::api::{Adapter, App, Cluster};
-use crate::bus::{Bus, Gate};
+use crate::bus::Bus;
 use crate::config::{self, Config, Parser, Transport};
 use crate::ipc::conn::Conn;
 use crate::ipc::link::Link;
@@ -64,7 +64,7 @@ impl Worker {
             home: welcome.home,
             keyring: welcome.keyring.clone(),
             sessions: Arc::clone(&sessions),
-            gate: Arc::clone(bus.gate()),
+            bus: bus.clone(),
         };
         engine.set_up(settings, Arc::new(hooks));
         Arc::new(Self {
@@ -106,7 +106,7 @@ struct EngineHooks {
     home: Home,
     keyring: Keyring,
     sessions: Arc<Sessions>,
-    gate: Arc<Gate>,
+    bus: Bus,
 }
 
 impl Hooks for EngineHooks {
@@ -123,14 +123,27 @@ impl Hooks for EngineHooks {
 
     fn ended(&self, ended: &Ended) {
         self.sessions.ended(ended);
+        self.bus.session_ended(ended.sid);
+    }
+
+    fn released(&self, sid: Sid) {
+        self.bus.session_released(sid);
+    }
+
+    fn is_held(&self, sid: Sid) -> bool {
+        self.bus.holds(sid)
+    }
+
+    fn wake_when_free(&self, sid: Sid, waker: Waker) {
+        self.bus.wake_when_free(sid, waker);
     }
 
     fn congestion(&self) -> Option<u32> {
-        self.gate.congestion()
+        self.bus.gate().congestion()
     }
 
     fn wake_when_clear(&self, waker: Waker) {
-        self.gate.wake_when_open(waker);
+        self.bus.gate().wake_when_open(waker);
     }
 }
 
