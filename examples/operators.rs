@@ -17,7 +17,7 @@ use futures_util::StreamExt;
 use my_app::api::{Ack, Adapter, App, Args, Cluster, Io, Socket};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use socketioxide::extract::{Data, State};
+use socketioxide::extract::{Data, SocketRef, State};
 use socketioxide::operators::BroadcastOperators;
 
 fn main() -> ExitCode {
@@ -67,6 +67,17 @@ fn connected(socket: &Socket, heard: &Heard) {
         async |socket: Socket, Data(room): Data<String>, ack: Ack| {
             socket.leave(room);
             give(ack, Ok(ok()));
+        },
+    );
+    socket.on(
+        "joinLate",
+        async |socket: Socket, bare: SocketRef<Adapter>, Data(room): Data<String>| {
+            while socket.connected() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // A socket of ours joins nothing any more; socketioxide's own does.
+            socket.join(room.clone());
+            bare.join(format!("{room}, bare"));
         },
     );
     socket.on("emit", emit);

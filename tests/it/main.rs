@@ -18,6 +18,7 @@ mod balance;
 mod bus_faults;
 mod chat;
 mod clients;
+mod departed;
 mod differential;
 mod faults;
 #[allow(
