@@ -39,6 +39,7 @@ mod network;
 mod operators;
 mod processes;
 mod proxies;
+mod questions;
 mod routing;
 mod session_ids;
 mod streams;
