@@ -193,3 +193,101 @@ fn questions_above_the_quota_are_answered_in_order() {
         assert_eq!(turn, (first..(first + 64).min(count)).collect::<Vec<_>>());
     }
 }
+
+/// In a room of 300, a client asks for its members, 4 MB of questions, and takes no answer.
+#[track_caller]
+fn answers_nobody_takes_are_bounded(workers: u16, attack: impl FnOnce(&Server, &str)) {
+    let config = "[engine]\nwrite_stall_timeout = \"3s\"";
+    let server = Setup::new().workers(workers).config(config).start();
+    let mut members: Vec<_> = (0..300).map(|_| client(&server)).collect();
+    for member in &mut members {
+        member.text("42/chat,1[\"join\",\"crowd\"]");
+        assert_eq!(
+            member.read_text(),
+            "43/chat,1[{\"ok\":true,\"room\":\"crowd\"}]"
+        );
+    }
+    let over = Arc::<AtomicBool>::default();
+    let innocents: Vec<_> = (0..4).map(|_| innocent(&server, &over)).collect();
+    let pids = server.workers();
+    let calm: Vec<_> = pids.iter().map(|pid| memory(*pid).pss).collect();
+    let (most, watched) = (Arc::<AtomicUsize>::default(), Arc::clone(&over));
+    let watch = thread::spawn({
+        let most = Arc::clone(&most);
+        move || {
+            while !watched.load(Relaxed) {
+                for (pid, calm) in pids.iter().zip(&calm) {
+                    let grown = memory(*pid).pss.saturating_sub(*calm);
+                    most.fetch_max(usize::try_from(grown).unwrap(), Relaxed);
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
+    });
+    attack(&server, "42/chat,1[\"who\",\"crowd\"]");
+    over.store(true, Relaxed);
+    watch.join().unwrap();
+    for innocent in innocents {
+        assert!(!innocent.join().expect("an innocent was ended").is_empty());
+    }
+    let most = most.load(Relaxed) / 1024;
+    saw("memory that a worker grew by, MiB", most);
+    assert!(most <= 64, "{most} MiB");
+    for member in &mut members {
+        member.echo("still here");
+    }
+    assert_eq!(server.count_lines("panicked"), 0);
+}
+
+/// One megabyte of it, for a body of long-polling.
+fn megabyte(event: &str) -> String {
+    let count = 999_000 / (event.len() + 1);
+    vec![event; count].join("\x1e")
+}
+
+fn by_polling(server: &Server, event: &str) {
+    let mut raw = Raw::tcp(server.addr);
+    let session = Polling::open(&mut raw);
+    session.post(&mut raw, "40/chat,");
+    let body = megabyte(event);
+    for _ in 0..4 {
+        let length = body.len();
+        let head = format!(
+            "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n",
+            session.target()
+        );
+        let sent = raw.try_send(head).and_then(|()| raw.try_send(&body));
+        // It is held back, or over.
+        if sent.is_err() || raw.try_response().is_err() {
+            return;
+        }
+    }
+}
+
+fn by_websocket(server: &Server, event: &str) {
+    let mut socket = client(server);
+    let frame = WebSocket::frame(0x81, event.as_bytes());
+    let batch = frame.repeat(100);
+    for _ in 0..4_000_000 / batch.len() {
+        if socket.raw.try_send(&batch).is_err() {
+            return;
+        }
+    }
+    thread::sleep(Duration::from_secs(1));
+}
+
+#[test]
+fn answers_that_a_polling_client_does_not_take_are_bounded() {
+    answers_nobody_takes_are_bounded(1, by_polling);
+}
+
+#[test]
+fn answers_that_a_websocket_does_not_take_are_bounded() {
+    answers_nobody_takes_are_bounded(1, by_websocket);
+}
+
+#[test]
+fn answers_of_other_workers_that_nobody_takes_are_bounded() {
+    answers_nobody_takes_are_bounded(2, by_polling);
+    answers_nobody_takes_are_bounded(2, by_websocket);
+}
