@@ -63,7 +63,7 @@ impl<S> std::fmt::Debug for Acks<S> {
         f.debug_struct("Acks")
             .field("local", &self.local.is_some())
             .field("remote", &self.remote.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

@@ -62,7 +62,9 @@ impl Bus {
                 namespaces.values().cloned().collect()
             };
             for id in released {
-                namespaces.iter().for_each(|namespace| namespace.forget(id));
+                for namespace in &namespaces {
+                    namespace.forget(id);
+                }
             }
         }
     }
