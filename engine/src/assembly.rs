@@ -259,21 +259,17 @@ fn control(opcode: Opcode, payload: &[u8], out: &mut Vec<Incoming>) -> Result<()
 /// A whole message is a packet.
 fn message(text: bool, payload: &[u8], rules: Rules) -> Result<Incoming, CloseCode> {
     if !text {
-        let data = match (rules.revision3, payload.split_first()) {
-            (false, _) => payload,
-            (true, Some((4, data))) => data,
-            (true, _) => return Ok(Incoming::Malformed),
-        };
-        let data = Bytes::copy_from_slice(data);
-        return Ok(Incoming::Packet(Packet::Binary(data)));
+        let data = Bytes::copy_from_slice(payload);
+        let packet = Packet::decode_binary(&data, rules.revision3);
+        return Ok(Incoming::Packet(packet));
     }
     let text = std::str::from_utf8(payload).map_err(|_| CloseCode::InvalidData)?;
     if let Some(message) = text.strip_prefix('4') {
         let message = Packet::Message(Str::copy_from_slice(message));
         return Ok(Incoming::Packet(message));
     }
-    Ok(Packet::decode_text(&Str::copy_from_slice(text), true)
-        .map_or(Incoming::Malformed, Incoming::Packet))
+    let packet = Packet::decode_text(&Str::copy_from_slice(text), rules.revision3);
+    Ok(packet.map_or(Incoming::Malformed, Incoming::Packet))
 }
 
 #[cfg(test)]
@@ -403,6 +399,7 @@ mod tests {
         let data = Packet::Binary(Bytes::from_static(&[1, 2]));
         assert_eq!(feed(&[&stream], rules).0, [Incoming::Packet(data)]);
         let stream = client_frame(0x82, &[9, 1, 2]);
-        assert_eq!(feed(&[&stream], rules).0, [Incoming::Malformed]);
+        let nothing = Incoming::Packet(Packet::Noop);
+        assert_eq!(feed(&[&stream], rules).0, [nothing], "as in Node");
     }
 }

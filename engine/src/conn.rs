@@ -43,6 +43,9 @@ impl Conn {
     /// little for the reactor to tell (a third of the buffer must be free).
     pub(crate) fn write(&self, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
         let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+        if let [piece] = pieces {
+            return Ok(rustix::net::send(self, piece, flags)?);
+        }
         let mut nothing = SendAncillaryBuffer::default();
         Ok(rustix::net::sendmsg(self, pieces, &mut nothing, flags)?)
     }

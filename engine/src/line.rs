@@ -9,7 +9,7 @@ use std::task::{Context, Waker};
 use bytes::Bytes;
 use engineioxide_core::{Str, TransportType};
 
-use crate::assembly::Assembly;
+use crate::assembly::{Assembly, Incoming};
 use crate::conn::Conn;
 use crate::guard::{Guard, Kind};
 use crate::hooks::EndReason;
@@ -137,13 +137,20 @@ pub(crate) struct Inbox {
     pub(crate) partial: Option<Message>,
     /// How much has arrived of them.
     pub(crate) attached: usize,
-    /// The post that is being handled.
-    pub(crate) post: Option<Post>,
+    /// The posts that are being handled: more than one only of a client that upgrades.
+    pub(crate) posts: VecDeque<Post>,
+    /// What came over its WebSocket with the `5`, while there were posts.
+    pub(crate) early: VecDeque<Incoming>,
 }
 
 impl Inbox {
+    /// Must what comes wait for what came before?
+    pub(crate) fn has_messages(&self) -> bool {
+        !self.messages.is_empty() || !self.posts.is_empty() || !self.early.is_empty()
+    }
+
     fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.partial.is_none() && self.post.is_none()
+        !self.has_messages() && self.partial.is_none()
     }
 }
 
@@ -168,6 +175,8 @@ pub(crate) struct Line {
     pub(crate) armed: Millis,
     /// Does the beat wait for the client?
     pub(crate) awaits_pong: bool,
+    /// Has the time for the client's answer begun anew?
+    pub(crate) extended: bool,
     /// Is it in the list of who is to be written?
     pub(crate) dirty: bool,
     /// Is it read no further, for now?
@@ -181,6 +190,8 @@ pub(crate) struct Line {
     /// The period of congestion that `sent` counts for.
     period: u32,
     sent: u32,
+    /// The period whose end wakes it.
+    awaited: u32,
     closed_wakers: Option<Box<Vec<Waker>>>,
 }
 
@@ -200,6 +211,7 @@ impl Line {
             answered: 0,
             armed: Millis::MAX,
             awaits_pong: false,
+            extended: false,
             dirty: false,
             held: false,
             connected: false,
@@ -207,6 +219,7 @@ impl Line {
             base64: false,
             period: 0,
             sent: 0,
+            awaited: 0,
             closed_wakers: None,
         }
     }
@@ -259,6 +272,19 @@ impl Line {
         self.queue.push_front(out);
     }
 
+    /// Queues a ping before all that waits: a client that has much to take shall not miss it.
+    pub(crate) fn queue_ping(&mut self, work: &Work) {
+        let begun = match &self.transport {
+            Transport::WebSocket(socket) if socket.written > 0 => self.queue.pop_front(),
+            _ => None,
+        };
+        self.queue_out_first(work, Out::Packet(Packet::Ping(Str::default())));
+        // What has gone out in part goes on first.
+        if let Some(begun) = begun {
+            self.queue.push_front(begun);
+        }
+    }
+
     /// Puts packets back that were taken and did not arrive.
     pub(crate) fn put_back(&mut self, work: &Work, packets: Vec<Packet>) {
         for packet in packets.into_iter().rev() {
@@ -298,9 +324,7 @@ impl Line {
     pub(crate) fn clear_inbox(&mut self, work: &Work) {
         if let Some(mut inbox) = self.inbox.take() {
             work.waiting.fetch_sub(inbox.bytes, Relaxed);
-            if let Some(post) = inbox.post.take() {
-                post.done();
-            }
+            inbox.posts.drain(..).for_each(Post::done);
         }
     }
 
@@ -405,23 +429,30 @@ impl Line {
         std::iter::from_fn(|| self.take_kept(work)).collect()
     }
 
-    /// Is so much kept of what it sent that it is read no further?
+    /// Is so much kept of what it sent that it is read no further? What it posted is handled before what it says over
+    /// its WebSocket.
     pub(crate) fn is_stuffed(&self) -> bool {
         let inbox = self.inbox.as_ref();
-        inbox.is_some_and(|inbox| inbox.bytes >= MAX_INBOX && !inbox.messages.is_empty())
+        inbox.is_some_and(|inbox| {
+            let many = inbox.bytes >= MAX_INBOX && !inbox.messages.is_empty();
+            many || !inbox.posts.is_empty() || !inbox.early.is_empty()
+        })
     }
 
     /// The next packet of the post that is being handled. At its end its client is answered.
     pub(crate) fn next_posted(&mut self, work: &Work) -> Option<Result<Packet, PayloadError>> {
         let inbox = self.inbox.as_mut()?;
-        let packet = inbox.post.as_mut()?.next();
-        if packet.is_none()
-            && let Some(post) = inbox.post.take()
-        {
-            let cost = post.cost.min(inbox.bytes);
-            inbox.bytes -= cost;
-            work.waiting.fetch_sub(cost, Relaxed);
-            post.done();
+        let mut packet = None;
+        while let (None, Some(post)) = (&packet, inbox.posts.front_mut()) {
+            packet = post.next();
+            if packet.is_none()
+                && let Some(post) = inbox.posts.pop_front()
+            {
+                let cost = post.cost.min(inbox.bytes);
+                inbox.bytes -= cost;
+                work.waiting.fetch_sub(cost, Relaxed);
+                post.done();
+            }
         }
         packet
     }
@@ -449,6 +480,12 @@ impl Line {
 
     pub(crate) fn is_over_allowance(&self, congestion: Option<u32>) -> bool {
         congestion.is_some_and(|period| self.period == period && self.sent as usize >= ALLOWANCE)
+    }
+
+    /// Is it to be woken at the end of this period, and is that new?
+    pub(crate) fn awaits_clear(&mut self, congestion: Option<u32>) -> bool {
+        let awaited = std::mem::replace(&mut self.awaited, self.period);
+        self.is_over_allowance(congestion) && awaited != self.period
     }
 
     /// Counts what the client sent while others wait for the bus.

@@ -19,6 +19,14 @@ use crate::socket::Socket;
 use crate::work::{Waiter, Work};
 use crate::{payload3, payload4};
 
+/// What an answer has room for, at least, in bytes. Node sets no bound; a small one would starve clients that are
+/// far away, for what they get is one answer a round trip.
+const MAX_ANSWER: usize = 4 << 20;
+
+/// What a client that upgrades may post without being answered by its handlers, in bytes. It polls no more until
+/// its last post is answered: that must not wait for its polls.
+const MAX_UPGRADING: usize = 4 << 20;
+
 /// A session that polls.
 #[derive(Debug)]
 pub(crate) struct Polling {
@@ -26,8 +34,8 @@ pub(crate) struct Polling {
     poll: Option<(u64, Waiter)>,
     /// The post that is under way.
     post: Option<u64>,
-    /// What an answer may have, in bytes; one packet, whatever its size.
-    max_payload: usize,
+    /// What an answer has room for, in bytes; for one packet, whatever its size.
+    room: usize,
     /// Does it wait for nothing but to be polled empty?
     pub(crate) leaves: bool,
 }
@@ -37,7 +45,7 @@ impl Polling {
         Self {
             poll: None,
             post: None,
-            max_payload,
+            room: max_payload.max(MAX_ANSWER),
             leaves: false,
         }
     }
@@ -78,6 +86,11 @@ impl Post {
                 packets.next().map(Ok).or_else(|| error.take().map(Err))
             }
         }
+    }
+
+    /// Whoever waits for it looks again.
+    pub(crate) fn wake(&mut self) {
+        self.waiter.wake();
     }
 
     /// All is handed on, or the session has ended.
@@ -135,14 +148,10 @@ where
             if line.is_closed() {
                 return Err(Refused::UnknownSession);
             }
-            let handling = line
-                .inbox
-                .as_ref()
-                .is_some_and(|inbox| inbox.post.is_some());
             let Transport::Polling(polling) = &mut line.transport else {
                 return Err(Refused::BadRequest);
             };
-            if handling || polling.post.is_some() {
+            if polling.post.is_some() {
                 drop(line);
                 self.close_with(EndReason::Overlap);
                 return Err(Refused::BadRequest);
@@ -180,7 +189,7 @@ where
             return Poll::Pending;
         }
         polling.poll = None;
-        let most = polling.max_payload;
+        let most = polling.room;
         let packets = line.take_for_poll(&self.work, most);
         let mut last = Vec::new();
         if let Phase::Closing(reason) = closing
@@ -249,7 +258,7 @@ where
         self.work.count_waiting(cost);
         let inbox = line.inbox();
         inbox.bytes += cost;
-        inbox.post = Some(Post {
+        inbox.posts.push_back(Post {
             serial,
             packets,
             waiter: Waiter::default(),
@@ -261,8 +270,15 @@ where
 
     fn poll_posted(&self, serial: u64, cx: &Context<'_>) -> Poll<()> {
         let mut line = self.line();
-        let post = line.inbox.as_mut().and_then(|inbox| inbox.post.as_mut());
-        match post.filter(|post| post.serial == serial) {
+        let upgrades = line.is_probed();
+        let Some(inbox) = &mut line.inbox else {
+            return Poll::Ready(());
+        };
+        if upgrades && inbox.bytes < MAX_UPGRADING {
+            return Poll::Ready(());
+        }
+        let mut posts = inbox.posts.iter_mut();
+        match posts.find(|post| post.serial == serial) {
             Some(post) => {
                 post.waiter.register(cx);
                 Poll::Pending

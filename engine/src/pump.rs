@@ -9,8 +9,8 @@
 //! tasks of handlers, whose answers the next turn writes: once for each session, however many there are.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
@@ -93,6 +93,7 @@ struct Looked {
 impl<H: EngineIoHandler> Core<H> {
     /// One turn; is there more to do?
     pub(crate) fn pump_turn(&self, pump: &mut Pump) -> bool {
+        self.work.begin_turn();
         let now = self.now();
         loop {
             let expired = self.wheel().expired(now);
@@ -122,7 +123,7 @@ impl<H: EngineIoHandler> Core<H> {
         }
         self.end_closed(pump);
         self.write_dirty(pump, now);
-        !pump.ready.is_empty()
+        self.work.end_turn() || !pump.ready.is_empty()
     }
 
     fn end_closed(&self, pump: &mut Pump) {
@@ -258,7 +259,8 @@ impl<H: EngineIoHandler> Core<H> {
         let mut line = socket.line();
         let rules = self.rules(&line);
         let buffers = (&mut pump.window[..], &mut pump.batch);
-        let probed = line.drive_probe(&self.work, now, rules, buffers, cx);
+        let times = (now, millis(self.config.ping_timeout));
+        let probed = line.drive_probe(&self.work, times, rules, buffers, cx);
         let mut wrong = None;
         match probed {
             Probed::Waits => {}
@@ -278,6 +280,10 @@ impl<H: EngineIoHandler> Core<H> {
                 }
                 looked.again = true;
                 wrong = code;
+                let posts = line.inbox.as_mut().filter(|inbox| !inbox.posts.is_empty());
+                if let Some(inbox) = posts {
+                    inbox.early.extend(pump.batch.drain(..));
+                }
             }
         }
         self.arm(socket.key, &mut line);
@@ -299,16 +305,20 @@ impl<H: EngineIoHandler> Core<H> {
     fn hand_on_batch(&self, socket: &Arc<Socket<H::Data>>, pump: &mut Pump, now: Millis) {
         let mut batch = std::mem::take(&mut pump.batch);
         for incoming in batch.drain(..) {
-            match incoming {
-                Incoming::Packet(packet) => self.on_packet(socket, packet, false, now),
-                Incoming::Ping(data) => self.on_ws_ping(socket, data),
-                Incoming::Close(payload) => {
-                    self.end_session(socket, EndReason::ClientLeft, Farewell::Frame(payload));
-                }
-                Incoming::Malformed => self.malformed(socket),
-            }
+            self.on_incoming(socket, incoming, now);
         }
         pump.batch = batch;
+    }
+
+    fn on_incoming(&self, socket: &Arc<Socket<H::Data>>, incoming: Incoming, now: Millis) {
+        match incoming {
+            Incoming::Packet(packet) => self.on_packet(socket, packet, false, now),
+            Incoming::Ping(data) => self.on_ws_ping(socket, data),
+            Incoming::Close(payload) => {
+                self.end_session(socket, EndReason::ClientLeft, Farewell::Frame(payload));
+            }
+            Incoming::Malformed => self.malformed(socket),
+        }
     }
 
     /// Hands on what was kept, the packets of a post included, until the turn is used or the session is held back.
@@ -324,7 +334,7 @@ impl<H: EngineIoHandler> Core<H> {
                     let waker = Waker::from(Arc::clone(socket));
                     self.hooks().wake_when_free(socket.id, waker);
                 }
-                if line.is_over_allowance(self.hooks().congestion()) {
+                if line.awaits_clear(self.hooks().congestion()) {
                     let waker = Waker::from(Arc::clone(socket));
                     self.hooks().wake_when_clear(waker);
                 }
@@ -339,15 +349,21 @@ impl<H: EngineIoHandler> Core<H> {
             }
             if let Some(message) = line.take_kept(&self.work) {
                 looked.used += message.cost().max(LEAST);
+                let new = self.is_new(&mut line);
                 drop(line);
-                self.deliver(socket, message);
+                self.deliver(socket, new, message);
                 continue;
             }
-            let Some(packet) = line.next_posted(&self.work) else {
-                line.tidy_inbox();
-                return;
-            };
+            let posted = line.next_posted(&self.work);
             let now = self.now();
+            let Some(packet) = posted else {
+                let early = line.inbox().early.pop_front();
+                line.tidy_inbox();
+                drop(line);
+                let Some(incoming) = early else { return };
+                self.on_incoming(socket, incoming, now);
+                continue;
+            };
             drop(line);
             match packet {
                 Ok(packet) => {
@@ -371,6 +387,10 @@ impl<H: EngineIoHandler> Core<H> {
         if line.is_closed() {
             return;
         }
+        if line.awaits_pong && !line.revision3 && !std::mem::replace(&mut line.extended, true) {
+            // Whoever sends anything is alive: the time for the answer begins anew, once, as in Node.
+            line.beat = now + millis(self.config.ping_timeout);
+        }
         match packet {
             Packet::Message(text) if self.settings().common_parser => {
                 let sent = text.len();
@@ -381,8 +401,7 @@ impl<H: EngineIoHandler> Core<H> {
                         if line.guard.awaits() {
                             line.inbox().partial = Some(message);
                         } else {
-                            drop(line);
-                            self.on_message(socket, message);
+                            self.on_message(socket, line, message, posted);
                         }
                     }
                     Err(_) => {
@@ -392,25 +411,23 @@ impl<H: EngineIoHandler> Core<H> {
                 }
             }
             Packet::Binary(data) if self.settings().common_parser => {
-                self.on_attachment(socket, data, line);
+                self.on_attachment(socket, line, data, posted);
             }
             Packet::Message(text) => {
                 line.count_sent(self.hooks().congestion(), text.len());
-                drop(line);
-                self.on_message(socket, Message::plain(Some(text), Vec::new()));
+                self.on_message(socket, line, Message::plain(Some(text), Vec::new()), posted);
             }
             Packet::Binary(data) => {
                 line.count_sent(self.hooks().congestion(), data.len());
-                drop(line);
-                self.on_message(socket, Message::plain(None, vec![data]));
+                self.on_message(socket, line, Message::plain(None, vec![data]), posted);
             }
             Packet::Pong(_) if !line.revision3 => {
                 line.awaits_pong = false;
                 line.beat = now + millis(self.config.ping_interval);
             }
-            Packet::Ping(text) if line.revision3 => {
+            Packet::Ping(_) if line.revision3 => {
                 line.beat = now + self.lifetime();
-                line.queue_out(&self.work, Out::Packet(Packet::Pong(text)));
+                line.queue_out(&self.work, Out::Packet(Packet::Pong(Str::default())));
                 if line.mark_dirty() {
                     self.work.push_dirty(socket.key);
                 }
@@ -431,8 +448,9 @@ impl<H: EngineIoHandler> Core<H> {
     fn on_attachment(
         &self,
         socket: &Arc<Socket<H::Data>>,
+        mut line: MutexGuard<'_, Line>,
         data: Bytes,
-        mut line: std::sync::MutexGuard<'_, Line>,
+        posted: bool,
     ) {
         let most = self.config.max_payload();
         let awaited = line.guard.binary(&data).is_ok();
@@ -453,26 +471,25 @@ impl<H: EngineIoHandler> Core<H> {
         inbox.attached = 0;
         let message = inbox.partial.take();
         line.tidy_inbox();
-        drop(line);
         if let Some(message) = message {
-            self.on_message(socket, message);
+            self.on_message(socket, line, message, posted);
         }
     }
 
     /// A whole packet of Socket.IO came: it is handed on, or kept while its client is held back.
-    fn on_message(&self, socket: &Arc<Socket<H::Data>>, message: Message) {
+    fn on_message(
+        &self,
+        socket: &Arc<Socket<H::Data>>,
+        mut line: MutexGuard<'_, Line>,
+        message: Message,
+        posted: bool,
+    ) {
         if message.kind == Kind::Ignored {
             return;
         }
-        let mut line = socket.line();
-        if line.is_closed() {
-            return;
-        }
         let is_ack = matches!(message.kind, Kind::Ack | Kind::BinaryAck);
-        let waits = line
-            .inbox
-            .as_ref()
-            .is_some_and(|inbox| !inbox.messages.is_empty());
+        let inbox = line.inbox.as_ref();
+        let waits = !posted && inbox.is_some_and(|inbox| inbox.has_messages());
         if !is_ack && (waits || self.holds_back(socket, &line)) {
             line.keep(&self.work, message);
             drop(line);
@@ -480,13 +497,17 @@ impl<H: EngineIoHandler> Core<H> {
             socket.set_ready();
             return;
         }
+        let new = self.is_new(&mut line);
         drop(line);
-        self.deliver(socket, message);
+        self.deliver(socket, new, message);
     }
 
-    fn deliver(&self, socket: &Arc<Socket<H::Data>>, message: Message) {
-        self.connect(socket);
+    /// `new`: the handler does not know the session yet.
+    fn deliver(&self, socket: &Arc<Socket<H::Data>>, new: bool, message: Message) {
         let handler = &self.handler;
+        if new {
+            guarded(|| Arc::clone(handler).on_connect(Arc::clone(socket)));
+        }
         if let Some(text) = message.text {
             guarded(|| handler.on_message(text, Arc::clone(socket)));
         }
@@ -495,11 +516,23 @@ impl<H: EngineIoHandler> Core<H> {
         }
     }
 
-    /// The handler learns of a session when it says something.
-    pub(crate) fn connect(&self, socket: &Arc<Socket<H::Data>>) {
-        if !std::mem::replace(&mut socket.line().connected, true) {
-            guarded(|| Arc::clone(&self.handler).on_connect(Arc::clone(socket)));
+    /// Does the session say something for the first time?
+    fn is_new(&self, line: &mut Line) -> bool {
+        if line.connected {
+            return false;
         }
+        if !self.settings().common_parser {
+            // What it joins is not looked into; socketioxide has a deadline of its own from here on.
+            line.join_by = 0;
+        }
+        line.connected = true;
+        true
+    }
+
+    /// The handler learns of a session of revision 3 as soon as it is opened.
+    pub(crate) fn connect(&self, socket: &Arc<Socket<H::Data>>) {
+        socket.line().connected = true;
+        guarded(|| Arc::clone(&self.handler).on_connect(Arc::clone(socket)));
     }
 
     fn on_ws_ping(&self, socket: &Arc<Socket<H::Data>>, data: Bytes) {
@@ -572,8 +605,9 @@ impl<H: EngineIoHandler> Core<H> {
     ) -> Option<(EndReason, Farewell)> {
         if !line.awaits_pong {
             line.awaits_pong = true;
+            line.extended = false;
             line.beat = now + millis(self.config.ping_timeout);
-            line.queue_out(&self.work, Out::Packet(Packet::Ping(Str::default())));
+            line.queue_ping(&self.work);
             return None;
         }
         let hooks = self.hooks();
@@ -631,7 +665,10 @@ impl<H: EngineIoHandler> Core<H> {
         match (&mut line.transport, farewell) {
             (Transport::Polling(polling), Farewell::Frame(_)) => {
                 polling.wake_poll();
-                leaves = polling.is_waiting() || !line.queue.is_empty();
+                // Who is to be told, or to have what was emitted before the end. Who left, or broke a protocol, is
+                // unknown at once, as in Node.
+                let owed = matches!(reason, EndReason::Application | EndReason::Drain);
+                leaves = polling.is_waiting() || owed && !line.queue.is_empty();
             }
             (Transport::Polling(polling), Farewell::None) => {
                 polling.wake_poll();
@@ -655,6 +692,7 @@ impl<H: EngineIoHandler> Core<H> {
         } else {
             line.clear(&self.work);
         }
+        let mut new = !kept.is_empty() && self.is_new(&mut line);
         let connected = line.connected;
         let ended = Ended {
             sid: socket.id,
@@ -668,7 +706,7 @@ impl<H: EngineIoHandler> Core<H> {
             tokio::spawn(rest.close(self.settings().write_stall_timeout));
         }
         for message in kept {
-            self.deliver(socket, message);
+            self.deliver(socket, std::mem::take(&mut new), message);
         }
         if connected {
             let told = reason.to_handlers();

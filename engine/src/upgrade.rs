@@ -20,6 +20,7 @@ use crate::engine::Refused;
 use crate::frame::{self, CloseCode, Opcode};
 use crate::line::{Line, Out, Transport, WebSocket};
 use crate::packet::Packet;
+use crate::polling::Post;
 use crate::socket::Socket;
 use crate::wheel::Millis;
 use crate::work::Work;
@@ -104,11 +105,12 @@ impl Line {
         Some((conn, std::mem::take(&mut probe.pending)))
     }
 
-    /// Looks at the probe: reads into `window`, answers, and moves the session when it is time.
+    /// Looks at the probe: reads into `window`, answers, and moves the session when it is time; a ping that is
+    /// open then has `answer_within` for its answer.
     pub(crate) fn drive_probe(
         &mut self,
         work: &Work,
-        now: Millis,
+        (now, answer_within): (Millis, Millis),
         rules: Rules,
         (window, batch): (&mut [u8], &mut Vec<Incoming>),
         cx: &mut Context<'_>,
@@ -161,6 +163,10 @@ impl Line {
         }
         batch.drain(..handled);
         if moved {
+            if self.awaits_pong && !self.revision3 {
+                // The answer to a ping may have been on its way by polling: its time begins anew.
+                self.beat = self.beat.max(now + answer_within);
+            }
             self.adopt_probe(work);
             return Probed::Moved(fed.err());
         }
@@ -171,6 +177,11 @@ impl Line {
             return Probed::Gone;
         }
         self.nudge_poll(work, now);
+        if self.is_probed()
+            && let Some(inbox) = &mut self.inbox
+        {
+            inbox.posts.iter_mut().for_each(Post::wake);
+        }
         Probed::More
     }
 
@@ -213,6 +224,11 @@ impl Line {
                 polling.wake_poll();
             }
         }
+    }
+
+    /// Does the client wait for its last poll and its last post, to upgrade then?
+    pub(crate) fn is_probed(&self) -> bool {
+        self.probe.as_ref().is_some_and(|probe| probe.probed)
     }
 
     /// When the probe is to be looked at next.

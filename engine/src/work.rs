@@ -1,6 +1,6 @@
 //! What is to be done next: lists of sessions, filled from anywhere, emptied by the pump.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
@@ -22,6 +22,8 @@ pub(crate) struct Work {
     /// Sessions that were closed by the application.
     pub(crate) closed: List,
     pump: AtomicWaker,
+    /// Is the pump at work? Then it finds what is pushed, and need not be woken.
+    running: AtomicBool,
     serial: AtomicU64,
     /// Live sessions.
     pub(crate) sessions: AtomicUsize,
@@ -60,25 +62,38 @@ impl List {
 impl Work {
     pub(crate) fn push_ready(&self, key: Key) {
         if self.ready.push(key) {
-            self.pump.wake();
+            self.wake_pump();
         }
     }
 
     pub(crate) fn push_dirty(&self, key: Key) {
         if self.dirty.push(key) {
-            self.pump.wake();
+            self.wake_pump();
         }
     }
 
     pub(crate) fn push_closed(&self, key: Key) {
         if self.closed.push(key) {
+            self.wake_pump();
+        }
+    }
+
+    /// Wakes the pump, unless it is at work.
+    pub(crate) fn wake_pump(&self) {
+        if !self.running.load(SeqCst) {
             self.pump.wake();
         }
     }
 
-    /// Wakes the pump, for a due time that is earlier than all others.
-    pub(crate) fn wake_pump(&self) {
-        self.pump.wake();
+    /// The pump begins its turn.
+    pub(crate) fn begin_turn(&self) {
+        self.running.store(true, SeqCst);
+    }
+
+    /// The pump ends its turn; was something pushed that it has not done?
+    pub(crate) fn end_turn(&self) -> bool {
+        self.running.store(false, SeqCst);
+        !(self.ready.is_empty() && self.dirty.is_empty() && self.closed.is_empty())
     }
 
     pub(crate) fn register_pump(&self, cx: &Context<'_>) {

@@ -10,9 +10,10 @@ use std::task::Context;
 
 use bytes::Bytes;
 
+use crate::conn::Conn;
 use crate::frame::{self, Opcode};
 use crate::line::{Line, Out, Transport};
-use crate::packet::Packet;
+use crate::packet::{Packet, base64_len, encode_base64};
 use crate::wheel::Millis;
 use crate::work::Work;
 
@@ -41,6 +42,20 @@ pub(crate) enum Written {
     Broken,
 }
 
+/// How binary data is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As it is.
+    Plain,
+    /// Revision 3: behind the packet's type.
+    Typed,
+    /// Revision 3, and the client asked for text: base64 behind [`BASE64`].
+    Base64,
+}
+
+/// What base64 stands behind in revision 3: that it is base64, and the packet's type.
+const BASE64: &[u8] = b"b4";
+
 /// A piece of one call: of the shared buffer, or a payload where it is.
 enum Piece {
     Shared(Range<usize>),
@@ -61,7 +76,7 @@ impl Scratch {
     }
 
     /// Appends a frame, or raw bytes; how long is it?
-    fn push(&mut self, out: &Out, revision3: bool) -> usize {
+    fn push(&mut self, out: &Out, form: Form) -> usize {
         let start = self.shared.len();
         let before = self.pieces.len();
         let payload = match out {
@@ -70,7 +85,14 @@ impl Scratch {
                 frame::write_header(Opcode::Pong, data.len(), &mut self.shared);
                 data.clone()
             }
-            Out::Packet(Packet::Binary(data)) if revision3 => {
+            Out::Packet(Packet::Binary(data)) if form == Form::Base64 => {
+                let len = base64_len(data.len()) + BASE64.len();
+                frame::write_header(Opcode::Text, len, &mut self.shared);
+                self.shared.extend_from_slice(BASE64);
+                encode_base64(data, &mut self.shared);
+                Bytes::new()
+            }
+            Out::Packet(Packet::Binary(data)) if form == Form::Typed => {
                 frame::write_header(Opcode::Binary, data.len() + 1, &mut self.shared);
                 self.shared.push(4);
                 data.clone()
@@ -114,6 +136,17 @@ impl Scratch {
         len
     }
 
+    /// Writes the pieces without the first `skip` bytes, as much as the socket takes.
+    fn write(&self, conn: &Conn, skip: usize) -> io::Result<usize> {
+        match self.pieces[..] {
+            // Most writes are one piece.
+            [Piece::Shared(_)] => {
+                conn.write(&[IoSlice::new(self.shared.get(skip..).unwrap_or_default())])
+            }
+            _ => conn.write(&self.slices(skip)),
+        }
+    }
+
     /// The pieces without the first `skip` bytes.
     fn slices(&self, mut skip: usize) -> Vec<IoSlice<'_>> {
         let bytes = self.pieces.iter().map(|piece| match piece {
@@ -132,12 +165,15 @@ impl Scratch {
 }
 
 /// How long a piece is when it is written.
-fn written_len(out: &Out, revision3: bool) -> usize {
+fn written_len(out: &Out, form: Form) -> usize {
     let framed = |len: usize| frame::header_len(len) + len;
     match out {
         Out::Raw(bytes) => bytes.len(),
         Out::WsPong(data) => framed(data.len()),
-        Out::Packet(Packet::Binary(data)) if !revision3 => framed(data.len()),
+        Out::Packet(Packet::Binary(data)) if form == Form::Plain => framed(data.len()),
+        Out::Packet(Packet::Binary(data)) if form == Form::Base64 => {
+            framed(base64_len(data.len()) + BASE64.len())
+        }
         Out::Packet(packet) => framed(packet.data().len() + 1),
     }
 }
@@ -153,7 +189,7 @@ impl Line {
     ) -> Written {
         let mut left = TURN;
         loop {
-            let revision3 = self.revision3;
+            let form = self.form();
             let Transport::WebSocket(socket) = &mut self.transport else {
                 return Written::All;
             };
@@ -169,13 +205,12 @@ impl Line {
             scratch.begin();
             let mut total = 0;
             for out in &self.queue {
-                total += scratch.push(out, revision3);
+                total += scratch.push(out, form);
                 if total >= BATCH || scratch.pieces.len() >= MAX_PIECES - 1 {
                     break;
                 }
             }
-            let slices = scratch.slices(socket.written);
-            let wrote = match socket.conn.write(&slices) {
+            let wrote = match scratch.write(&socket.conn, socket.written) {
                 Ok(wrote) => wrote,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     socket.conn.wait_writable(cx);
@@ -195,6 +230,14 @@ impl Line {
         }
     }
 
+    fn form(&self) -> Form {
+        match (self.revision3, self.base64) {
+            (false, _) => Form::Plain,
+            (true, false) => Form::Typed,
+            (true, true) => Form::Base64,
+        }
+    }
+
     /// So many bytes went out.
     fn advance(&mut self, work: &Work, wrote: usize) {
         let Transport::WebSocket(socket) = &mut self.transport else {
@@ -202,7 +245,7 @@ impl Line {
         };
         let mut gone = std::mem::take(&mut socket.written) + wrote;
         while let Some(out) = self.queue.front() {
-            let len = written_len(out, self.revision3);
+            let len = written_len(out, self.form());
             if gone < len {
                 break;
             }
@@ -233,13 +276,13 @@ mod tests {
 
     #[test]
     fn a_piece_is_as_long_as_it_is_said_to_be() {
-        for revision3 in [false, true] {
+        for form in [Form::Plain, Form::Typed, Form::Base64] {
             let mut scratch = Scratch::default();
             for out in &packets() {
                 scratch.begin();
-                let len = scratch.push(out, revision3);
+                let len = scratch.push(out, form);
                 let slices = scratch.slices(0);
-                assert_eq!(len, written_len(out, revision3), "{out:?}");
+                assert_eq!(len, written_len(out, form), "{out:?}");
                 assert_eq!(len, slices.iter().map(|slice| slice.len()).sum::<usize>());
             }
         }
@@ -249,7 +292,10 @@ mod tests {
     fn what_was_written_in_part_goes_on_where_it_stopped() {
         let mut scratch = Scratch::default();
         scratch.begin();
-        let total: usize = packets().iter().map(|out| scratch.push(out, false)).sum();
+        let total: usize = packets()
+            .iter()
+            .map(|out| scratch.push(out, Form::Plain))
+            .sum();
         let whole = scratch.slices(0).concat_bytes();
         assert_eq!(whole.len(), total);
         for skip in [1, 16, 17, 30, 4000, 5100, 75_000, total - 1] {

@@ -15,6 +15,7 @@
 
 mod admission;
 mod balance;
+mod balance_nginx;
 mod bus_faults;
 mod chat;
 mod clients;

@@ -16,8 +16,8 @@ const RESERVED: [&str; 6] = [
 ];
 /// Nothing was sent with this id. It stands for an id that is none, of an acknowledgement that Node ignores.
 const NO_ID: &str = "9223372036854775807";
-/// As many attachments as socketioxide takes for one packet.
-const MAX_ATTACHMENTS: u32 = 10_000;
+/// More attachments than Node takes (10), and few enough for socketioxide, which sums them up at each.
+const MAX_ATTACHMENTS: u32 = 1_000;
 
 /// A packet, cut into its parts.
 pub(super) struct Head<'a> {

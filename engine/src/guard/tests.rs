@@ -324,7 +324,7 @@ fn placeholders_of_no_attachment_are_refused() {
             "51",
             r#"5x-["a"]"#,
             r#"51.5-["a"]"#,
-            r#"510001-["a"]"#,
+            r#"51001-["a"]"#,
             r#"599999999999-["a"]"#,
         ],
     );

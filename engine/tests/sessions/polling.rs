@@ -137,13 +137,28 @@ async fn pings_come_with_polls_and_pongs_with_posts() {
 }
 
 #[tokio::test]
-async fn an_answer_has_no_more_than_max_payload() {
+async fn an_answer_has_all_that_waits_up_to_four_mebibytes() {
     let server = Server::start();
     let client = server.polling();
-    for _ in 0..3 {
-        client.post("4much:60000").await;
+    client.post("4quiet").await;
+    let socket = server.socket(0);
+    for _ in 0..5 {
+        socket.emit("m".repeat(1 << 20)).unwrap();
     }
-    for _ in 0..3 {
-        assert_eq!(client.poll().await.len(), 60_001);
+    // Three have room with their types and separators.
+    assert_eq!(client.poll().await.len(), 3 * (1 << 20) + 3 + 2);
+    assert_eq!(client.poll().await.len(), 2 * (1 << 20) + 2 + 1);
+}
+
+#[tokio::test]
+async fn a_ping_waits_behind_nothing() {
+    let server = Server::with(quick(), settings());
+    let client = server.polling();
+    client.post("4quiet").await;
+    let socket = server.socket(0);
+    for _ in 0..6 {
+        socket.emit("m".repeat(1 << 20)).unwrap();
     }
+    tokio::time::sleep(quick().ping_interval * 5 / 4).await;
+    assert!(client.poll().await.starts_with("2\u{1e}4m"));
 }

@@ -106,3 +106,32 @@ async fn a_second_upgrade_waits_for_the_end_of_the_first() {
     let _websocket = client.upgrade();
     assert!(server.engine.upgrade(client.opened.sid).is_err());
 }
+
+#[tokio::test]
+async fn a_post_that_waits_does_not_keep_its_client_from_upgrading() {
+    let server = Server::start();
+    let client = server.polling();
+    let body = ["4quiet", "4much:2000000", "4much:10", "4a"].join("\u{1e}");
+    // It is held back, for it does not poll what it has to take.
+    let post = client.post(&body);
+    let upgrade = async {
+        server
+            .until("it is held back", |server| server.texts().len() == 2)
+            .await;
+        let mut websocket = client.upgrade();
+        websocket.send("2probe").await;
+        assert_eq!(websocket.next().await, text("3probe"));
+        websocket
+    };
+    let ((), mut websocket) = tokio::join!(post, upgrade);
+    // Only now does it say that it polls no more.
+    websocket.send("5").await;
+    websocket.send("4b").await;
+    let Frame::Text(much) = websocket.next().await else {
+        panic!("no text");
+    };
+    assert_eq!(much.len(), 2_000_001);
+    assert_eq!(websocket.next().await, text("4mmmmmmmmmm"));
+    assert_eq!(websocket.next().await, text("4a"));
+    assert_eq!(websocket.next().await, text("4b"));
+}

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use engineioxide::config::EngineIoConfig;
 use engineioxide::{DisconnectReason, EndReason, ProtocolVersion, Settings};
 
 use crate::harness::{Frame, Server, Told, client_frame, quick, settings, soon, text};
@@ -183,4 +184,23 @@ async fn who_joins_nothing_in_time_is_ended() {
     client.opened().await;
     assert_eq!(client.next().await, Frame::Close(vec![]));
     assert_eq!(server.ended().await, EndReason::ConnectTimeout);
+}
+
+#[tokio::test]
+async fn an_event_instead_of_an_answer_gives_more_time_once() {
+    let config = EngineIoConfig {
+        ping_timeout: Duration::from_millis(600),
+        ..quick()
+    };
+    let server = Server::with(config, settings());
+    let mut client = server.websocket();
+    client.opened().await;
+    assert_eq!(client.next().await, text("2"));
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        client.send("4quiet").await;
+    }
+    assert_eq!(server.ends(), [], "600 ms are over");
+    assert_eq!(client.next().await, Frame::Close(vec![]));
+    assert_eq!(server.ended().await, EndReason::PingTimeout);
 }
