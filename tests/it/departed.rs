@@ -108,6 +108,48 @@ fn a_handler_that_outlives_its_session_leaves_no_room_behind() {
 }
 
 #[test]
+fn what_a_middleware_joins_holds_if_it_lets_the_socket_in() {
+    let server = Setup::new().workers(1).example("operators").start();
+    let mut socket = WebSocket::handshake(Raw::tcp(server.addr));
+    for _ in 0..2 {
+        write(&mut socket, &["40/guarded,{\"no\":true}"]);
+        let refused = socket.read_text();
+        assert!(refused.starts_with("44/guarded,"), "{refused}");
+    }
+    for _ in 0..2 {
+        write(&mut socket, &["40/guarded,{}"]);
+        joined(&mut socket, "/guarded");
+        assert_eq!(socket.read_text(), "42/guarded,[\"rooms\",[\"early\"],1]");
+        write(&mut socket, &["41/guarded,"]);
+    }
+}
+
+#[test]
+fn another_worker_makes_nobody_join_who_has_left() {
+    let server = Setup::new().workers(2).example("operators").start();
+    let mut observer = WebSocket::open(Raw::tcp(server.addr));
+    let mut socket = WebSocket::open(Raw::tcp(server.addr));
+    let mine = ask(&mut socket, "/", &json!(["whereami"]));
+    let theirs = ask(&mut observer, "/", &json!(["whereami"]));
+    assert_ne!(mine["worker"], theirs["worker"]);
+    let one = json!({ "within": [mine["id"]] });
+    let room = |name: &str| json!(["rooms", { "within": [name] }]);
+    ask(&mut observer, "/", &json!(["joinAll", one, "before"]));
+    assert_eq!(
+        ask(&mut observer, "/", &room("before"))["rooms"],
+        json!(["before"])
+    );
+    write(&mut socket, &["41"]);
+    eventually("it has left", SOON, || {
+        ask(&mut observer, "/", &room("before"))["rooms"] == json!([])
+    });
+    ask(&mut observer, "/", &json!(["joinAll", one, "after"]));
+    write(&mut socket, &["40"]);
+    assert!(socket.read_text().starts_with("40{"));
+    assert_eq!(ask(&mut observer, "/", &room("after"))["rooms"], json!([]));
+}
+
+#[test]
 fn ten_thousand_joins_of_sockets_that_leave_meanwhile_leave_nothing_behind() {
     const ROUNDS: usize = 250;
     let server = Setup::new().workers(1).start();
