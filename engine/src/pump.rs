@@ -338,7 +338,10 @@ impl<H: EngineIoHandler> Core<H> {
                     let waker = Waker::from(Arc::clone(socket));
                     self.hooks().wake_when_clear(waker);
                 }
-                return;
+                // Behind the events of a post there may be acknowledgements, for which others wait.
+                if !line.has_unread_posts() {
+                    return;
+                }
             }
             if line.inbox.is_none() {
                 return;
@@ -347,7 +350,12 @@ impl<H: EngineIoHandler> Core<H> {
                 looked.again = true;
                 return;
             }
-            if let Some(message) = line.take_kept(&self.work) {
+            let kept = if line.held {
+                None
+            } else {
+                line.take_kept(&self.work)
+            };
+            if let Some(message) = kept {
                 looked.used += message.cost().max(LEAST);
                 let new = self.is_new(&mut line);
                 drop(line);
@@ -489,7 +497,9 @@ impl<H: EngineIoHandler> Core<H> {
         }
         let is_ack = matches!(message.kind, Kind::Ack | Kind::BinaryAck);
         let inbox = line.inbox.as_ref();
-        let waits = !posted && inbox.is_some_and(|inbox| inbox.has_messages());
+        // What is posted comes before whatever waits, but for what was kept of the same post.
+        let follows = !posted || line.held;
+        let waits = follows && inbox.is_some_and(|inbox| inbox.has_messages());
         if !is_ack && (waits || self.holds_back(socket, &line)) {
             line.keep(&self.work, message);
             drop(line);
