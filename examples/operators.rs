@@ -14,10 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use my_app::api::{self, Ack, Adapter, App, Cluster, Event, Io, Socket};
+use my_app::api::{self, Ack, Adapter, App, Cluster, Event, Io, Refusal, Socket};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use socketioxide::extract::{Data, State};
+use socketioxide::extract::{Data, SocketRef, State};
+use socketioxide::handler::ConnectHandler;
 use socketioxide::operators::BroadcastOperators;
 
 fn main() -> ExitCode {
@@ -48,6 +49,23 @@ fn namespaces(io: &Io, cluster: &Cluster) {
         json!({ "echo": data })
     });
     io.ns("/", async move |socket: Socket| connected(&socket, &heard));
+    io.ns("/guarded", guarded.with(joins_early));
+}
+
+/// A middleware that joins a room, and refuses whoever says no.
+async fn joins_early(socket: Socket, Data(auth): Data<Value>) -> Result<(), Refusal> {
+    socket.join("early");
+    if auth.get("no").is_some() {
+        return Err(Refusal::forbidden("you said no"));
+    }
+    Ok(())
+}
+
+async fn guarded(io: Io, socket: Socket) {
+    let early = io
+        .of("/guarded")
+        .map(|all| all.within("early").sockets().len());
+    let _ = socket.emit("rooms", &(socket.rooms(), early));
 }
 
 fn connected(socket: &Socket, heard: &Heard) {
@@ -67,6 +85,17 @@ fn connected(socket: &Socket, heard: &Heard) {
         async |socket: Socket, Data(room): Data<String>, ack: Ack| {
             socket.leave(room);
             give(ack, Ok(ok()));
+        },
+    );
+    socket.on(
+        "joinLate",
+        async |socket: Socket, bare: SocketRef<Adapter>, Data(room): Data<String>| {
+            while socket.connected() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // A socket of ours joins nothing any more; socketioxide's own does.
+            socket.join(room.clone());
+            bare.join(format!("{room}, bare"));
         },
     );
     socket.on("emit", emit);

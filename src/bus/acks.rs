@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::stream::FusedStream;
@@ -12,6 +13,7 @@ use socketioxide_core::adapter::AckStreamItem;
 use tokio::time::Sleep;
 
 use super::requests::{Pending, Update};
+use super::turns::Turn;
 use super::{Bus, Reply, unread};
 use crate::wire::frame::{AckFailure, Answer, BusMember, MAX_FRAME, value_size};
 
@@ -29,6 +31,8 @@ type Item = AckStreamItem<AckError>;
 pub struct Acks<S> {
     local: Option<Pin<Box<S>>>,
     remote: Option<Remote>,
+    /// Until all are there.
+    turn: Option<Arc<Turn>>,
 }
 
 /// What is still to come from other workers.
@@ -45,10 +49,11 @@ pub(super) struct Remote {
 }
 
 impl<S: Stream<Item = Item>> Acks<S> {
-    pub(super) fn new(local: S, remote: Option<Remote>) -> Self {
+    pub(super) fn new(local: S, remote: Option<Remote>, turn: Arc<Turn>) -> Self {
         Self {
             local: Some(Box::pin(local)),
             remote,
+            turn: Some(turn),
         }
     }
 }
@@ -58,7 +63,7 @@ impl<S> std::fmt::Debug for Acks<S> {
         f.debug_struct("Acks")
             .field("local", &self.local.is_some())
             .field("remote", &self.remote.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -91,6 +96,7 @@ impl<S: Stream<Item = Item>> Acks<S> {
             }
         }
         if self.local.is_none() && self.remote.is_none() {
+            self.turn = None;
             return Poll::Ready(None);
         }
         Poll::Pending
