@@ -4,7 +4,7 @@
 //! for. Every answer is compared with what it should be.
 
 pub(crate) mod frame;
-mod http;
+pub(crate) mod http;
 mod session;
 mod socket;
 
