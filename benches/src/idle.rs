@@ -123,8 +123,9 @@ impl Clients {
         let sessions = plan.sessions / all + extra;
         let mut command = Command::new("/proc/self/exe");
         command.args(["hold", "--to", &to.to_string()]);
-        // The server was asked from 127.0.0.2 whether it serves.
-        command.args(["--source", &format!("127.0.1.{}", u16::from(nth) + 1)]);
+        // Not from where an earlier run's clients came, whose ports are taken for a minute.
+        let run = std::process::id() % 256;
+        command.args(["--source", &format!("127.{}.{run}.1", u16::from(nth) + 1)]);
         command.args(["--sessions", &sessions.to_string()]);
         if plan.upgraded {
             command.arg("--upgraded");

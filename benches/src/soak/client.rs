@@ -7,14 +7,11 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 
 use crate::address::Address;
-use crate::load::{LoadError, frame, http};
+use crate::load::{LoadError, OF_ONE_ADDRESS, frame, http};
 use crate::servers::Servers;
 
 /// An answer that takes longer is missed.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-/// Connections from one address: each has its ports, and those of who left first are taken for a minute.
-const OF_ONE_ADDRESS: u32 = 4000;
 
 /// Why a client did not get what it should.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +43,7 @@ pub(super) fn expect(holds: bool, wanted: &str, came: &[u8]) -> Result<(), Failu
 pub(super) struct Source {
     to: Address,
     address: IpAddr,
-    used: u32,
+    used: usize,
 }
 
 impl Source {
