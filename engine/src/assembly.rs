@@ -117,9 +117,12 @@ fn whole_messages<'a>(
         let Some(header) = Header::read(bytes)? else {
             return Ok(bytes);
         };
+        if !header.fin || header.opcode == Opcode::Continuation {
+            return Ok(bytes);
+        }
         check_len(&header, 0, rules)?;
         let len = usize::try_from(header.len).map_err(|_| CloseCode::TooBig)?;
-        if !header.fin || header.opcode == Opcode::Continuation || bytes.len() - header.size < len {
+        if bytes.len() - header.size < len {
             return Ok(bytes);
         }
         let (frame, rest) = bytes.split_at_mut(header.size + len);
@@ -199,18 +202,16 @@ impl Partial {
 
     /// A frame begins: may it, here?
     fn begin(&mut self, header: &Header, rules: Rules) -> Result<(), CloseCode> {
+        let begins = matches!(header.opcode, Opcode::Text | Opcode::Binary);
+        if !header.opcode.is_control() && begins == self.message.is_some() {
+            return Err(CloseCode::Protocol);
+        }
         let kept = self.message.as_ref().map_or(0, |(_, kept)| kept.len());
         check_len(header, kept, rules)?;
-        match (header.opcode, &self.message) {
-            (Opcode::Text | Opcode::Binary, None) => {
-                self.message = Some((header.opcode == Opcode::Text, Vec::new()));
-                Ok(())
-            }
-            (Opcode::Continuation, Some(_)) | (Opcode::Close | Opcode::Ping | Opcode::Pong, _) => {
-                Ok(())
-            }
-            _ => Err(CloseCode::Protocol),
+        if begins {
+            self.message = Some((header.opcode == Opcode::Text, Vec::new()));
         }
+        Ok(())
     }
 
     /// A frame is whole.

@@ -1,8 +1,8 @@
-//! The end of a WebSocket: what was queued, the close frame, and a moment in which the client may read it.
+//! The end of a WebSocket: what was queued, the close frame, and time in which the client may read it.
 //!
 //! Closing a socket with unread data in it resets the connection, and the client loses what it has not read yet.
-//! So the write side is shut first, and what still arrives is read for a moment. The session is over by then; this
-//! is a task of its own, with a deadline.
+//! So the write side is shut first, and what still arrives is read until the client closes. The session is over by
+//! then; this is a task of its own, with a deadline.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustix::net::Shutdown;
 use tokio::io::ReadBuf;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::assembly::Assembly;
 use crate::conn::Conn;
@@ -21,8 +21,7 @@ use crate::line::{Line, Out, Transport, WebSocket};
 use crate::work::Work;
 use crate::write::{Scratch, Written};
 
-/// How long, and for how many bytes, a client may go on sending.
-const LINGER: Duration = Duration::from_secs(2);
+/// For how many bytes a client may go on sending.
 const LINGER_BYTES: usize = 4 << 20;
 /// How often a socket without room is asked again: a slow reader's is told of late.
 const ASK: Duration = Duration::from_millis(500);
@@ -69,16 +68,24 @@ impl Rest {
         }
     }
 
+    /// What waits, and how much of its first piece is written: a long one may take long.
+    fn left(&self) -> (usize, usize) {
+        match &self.line.transport {
+            Transport::WebSocket(socket) => (self.line.waiting, socket.written),
+            _ => (self.line.waiting, 0),
+        }
+    }
+
     /// Writes what is left, unless its client takes nothing of it for `stall`, and closes.
     pub(crate) async fn close(mut self, stall: Duration) {
         let mut scratch = Scratch::default();
-        let mut waiting = self.line.waiting;
+        let mut left = self.left();
         let mut since = Instant::now();
         let all = loop {
             let wrote =
                 poll_fn(|cx| Poll::Ready(self.line.write(&self.work, 0, &mut scratch, cx))).await;
-            if self.line.waiting < waiting {
-                (waiting, since) = (self.line.waiting, Instant::now());
+            if self.left() != left {
+                (left, since) = (self.left(), Instant::now());
             }
             match wrote {
                 Written::All => break true,
@@ -106,6 +113,8 @@ impl Rest {
         socket.conn.shut(Shutdown::Write);
         let mut scrap = [0; 4096];
         let mut left = LINGER_BYTES;
+        // What was written may be in this machine's socket still. A reset would throw it away, and only a client that
+        // has read everything closes; so it has as long as one that takes nothing.
         let read = async {
             while left > 0 {
                 let mut buf = ReadBuf::new(&mut scrap);
@@ -116,6 +125,6 @@ impl Rest {
                 left = left.saturating_sub(buf.filled().len());
             }
         };
-        let _ = timeout_at(Instant::now() + LINGER, read).await;
+        let _ = timeout(stall, read).await;
     }
 }

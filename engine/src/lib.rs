@@ -21,6 +21,7 @@ pub mod assembly;
 mod closing;
 pub mod config;
 mod conn;
+mod ending;
 mod engine;
 #[doc(hidden)]
 pub mod frame;
@@ -29,6 +30,8 @@ pub mod guard;
 pub mod handler;
 mod head;
 mod hooks;
+mod inbox;
+mod incoming;
 mod line;
 #[doc(hidden)]
 pub mod packet;
@@ -37,6 +40,7 @@ pub mod payload3;
 #[doc(hidden)]
 pub mod payload4;
 mod polling;
+mod polls;
 mod pump;
 mod query;
 pub mod service;
@@ -53,6 +57,7 @@ pub use engine::{Engine, Handshake, Opened, Refused, Weight};
 pub use engineioxide_core::{ProtocolVersion, Str, TransportType};
 pub use head::{Complete, Head};
 pub use hooks::{EndReason, Ended, Hooks};
-pub use polling::{Answer, PollAnswer, Posting, Receipt};
+pub use polling::Delivery;
+pub use polls::{Answer, PollAnswer, Posting, Receipt};
 pub use socket::{DisconnectReason, Socket};
 pub use upgrade::Upgrading;

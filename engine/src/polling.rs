@@ -3,10 +3,8 @@
 //! A poll waits until there is something, and takes all of it. What it took is kept by its [`Receipt`] until the
 //! connection has delivered it: it goes back to the front of the queue otherwise, and is sent with the next poll.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
@@ -15,6 +13,7 @@ use crate::hooks::EndReason;
 use crate::line::{Line, Out, Phase, Transport};
 use crate::packet::Packet;
 use crate::payload4::PayloadError;
+use crate::polls::{PollAnswer, Posting};
 use crate::socket::Socket;
 use crate::work::{Waiter, Work};
 use crate::{payload3, payload4};
@@ -27,13 +26,20 @@ const MAX_ANSWER: usize = 4 << 20;
 /// its last post is answered: that must not wait for its polls.
 const MAX_UPGRADING: usize = 4 << 20;
 
+/// A connection that has an answer, and may have failed without anybody having noticed yet.
+pub trait Delivery: Send + Sync {
+    /// Has it failed? Called when the client polls again, over whatever connection.
+    fn has_failed(&self) -> bool;
+}
+
 /// A session that polls.
-#[derive(Debug)]
 pub(crate) struct Polling {
     /// The poll that waits.
     poll: Option<(u64, Waiter)>,
     /// The post that is under way.
     post: Option<u64>,
+    /// Tells of the connection that has the last answer.
+    delivery: Option<(u64, Arc<dyn Delivery>)>,
     /// What an answer has room for, in bytes; for one packet, whatever its size.
     room: usize,
     /// Does it wait for nothing but to be polled empty?
@@ -45,6 +51,7 @@ impl Polling {
         Self {
             poll: None,
             post: None,
+            delivery: None,
             room: max_payload.max(MAX_ANSWER),
             leaves: false,
         }
@@ -59,6 +66,12 @@ impl Polling {
         if let Some((_, waiter)) = &mut self.poll {
             waiter.wake();
         }
+    }
+}
+
+impl std::fmt::Debug for Polling {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Polling").finish_non_exhaustive()
     }
 }
 
@@ -104,6 +117,8 @@ pub(crate) trait Polled: Send + Sync {
     fn answer(&self, serial: u64, cx: &Context<'_>) -> Poll<(Vec<u8>, bool, Vec<Packet>)>;
     fn abandon_poll(&self, serial: u64);
     fn undelivered(&self, serial: u64, packets: Vec<Packet>);
+    fn delivered(&self, serial: u64);
+    fn watch(&self, serial: u64, delivery: Arc<dyn Delivery>);
     fn post(&self, serial: u64, body: &Bytes, binary: bool);
     fn poll_posted(&self, serial: u64, cx: &Context<'_>) -> Poll<()>;
     fn end_post(&self, serial: u64, reason: Option<EndReason>);
@@ -116,6 +131,7 @@ where
     /// Begins a poll.
     pub(crate) fn begin_poll(self: Arc<Self>) -> Result<PollAnswer, Refused> {
         let serial = self.work.next_serial();
+        let lost = self.has_lost_answer();
         {
             let mut line = self.line();
             if line.phase == Phase::Closed {
@@ -130,14 +146,25 @@ where
                 return Err(Refused::BadRequest);
             }
             polling.poll = Some((serial, Waiter::default()));
-            // Who polls again has the answer before.
-            line.answered = 0;
+            if !lost {
+                // Who polls again has the answer before.
+                line.answered = 0;
+            }
         }
-        Ok(PollAnswer {
-            session: self,
-            serial,
-            done: false,
-        })
+        Ok(PollAnswer::new(self, serial))
+    }
+
+    /// Has the connection failed that has the last answer? What it did not deliver is about to come back.
+    fn has_lost_answer(&self) -> bool {
+        let (answered, delivery) = {
+            let mut line = self.line();
+            let answered = line.answered;
+            match &mut line.transport {
+                Transport::Polling(polling) => (answered, polling.delivery.take()),
+                _ => return false,
+            }
+        };
+        delivery.is_some_and(|(serial, delivery)| serial == answered && delivery.has_failed())
     }
 
     /// Begins a post.
@@ -158,11 +185,7 @@ where
             }
             polling.post = Some(serial);
         }
-        Ok(Posting {
-            session: self,
-            serial,
-            state: PostState::Begun,
-        })
+        Ok(Posting::new(self, serial))
     }
 }
 
@@ -173,7 +196,8 @@ where
     fn answer(&self, serial: u64, cx: &Context<'_>) -> Poll<(Vec<u8>, bool, Vec<Packet>)> {
         let mut line = self.line();
         let closing = line.phase;
-        let empty = line.queue.is_empty();
+        // Nothing overtakes an answer that was lost.
+        let empty = line.queue.is_empty() || line.answered != 0;
         let Some(polling) = line.polling(serial) else {
             // The session has another transport now, or has ended.
             let last = match closing {
@@ -202,7 +226,7 @@ where
             }
             self.work.push_closed(self.key);
         }
-        line.answered = serial;
+        line.answered = if packets.is_empty() { 0 } else { serial };
         let wake = line.held;
         let answer = line.encode(&last, packets);
         drop(line);
@@ -234,13 +258,35 @@ where
             return;
         }
         line.answered = 0;
-        if let Transport::Polling(_) = line.transport {
+        if let Transport::Polling(polling) = &mut line.transport {
+            polling.wake_poll();
             line.put_back(&self.work, packets);
             return;
         }
         drop(line);
         // Others have overtaken it on the WebSocket: rather an end than a gap.
         self.close_with(EndReason::TransportClosed);
+    }
+
+    fn delivered(&self, serial: u64) {
+        let mut line = self.line();
+        if line.answered == serial {
+            line.answered = 0;
+            if let Transport::Polling(polling) = &mut line.transport {
+                polling.delivery = None;
+                polling.wake_poll();
+            }
+        }
+    }
+
+    fn watch(&self, serial: u64, delivery: Arc<dyn Delivery>) {
+        let mut line = self.line();
+        let answered = line.answered;
+        if let Transport::Polling(polling) = &mut line.transport
+            && answered == serial
+        {
+            polling.delivery = Some((serial, delivery));
+        }
     }
 
     fn post(&self, serial: u64, body: &Bytes, binary: bool) {
@@ -363,143 +409,4 @@ pub(crate) fn encode<'a>(
         payload4::encode_into(packet, &mut body);
     }
     (body, false)
-}
-
-/// A poll that waits for its answer. Dropped before, its client is gone: the session is over.
-pub struct PollAnswer {
-    session: Arc<dyn Polled>,
-    serial: u64,
-    done: bool,
-}
-
-/// The answer to a poll.
-#[derive(Debug)]
-pub struct Answer {
-    /// The body.
-    pub body: Bytes,
-    /// Is it of bytes (revision 3), or text?
-    pub binary: bool,
-    /// To be told what became of it.
-    pub receipt: Receipt,
-}
-
-impl Future for PollAnswer {
-    type Output = Answer;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
-        let this = self.get_mut();
-        let (body, binary, packets) = ready!(this.session.answer(this.serial, cx));
-        this.done = true;
-        Poll::Ready(Answer {
-            body: body.into(),
-            binary,
-            receipt: Receipt {
-                session: Arc::clone(&this.session),
-                serial: this.serial,
-                packets,
-            },
-        })
-    }
-}
-
-impl Drop for PollAnswer {
-    fn drop(&mut self) {
-        if !self.done {
-            self.session.abandon_poll(self.serial);
-        }
-    }
-}
-
-/// What an answer took. Dropped before it was delivered, that is sent again with the next poll.
-pub struct Receipt {
-    session: Arc<dyn Polled>,
-    serial: u64,
-    packets: Vec<Packet>,
-}
-
-impl Receipt {
-    /// The answer left whole, and its connection has not failed since.
-    pub fn delivered(mut self) {
-        self.packets = Vec::new();
-    }
-}
-
-impl Drop for Receipt {
-    fn drop(&mut self) {
-        let packets = std::mem::take(&mut self.packets);
-        if !packets.is_empty() {
-            self.session.undelivered(self.serial, packets);
-        }
-    }
-}
-
-impl std::fmt::Debug for Receipt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Receipt")
-            .field("packets", &self.packets.len())
-            .finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PostState {
-    Begun,
-    Handling,
-    Done,
-}
-
-/// A post that is under way. Dropped before its body was there, its client is gone: the session is over.
-pub struct Posting {
-    session: Arc<dyn Polled>,
-    serial: u64,
-    state: PostState,
-}
-
-impl Posting {
-    /// The body will not be handled, and the session goes on: it was too large.
-    pub fn refuse(mut self) {
-        self.state = PostState::Done;
-        self.session.end_post(self.serial, None);
-    }
-
-    /// The body is none that this session may send: the session is over.
-    pub fn reject(mut self) {
-        self.state = PostState::Done;
-        self.session
-            .end_post(self.serial, Some(EndReason::ProtocolError));
-    }
-
-    /// Hands the body on; ready when all of it is handled, or the session has ended. A client that has too much to
-    /// take waits here until it polls.
-    pub async fn deliver(mut self, body: Bytes, binary: bool) {
-        self.state = PostState::Handling;
-        self.session.post(self.serial, &body, binary);
-        drop(body);
-        std::future::poll_fn(|cx| self.session.poll_posted(self.serial, cx)).await;
-    }
-}
-
-impl Drop for Posting {
-    fn drop(&mut self) {
-        let reason = match self.state {
-            PostState::Begun => Some(EndReason::TransportClosed),
-            PostState::Handling => None,
-            PostState::Done => return,
-        };
-        self.session.end_post(self.serial, reason);
-    }
-}
-
-impl std::fmt::Debug for Posting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Posting")
-            .field("state", &self.state)
-            .finish_non_exhaustive()
-    }
-}
-
-impl std::fmt::Debug for PollAnswer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PollAnswer").finish_non_exhaustive()
-    }
 }

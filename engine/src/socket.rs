@@ -171,6 +171,7 @@ where
     }
 
     /// Ends the session: at once for whoever emits, and for its client when all that was emitted is sent.
+    #[expect(clippy::needless_pass_by_value, reason = "socketioxide calls it so")]
     pub fn close(&self, reason: DisconnectReason) {
         let reason = match reason {
             DisconnectReason::TransportClose | DisconnectReason::ClosingServer => {

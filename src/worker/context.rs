@@ -2,14 +2,16 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
 use std::time::Duration;
 
 use engineioxide::{
-    Conn as EngineConn, Ended, Engine, Handshake, Hooks, ProtocolVersion, Settings,
+    Conn as EngineConn, EndReason, Ended, Engine, Handshake, Hooks, ProtocolVersion, Settings,
 };
 use socketioxide::socket::Sid;
 use socketioxide::{ParserConfig, SocketIo, TransportType};
+use tracing::warn;
 
 use super::admission::Admission;
 use super::http1::Cors;
@@ -65,6 +67,7 @@ impl Worker {
             keyring: welcome.keyring.clone(),
             sessions: Arc::clone(&sessions),
             gate: Arc::clone(bus.gate()),
+            stalled: AtomicU64::new(0),
         };
         engine.set_up(settings, Arc::new(hooks));
         Arc::new(Self {
@@ -107,6 +110,8 @@ struct EngineHooks {
     keyring: Keyring,
     sessions: Arc<Sessions>,
     gate: Arc<Gate>,
+    /// Sessions that were ended because their clients did not read.
+    stalled: AtomicU64,
 }
 
 impl Hooks for EngineHooks {
@@ -123,6 +128,14 @@ impl Hooks for EngineHooks {
 
     fn ended(&self, ended: &Ended) {
         self.sessions.ended(ended);
+        if ended.reason == EndReason::WriteStall {
+            let total = self.stalled.fetch_add(1, Relaxed) + 1;
+            warn!(
+                total,
+                socket = %ended.sid,
+                "a client does not read what it is sent; its connection was closed"
+            );
+        }
     }
 
     fn congestion(&self) -> Option<u32> {

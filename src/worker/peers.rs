@@ -139,7 +139,7 @@ impl Detour {
 
     /// It is used again when the answer has reached its client.
     pub(crate) fn into_receipt(self) -> Receipt {
-        Receipt::new(move || self.put_back())
+        Receipt::Detour(Box::new(move || self.put_back()))
     }
 }
 

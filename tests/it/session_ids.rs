@@ -37,7 +37,7 @@ fn a_polling_session_lives_on_one_connection_and_on_many() {
 }
 
 #[test]
-fn a_forged_a_truncated_a_longer_and_an_empty_id_are_refused() {
+fn a_forged_a_truncated_and_a_longer_id_are_refused() {
     let server = Server::start();
     let sid = Polling::open(&mut Raw::tcp(server.addr)).sid;
     for at in 0..sid.len() {
@@ -57,7 +57,6 @@ fn a_forged_a_truncated_a_longer_and_an_empty_id_are_refused() {
         &sid[..16],
         &format!("{sid}A"),
         "x",
-        "",
         "%00",
         "%F0%9F",
     ] {
@@ -80,7 +79,7 @@ fn the_socket_id_of_a_client_opens_nothing() {
     attacker.send(WebSocket::request(&format!(
         "/socket.io/?EIO=4&transport=websocket&sid={socket_id}"
     )));
-    assert_eq!(attacker.response().body, UNKNOWN);
+    assert_eq!(attacker.response().body, "Session ID unknown");
     session.echo(&mut raw, "untouched");
 }
 
@@ -124,10 +123,7 @@ fn an_id_is_read_however_the_query_spells_it() {
     }
     let twice = format!("{}&sid={sid}", session.target());
     let answer = raw.get(&twice);
-    assert_eq!(
-        (answer.status, answer.body.as_str()),
-        (400, r#"{"code":3,"message":"Bad request"}"#)
-    );
+    assert_eq!((answer.status, answer.body.as_str()), (400, UNKNOWN));
 }
 
 #[test]

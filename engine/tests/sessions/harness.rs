@@ -1,8 +1,7 @@
 //! The words that the tests are written in: an engine with a handler that echoes, and clients on socket pairs.
 
 use std::future::Future;
-use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,13 +9,20 @@ use engineioxide::config::EngineIoConfig;
 use engineioxide::handler::EngineIoHandler;
 use engineioxide::service::{EngineIoService, NotFoundService};
 use engineioxide::socket::Sid;
+pub use engineioxide::{Conn, ProtocolVersion};
 use engineioxide::{
-    Conn, DisconnectReason, EndReason, Ended, Engine, Handshake, Head, Hooks, Opened,
-    ProtocolVersion, Settings, Socket, Str,
+    DisconnectReason, EndReason, Ended, Engine, Handshake, Head, Hooks, Opened, Settings, Socket,
+    Str,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
+use rustix::net::sockopt::set_socket_send_buffer_size;
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
 use tokio::time::timeout;
+
+// The path is for whoever takes this file into another binary.
+#[path = "harness/websocket.rs"]
+mod websocket;
+
+pub use websocket::{Frame, WebSocket, client_frame, text};
 
 /// Whatever is awaited comes within this time, or the test fails.
 pub const SOON: Duration = Duration::from_secs(5);
@@ -165,6 +171,12 @@ impl Server {
         Arc::clone(&self.handler.sockets.lock().unwrap()[nth])
     }
 
+    /// Lets go of the handler's sockets.
+    pub fn forget(&self) -> Vec<Weak<Socket<()>>> {
+        let sockets = std::mem::take(&mut *self.handler.sockets.lock().unwrap());
+        sockets.iter().map(Arc::downgrade).collect()
+    }
+
     pub fn ends(&self) -> Vec<EndReason> {
         self.ends.0.lock().unwrap().clone()
     }
@@ -195,15 +207,36 @@ impl Server {
 
     pub fn websocket_of(&self, protocol: ProtocolVersion) -> WebSocket {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let handshake = handshake(protocol);
+        self.websocket_over(ours, Conn::Unix(theirs), &[], protocol)
+    }
+
+    /// A WebSocket over TCP, where a reset shows; the client has so much room for what it did not read yet, and the server four times as much.
+    pub async fn websocket_over_tcp(&self, room: u32) -> WebSocket<TcpStream> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ours = TcpSocket::new_v4().unwrap();
+        ours.set_recv_buffer_size(room).unwrap();
+        let (ours, theirs) = tokio::join!(
+            ours.connect(listener.local_addr().unwrap()),
+            listener.accept()
+        );
+        let theirs = theirs.unwrap().0;
+        set_socket_send_buffer_size(&theirs, 4 * room as usize).unwrap();
+        let theirs = Conn::Tcp(theirs);
+        self.websocket_over(ours.unwrap(), theirs, &[], ProtocolVersion::V4)
+    }
+
+    /// A WebSocket on this connection, of which `unread` was read before the engine got it.
+    pub fn websocket_over<S>(
+        &self,
+        ours: S,
+        theirs: Conn,
+        unread: &[u8],
+        protocol: ProtocolVersion,
+    ) -> WebSocket<S> {
         let sid = self
             .engine
-            .open_websocket(Conn::Unix(theirs), &[], b"101!".to_vec(), handshake);
-        WebSocket {
-            conn: ours,
-            sid,
-            greeted: false,
-        }
+            .open_websocket(theirs, unread, b"101!".to_vec(), handshake(protocol));
+        WebSocket::new(ours, sid)
     }
 
     pub fn polling(&self) -> Polling<'_> {
@@ -223,101 +256,6 @@ fn handshake(protocol: ProtocolVersion) -> Handshake {
         protocol,
         base64: false,
         head: Head::default(),
-    }
-}
-
-/// A client's WebSocket.
-pub struct WebSocket {
-    pub conn: UnixStream,
-    pub sid: Option<Sid>,
-    greeted: bool,
-}
-
-/// A frame of the server.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Frame {
-    Text(String),
-    Binary(Vec<u8>),
-    Pong(Vec<u8>),
-    Close(Vec<u8>),
-    End,
-}
-
-pub fn text(text: &str) -> Frame {
-    Frame::Text(text.to_owned())
-}
-
-pub fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![first];
-    match payload.len() {
-        len @ 0..126 => frame.push(0x80 | u8::try_from(len).unwrap()),
-        len => {
-            frame.push(0xff);
-            frame.extend_from_slice(&(len as u64).to_be_bytes());
-        }
-    }
-    let mask = [1, 2, 3, 4];
-    frame.extend_from_slice(&mask);
-    frame.extend(
-        payload
-            .iter()
-            .zip(mask.iter().cycle())
-            .map(|(byte, mask)| byte ^ mask),
-    );
-    frame
-}
-
-impl WebSocket {
-    pub async fn send(&mut self, packet: &str) {
-        let frame = client_frame(0x81, packet.as_bytes());
-        soon(self.conn.write_all(&frame)).await.unwrap();
-    }
-
-    pub async fn send_raw(&mut self, bytes: &[u8]) {
-        soon(self.conn.write_all(bytes)).await.unwrap();
-    }
-
-    async fn read(&mut self, len: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; len];
-        soon(self.conn.read_exact(&mut bytes)).await?;
-        Ok(bytes)
-    }
-
-    /// The next frame.
-    pub async fn next(&mut self) -> Frame {
-        if !std::mem::replace(&mut self.greeted, true) && self.sid.is_some() {
-            assert_eq!(self.read(4).await.unwrap(), b"101!");
-        }
-        let Ok(head) = self.read(2).await else {
-            return Frame::End;
-        };
-        let len = match head[1] {
-            126 => {
-                let len = self.read(2).await.unwrap();
-                u16::from_be_bytes(len.try_into().unwrap()).into()
-            }
-            127 => {
-                let len = self.read(8).await.unwrap();
-                usize::try_from(u64::from_be_bytes(len.try_into().unwrap())).unwrap()
-            }
-            len => len.into(),
-        };
-        let payload = self.read(len).await.unwrap();
-        match head[0] {
-            0x81 => Frame::Text(String::from_utf8(payload).unwrap()),
-            0x82 => Frame::Binary(payload),
-            0x8a => Frame::Pong(payload),
-            0x88 => Frame::Close(payload),
-            other => panic!("a frame that begins with {other:x}"),
-        }
-    }
-
-    /// The open packet.
-    pub async fn opened(&mut self) -> String {
-        match self.next().await {
-            Frame::Text(text) if text.starts_with('0') => text,
-            other => panic!("{other:?} instead of an open packet"),
-        }
     }
 }
 
@@ -351,10 +289,6 @@ impl Polling<'_> {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let upgrading = self.server.engine.upgrade(self.opened.sid).unwrap();
         upgrading.start(Conn::Unix(theirs), &[], Vec::new());
-        WebSocket {
-            conn: ours,
-            sid: None,
-            greeted: true,
-        }
+        WebSocket::new(ours, None)
     }
 }

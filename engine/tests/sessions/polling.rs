@@ -1,4 +1,6 @@
-use engineioxide::{EndReason, Refused};
+use std::sync::Arc;
+
+use engineioxide::{Delivery, EndReason, Refused};
 
 use crate::harness::{Server, Told, quick, settings, soon};
 
@@ -161,4 +163,42 @@ async fn a_ping_waits_behind_nothing() {
     }
     tokio::time::sleep(quick().ping_interval * 5 / 4).await;
     assert!(client.poll().await.starts_with("2\u{1e}4m"));
+}
+
+/// A connection that has failed, or not.
+struct Connection(bool);
+
+impl Delivery for Connection {
+    fn has_failed(&self) -> bool {
+        self.0
+    }
+}
+
+#[tokio::test]
+async fn an_answer_whose_connection_has_failed_unnoticed_comes_again_and_first() {
+    let server = Server::start();
+    let client = server.polling();
+    client.post("4a").await;
+    let lost = soon(server.engine.poll(client.opened.sid).unwrap()).await;
+    lost.receipt.watch(Arc::new(Connection(true)));
+    client.post("4b").await;
+    let (polled, ()) = tokio::join!(client.poll(), async {
+        tokio::task::yield_now().await;
+        drop(lost);
+    });
+    assert_eq!(polled, "4a\u{1e}4b");
+}
+
+#[tokio::test]
+async fn an_answer_whose_connection_lives_was_delivered_when_the_client_polls_again() {
+    let server = Server::start();
+    let client = server.polling();
+    client.post("4a").await;
+    let first = soon(server.engine.poll(client.opened.sid).unwrap()).await;
+    first.receipt.watch(Arc::new(Connection(false)));
+    client.post("4b").await;
+    assert_eq!(client.poll().await, "4b");
+    drop(first);
+    client.post("4c").await;
+    assert_eq!(client.poll().await, "4c");
 }

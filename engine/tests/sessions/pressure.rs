@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use engineioxide::{EndReason, Settings};
 
-use crate::harness::{Frame, Server, quick, settings, text};
+use crate::harness::{Frame, Server, client_frame, quick, settings, text};
 
 /// More than a socket pair takes, and than may wait before a client is held back.
 const MUCH: usize = 400_000;
@@ -96,4 +96,21 @@ async fn nothing_is_counted_after_the_end() {
         .until("it is gone", |server| server.engine.waiting() == 0)
         .await;
     assert_eq!(server.engine.sessions(), 0);
+}
+
+#[tokio::test]
+async fn pings_of_a_client_that_does_not_read_are_not_collected() {
+    let server = Server::start();
+    let mut client = server.websocket();
+    client.opened().await;
+    let pings = client_frame(0x89, b"ping").repeat(5000);
+    let mut most = 0;
+    for _ in 0..40 {
+        client.send_raw(&pings).await;
+        most = most.max(server.engine.waiting());
+    }
+    assert!(most < 1 << 20, "{most}");
+    client.send_raw(&client_frame(0x89, b"last")).await;
+    while client.next().await != Frame::Pong(b"last".to_vec()) {}
+    assert_eq!((server.engine.waiting(), server.engine.sessions()), (0, 1));
 }

@@ -295,7 +295,11 @@ impl Connection {
         body: Incoming,
         client: ClientAddr,
     ) -> Result<Response<Body>, Refused> {
-        if action == Action::Upgrade {
+        // A client's own connection goes along with its poll: then the session's worker knows what becomes of the
+        // answer, and what comes next needs no detour. One of a proxy's has requests of many sessions.
+        let own =
+            matches!(self.origin, Origin::Tcp(peer) if client.0 == Some(peer.ip().to_canonical()));
+        if action == Action::Upgrade || action == Action::Poll && own {
             let head = head_of(&parts);
             let opening = None;
             return Ok(self

@@ -1,0 +1,292 @@
+//! What clients say: packets are judged, and handed on to the handler, or kept while their client is held back.
+
+use std::sync::{Arc, MutexGuard};
+use std::task::Waker;
+
+use bytes::Bytes;
+use engineioxide_core::Str;
+
+use crate::assembly::Incoming;
+use crate::ending::Farewell;
+use crate::engine::Core;
+use crate::guard::{Checked, Kind};
+use crate::handler::{EngineIoHandler, guarded};
+use crate::hooks::EndReason;
+use crate::inbox::Message;
+use crate::line::{Line, Out};
+use crate::packet::Packet;
+use crate::pump::{LEAST, Looked, Pump};
+use crate::query;
+use crate::socket::Socket;
+use crate::wheel::{Millis, millis};
+
+impl<H: EngineIoHandler> Core<H> {
+    pub(crate) fn hand_on_batch(
+        &self,
+        socket: &Arc<Socket<H::Data>>,
+        pump: &mut Pump,
+        now: Millis,
+    ) {
+        let mut batch = std::mem::take(&mut pump.batch);
+        for incoming in batch.drain(..) {
+            self.on_incoming(socket, incoming, now);
+        }
+        pump.batch = batch;
+    }
+
+    fn on_incoming(&self, socket: &Arc<Socket<H::Data>>, incoming: Incoming, now: Millis) {
+        match incoming {
+            Incoming::Packet(packet) => self.on_packet(socket, packet, false, now),
+            Incoming::Ping(data) => self.on_ws_ping(socket, data),
+            Incoming::Close(payload) => {
+                self.end_session(socket, EndReason::ClientLeft, Farewell::Frame(payload));
+            }
+            Incoming::Malformed => self.malformed(socket),
+        }
+    }
+
+    /// Hands on what was kept, the packets of a post included, until the turn is used or the session is held back.
+    pub(crate) fn hand_on_kept(
+        &self,
+        socket: &Arc<Socket<H::Data>>,
+        budget: usize,
+        looked: &mut Looked,
+    ) {
+        loop {
+            let mut line = socket.line();
+            if line.inbox.is_none() && !line.held || line.is_closed() {
+                return;
+            }
+            let congestion = self.hooks().congestion();
+            line.held = line.holds_back(congestion);
+            if line.held {
+                if line.awaits_clear(congestion) {
+                    let waker = Waker::from(Arc::clone(socket));
+                    self.hooks().wake_when_clear(waker);
+                }
+                return;
+            }
+            if line.inbox.is_none() {
+                return;
+            }
+            if looked.used >= budget {
+                looked.again = true;
+                return;
+            }
+            if let Some(message) = line.take_kept(&self.work) {
+                looked.used += message.cost().max(LEAST);
+                let new = self.is_new(&mut line);
+                drop(line);
+                self.deliver(socket, new, message);
+                continue;
+            }
+            let posted = line.next_posted(&self.work);
+            let now = self.now();
+            let Some(packet) = posted else {
+                let early = line.inbox().early.pop_front();
+                line.tidy_inbox();
+                drop(line);
+                let Some(incoming) = early else { return };
+                self.on_incoming(socket, incoming, now);
+                continue;
+            };
+            drop(line);
+            match packet {
+                Ok(packet) => {
+                    looked.used += packet.data().len() + LEAST;
+                    self.on_packet(socket, packet, true, now);
+                }
+                Err(_) => self.malformed(socket),
+            }
+        }
+    }
+
+    /// A packet of Engine.IO came.
+    fn on_packet(&self, socket: &Arc<Socket<H::Data>>, packet: Packet, posted: bool, now: Millis) {
+        let mut line = socket.line();
+        if line.is_closed() {
+            return;
+        }
+        if line.awaits_pong && !line.revision3 && !std::mem::replace(&mut line.extended, true) {
+            // Whoever sends anything is alive: the time for the answer begins anew, once, as in Node.
+            line.beat = now + millis(self.config.ping_timeout);
+        }
+        match packet {
+            Packet::Message(text) if self.settings().common_parser => {
+                let sent = text.len();
+                let Ok(checked) = line.guard.text(text, socket.revision3()) else {
+                    drop(line);
+                    return self.malformed(socket);
+                };
+                line.count_sent(self.hooks().congestion(), sent);
+                let message = begin_message(checked);
+                if line.guard.awaits() {
+                    line.inbox().partial = Some(message);
+                } else {
+                    self.on_message(socket, line, message, posted);
+                }
+            }
+            Packet::Binary(data) if self.settings().common_parser => {
+                self.on_attachment(socket, line, data, posted);
+            }
+            Packet::Message(text) => {
+                line.count_sent(self.hooks().congestion(), text.len());
+                self.on_message(socket, line, Message::plain(Some(text), Vec::new()), posted);
+            }
+            Packet::Binary(data) => {
+                line.count_sent(self.hooks().congestion(), data.len());
+                self.on_message(socket, line, Message::plain(None, vec![data]), posted);
+            }
+            Packet::Pong(_) if !line.revision3 => {
+                line.awaits_pong = false;
+                line.beat = now + millis(self.config.ping_interval);
+            }
+            Packet::Ping(_) if line.revision3 => {
+                line.beat = now + self.lifetime();
+                line.queue_out(&self.work, Out::Packet(Packet::Pong(Str::default())));
+                if line.mark_dirty() {
+                    self.work.push_dirty(socket.key);
+                }
+            }
+            // A heartbeat of the wrong direction.
+            Packet::Ping(_) | Packet::Pong(_) => {
+                drop(line);
+                self.malformed(socket);
+            }
+            Packet::Close if posted => {
+                drop(line);
+                self.end_session(socket, EndReason::ClientLeft, Farewell::plain());
+            }
+            Packet::Open(_) | Packet::Close | Packet::Upgrade | Packet::Noop => {}
+        }
+    }
+
+    fn on_attachment(
+        &self,
+        socket: &Arc<Socket<H::Data>>,
+        mut line: MutexGuard<'_, Line>,
+        data: Bytes,
+        posted: bool,
+    ) {
+        let most = self.config.max_payload();
+        let awaited = line.guard.binary(&data).is_ok();
+        let congestion = self.hooks().congestion();
+        line.count_sent(congestion, data.len());
+        let whole = !line.guard.awaits();
+        let inbox = line.inbox();
+        inbox.attached += data.len();
+        let fits = inbox.attached <= most;
+        let Some(partial) = inbox.partial.as_mut().filter(|_| awaited && fits) else {
+            drop(line);
+            return self.malformed(socket);
+        };
+        partial.attachments.push(data);
+        if !whole {
+            return;
+        }
+        inbox.attached = 0;
+        let message = inbox.partial.take();
+        line.tidy_inbox();
+        if let Some(message) = message {
+            self.on_message(socket, line, message, posted);
+        }
+    }
+
+    /// A whole packet of Socket.IO came: it is handed on, or kept while its client is held back.
+    fn on_message(
+        &self,
+        socket: &Arc<Socket<H::Data>>,
+        mut line: MutexGuard<'_, Line>,
+        message: Message,
+        posted: bool,
+    ) {
+        if message.kind == Kind::Ignored {
+            return;
+        }
+        let is_ack = matches!(message.kind, Kind::Ack | Kind::BinaryAck);
+        let inbox = line.inbox.as_ref();
+        let waits = !posted && inbox.is_some_and(|inbox| inbox.has_messages());
+        if !is_ack && (waits || line.holds_back(self.hooks().congestion())) {
+            line.keep(&self.work, message);
+            drop(line);
+            // It is looked at again, and finds out what it waits for.
+            socket.set_ready();
+            return;
+        }
+        let new = self.is_new(&mut line);
+        drop(line);
+        self.deliver(socket, new, message);
+    }
+
+    /// `new`: the handler does not know the session yet.
+    pub(crate) fn deliver(&self, socket: &Arc<Socket<H::Data>>, new: bool, message: Message) {
+        let handler = &self.handler;
+        if new {
+            guarded(|| Arc::clone(handler).on_connect(Arc::clone(socket)));
+        }
+        if let Some(text) = message.text {
+            guarded(|| handler.on_message(text, Arc::clone(socket)));
+        }
+        for data in message.attachments {
+            guarded(|| handler.on_binary(data, Arc::clone(socket)));
+        }
+    }
+
+    /// Does the session say something for the first time?
+    pub(crate) fn is_new(&self, line: &mut Line) -> bool {
+        if line.connected {
+            return false;
+        }
+        if !self.settings().common_parser {
+            // What it joins is not looked into; socketioxide has a deadline of its own from here on.
+            line.join_by = 0;
+        }
+        line.connected = true;
+        true
+    }
+
+    /// The handler learns of a session of revision 3 as soon as it is opened.
+    pub(crate) fn connect(&self, socket: &Arc<Socket<H::Data>>) {
+        socket.line().connected = true;
+        guarded(|| Arc::clone(&self.handler).on_connect(Arc::clone(socket)));
+    }
+
+    fn on_ws_ping(&self, socket: &Arc<Socket<H::Data>>, data: Bytes) {
+        let mut line = socket.line();
+        if line.is_closed() {
+            return;
+        }
+        // Of a client that does not read only the last ping needs an answer (RFC 6455 section 5.5.3).
+        let replaces = line.stalled_since().is_some() && line.queue.len() > 1;
+        if replaces && matches!(line.queue.back(), Some(Out::WsPong(_))) {
+            line.pop_out_last(&self.work);
+        }
+        line.queue_out(&self.work, Out::WsPong(data));
+        if line.mark_dirty() {
+            self.work.push_dirty(socket.key);
+        }
+    }
+
+    /// The client sent what no client may.
+    fn malformed(&self, socket: &Arc<Socket<H::Data>>) {
+        self.end_session(socket, EndReason::ProtocolError, Farewell::plain());
+    }
+}
+
+/// The first part of a packet, or all of it.
+fn begin_message(checked: Checked) -> Message {
+    let Checked {
+        message,
+        kind,
+        query,
+    } = checked;
+    let text = match query {
+        Some(query) => query::into_auth(&message, &query),
+        None => message,
+    };
+    Message {
+        text: Some(text),
+        kind,
+        attachments: Vec::new(),
+    }
+}
