@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use my_app::api::{Ack, Adapter, App, Args, Cluster, Io, Refusal, Socket};
+use my_app::api::{self, Ack, Adapter, App, Cluster, Event, Io, Refusal, Socket};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use socketioxide::extract::{Data, SocketRef, State};
@@ -109,6 +109,11 @@ fn connected(socket: &Socket, heard: &Heard) {
     socket.on("servers", servers);
     socket.on("serverSideEmit", server_side_emit);
     socket.on("serverSideAsk", server_side_ask);
+    // A name with characters that JSON escapes.
+    let name = api::handler_name("say \"hello\"");
+    socket.on(name, async |event: Event, ack: Ack| {
+        give(ack, Ok(json!({ "ok": true, "said": *event })));
+    });
     let heard = Arc::clone(heard);
     socket.on("heard", async move |ack: Ack| {
         let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,13 +184,11 @@ async fn ask(
     Data((selection, event, payload)): Data<(Selection, String, Value)>,
     ack: Ack,
 ) {
-    let asked = selection.of(&io, &socket).emit_with_ack(event, &payload);
+    let asked = api::ask(selection.of(&io, &socket), event, &payload);
     let given = async {
-        let stream = asked.await.map_err(|error| error.to_string())?;
+        let mut stream = asked.await.map_err(|error| error.to_string())?;
         let (mut acks, mut errors) = (Vec::new(), Vec::new());
-        let mut stream = std::pin::pin!(stream);
         while let Some((id, answer)) = stream.next().await {
-            let answer: Result<Args, _> = answer;
             match answer {
                 Ok(args) => acks.push(json!([id, args.into_iter().next().unwrap_or_default()])),
                 Err(error) => errors.push(json!([id, error.to_string()])),

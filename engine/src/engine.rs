@@ -33,9 +33,12 @@ pub enum Refused {
     /// Code 1.
     #[error("Session ID unknown")]
     UnknownSession,
-    /// Code 3: the session has another transport, or is asked for two things at once.
+    /// Code 3: the session has another transport, or is asked to upgrade twice.
     #[error("Bad request")]
     BadRequest,
+    /// A poll or a post while there is one already. The session is over.
+    #[error("overlap from client")]
+    Overlap,
 }
 
 /// A handshake that was checked and admitted.

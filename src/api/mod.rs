@@ -4,7 +4,9 @@
 //! axum's router, and nothing else of the server: no descriptor, pid or frame reaches it.
 
 mod args;
+mod ask;
 mod client_addr;
+mod event;
 mod handler;
 mod socket;
 
@@ -17,7 +19,9 @@ use crate::bus::BusAdapter;
 
 pub use crate::bus::{Answers, Cluster, ClusterError, Missing, Why, WorkerInfo};
 pub use args::{Ack, Arg, Args, ArgsError};
+pub use ask::{Responses, ask};
 pub use client_addr::ClientAddr;
+pub use event::{Event, handler_name};
 pub use handler::Attributed;
 pub use socket::Socket;
 

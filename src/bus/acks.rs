@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 
 use super::requests::{Pending, Update};
 use super::turns::Turn;
-use super::{Bus, Reply};
+use super::{Bus, Reply, unread};
 use crate::wire::frame::{AckFailure, Answer, BusMember, MAX_FRAME, value_size};
 
 /// Acknowledgements that travel together, in bytes: more than one for a system call, fewer than
@@ -71,6 +71,16 @@ impl<S: Stream<Item = Item>> Stream for Acks<S> {
     type Item = Item;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        let item = ready!(self.poll_item(cx));
+        if let Some((_, Ok(value))) = &item {
+            unread::given(value);
+        }
+        Poll::Ready(item)
+    }
+}
+
+impl<S: Stream<Item = Item>> Acks<S> {
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
         if let Some(local) = &mut self.local {
             match local.as_mut().poll_next(cx) {
                 Poll::Ready(None) => self.local = None,

@@ -15,6 +15,7 @@ mod outbox;
 mod requests;
 mod sessions;
 mod turns;
+pub(crate) mod unread;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -176,6 +176,7 @@ impl Connection {
         // Not the application's, and nobody else's to send.
         let said = Said::take(request.headers_mut());
         let client = match self.origin {
+            Origin::Worker if said.delivered => return answer::bare(StatusCode::NO_CONTENT),
             Origin::Worker => {
                 if let Some(number) = said.reservation {
                     first.opening = Some(Opening::reserved(&worker.sessions, number));
