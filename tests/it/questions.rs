@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::harness::*;
 
 /// How long it goes on: several heartbeats.
-const FLOOD: Duration = Duration::from_secs(8);
+const FLOOD: Duration = Duration::from_secs(10);
 
-const QUICK: &str = "[engine]\nping_interval = \"1s\"\nping_timeout = \"1s\"";
+const QUICK: &str = "[engine]\nping_interval = \"1s\"\nping_timeout = \"4s\"";
 
 /// A client in `/` and in `/chat`.
 fn client(server: &Server) -> WebSocket {
