@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::harness::*;
 
 /// How long it goes on: several heartbeats.
-const FLOOD: Duration = Duration::from_secs(8);
+const FLOOD: Duration = Duration::from_secs(10);
 
-const QUICK: &str = "[engine]\nping_interval = \"1s\"\nping_timeout = \"1s\"";
+const QUICK: &str = "[engine]\nping_interval = \"1s\"\nping_timeout = \"4s\"";
 
 /// A client in `/` and in `/chat`.
 fn client(server: &Server) -> WebSocket {
@@ -118,6 +118,7 @@ fn innocents_stay(workers: u16, event: &str) -> Server {
         flood(&server, event, &over, &answered);
     }
     let mut most = 0;
+    let jitter = Jitter::watch();
     let began = Instant::now();
     while began.elapsed() < FLOOD {
         thread::sleep(Duration::from_millis(100));
@@ -142,7 +143,7 @@ fn innocents_stay(workers: u16, event: &str) -> Server {
     saw("the slowest, ms", took[took.len() - 1].as_millis());
     saw("memory that a worker grew by, MiB", most / 1024);
     assert!(answered.load(Relaxed) > 0);
-    assert!(p99 < Duration::from_millis(250), "{p99:?}");
+    jitter.assert_within(p99, Duration::from_millis(250));
     assert!(most < 64 * 1024, "{most} KiB");
     assert_eq!(server.count_lines("panicked"), 0);
     server
