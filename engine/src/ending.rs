@@ -77,8 +77,14 @@ impl<H: EngineIoHandler> Core<H> {
         }
         line.armed = Millis::MAX;
         if line.is_closed() {
+            let leaves = matches!(&line.transport, Transport::Polling(polling) if polling.leaves);
             drop(line);
-            return self.remove(&socket);
+            // One that was closed a moment ago, by a request, has yet to end.
+            return if leaves {
+                self.remove(&socket);
+            } else {
+                self.on_closed(&socket);
+            };
         }
         if line.probe.as_ref().is_some_and(|probe| now >= probe.until) {
             self.close_probe(&mut line, &[]);
