@@ -160,6 +160,16 @@ impl Hooks for EngineHooks {
     }
 }
 
+/// The time that socketioxide gives a session to join. The engine keeps that time itself where it looks into packets,
+/// and says why it ends a session; it must be first then.
+fn connect_timeout(engine: &config::Engine) -> Duration {
+    const LATER: Duration = Duration::from_secs(1);
+    match engine.parser {
+        Parser::Common => engine.connect_timeout.saturating_add(LATER),
+        Parser::Msgpack => engine.connect_timeout,
+    }
+}
+
 /// socketioxide with this configuration. Its service has nothing to do: requests are read here, and the engine
 /// is reached by its handle.
 fn socket_io(engine: &config::Engine, bus: &Bus) -> SocketIo<Adapter> {
@@ -170,8 +180,7 @@ fn socket_io(engine: &config::Engine, bus: &Bus) -> SocketIo<Adapter> {
         .ping_interval(engine.ping_interval)
         .ping_timeout(engine.ping_timeout)
         .upgrade_timeout(engine.upgrade_timeout)
-        // The engine keeps this time itself; a session is not socketioxide's before it joins.
-        .connect_timeout(engine.connect_timeout)
+        .connect_timeout(connect_timeout(engine))
         // One limit for whatever a client sends, as Node's maxHttpBufferSize.
         .max_payload(engine.max_payload as u64);
     let both = engine.transports.len() > 1;
