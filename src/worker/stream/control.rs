@@ -55,14 +55,15 @@ impl Receipt {
         }
     }
 
-    /// Has the session ask this connection, should its client poll again over another one.
-    fn watch(&self, conn: &Conn) {
-        // A proxy keeps its connections, and whatever else it does is seen at once.
-        if let (Self::Poll(receipt), Conn::Tcp(_)) = (self, conn)
-            && let Ok(fd) = conn.as_fd().try_clone_to_owned()
-        {
-            receipt.watch(Arc::new(Watched(fd)));
-        }
+    /// It has left whole, over this connection. The session asks a client's own one whether it lives, should the
+    /// client poll again over another; a proxy's it does not: that is used for others, and lives.
+    fn left(&self, conn: &Conn) {
+        let Self::Poll(receipt) = self else { return };
+        let watched = match conn {
+            Conn::Tcp(_) => conn.as_fd().try_clone_to_owned().ok(),
+            Conn::Unix(_) => None,
+        };
+        receipt.left(watched.map(|fd| Arc::new(Watched(fd)) as _));
     }
 }
 
@@ -159,7 +160,7 @@ impl Control {
         let mut state = self.state();
         state.answer = match std::mem::replace(&mut state.answer, Answer::None) {
             Answer::Leaves(receipt) => {
-                conn.inspect(|conn| receipt.watch(conn));
+                conn.inspect(|conn| receipt.left(conn));
                 Answer::Left(receipt)
             }
             other => other,
