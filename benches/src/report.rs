@@ -175,9 +175,14 @@ impl fmt::Display for Report {
 
 impl Report {
     fn line(&self, f: &mut fmt::Formatter<'_>, over: Over, line: &Line) -> fmt::Result {
-        let Some(ours) = self.cell(over, line.figure, Who::Ours) else {
+        if !self
+            .table
+            .iter()
+            .any(|cell| (cell.over, cell.figure) == (over, line.figure))
+        {
             return Ok(());
-        };
+        }
+        let (one, two) = (Who::Single, Who::Ours);
         write!(f, "{:<44}", format!("{}, {}", line.what, line.unit))?;
         for who in Who::ALL {
             match self.cell(over, line.figure, who) {
@@ -187,19 +192,22 @@ impl Report {
         }
         match line.bound {
             AtMost(most) => {
-                let single = self.cell(over, line.figure, Who::Single);
-                let largest = single.map_or(ours.median, |single| single.median.max(ours.median));
-                write!(f, "  at most {most}{}", broken(largest <= most))?;
+                let ours = [one, two].map(|who| self.cell(over, line.figure, who));
+                let holds = ours.iter().flatten().all(|cell| cell.median <= most);
+                write!(f, "  at most {most}{}", broken(holds))?;
             }
             // Servers of one process are compared with one worker; what two are in addition is for reading.
             Times(most, who) => {
-                if let Some(single) = self.ratio(over, line.figure, Who::Single, who)
-                    && let Some(two) = self.ratio(over, line.figure, Who::Ours, who)
+                let ratio = |of| self.ratio(over, line.figure, of, who);
+                match (ratio(one), ratio(two)) {
+                    (Some(one), Some(two)) => write!(f, "  {one:.2} and {two:.2} x {who}")?,
+                    (Some(one), None) => write!(f, "  {one:.2} x {who}")?,
+                    _ => {}
+                }
+                if let Some(one) = ratio(one)
+                    && over.is_bounded()
                 {
-                    write!(f, "  {single:.2} and {two:.2} x {who}")?;
-                    if over.is_bounded() {
-                        write!(f, " (at most {most}){}", broken(single <= most))?;
-                    }
+                    write!(f, " (at most {most}){}", broken(one <= most))?;
                 }
             }
         }
