@@ -398,6 +398,7 @@ impl<H: EngineIoHandler> Core<H> {
 impl<H: EngineIoHandler> Port for Core<H> {
     fn set_up(&self, settings: Settings, hooks: Arc<dyn Hooks>) {
         // The first one counts.
+        let _ = self.work.hooks.set(Arc::clone(&hooks));
         let _ = self.set_up.set((settings, hooks));
     }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use engineioxide_core::Str;
 
 use head::Head;
-pub use name::event_name;
+pub use name::{event_name, handler_name};
 
 /// What a session must remember of its Socket.IO packets.
 #[derive(Debug, Default)]

@@ -135,10 +135,6 @@ const LISTED = [
   ["an event without a name is given to no handler", ['post "42"', 'WebSocket packet "42"', 'packet "2"', 'first ["40","42/,"]']],
   ["the name of an event is a text: a number is the text that JavaScript makes of it", packets('"2[1]"', '"2[0]"', '"2[-1.5,2]"', '"2[1e400]"')],
   ["a text is Unicode: half a surrogate pair in a name becomes U+FFFD", packets('"2[\\"\\\\ud800\\"]"')],
-  [
-    "an event that names an attachment twice is not handled; no client sends one",
-    packets(`"52-[\\"a\\",${PLACEHOLDER},${PLACEHOLDER}]" [1] [2]`, `"51-[\\"a\\",${PLACEHOLDER},${PLACEHOLDER}]" [1]`),
-  ],
   ["an event has up to 1,000 attachments; with Node's newest parser 10", packets('"511-[\\"a\\"]"')],
   [
     "types, lengths and numbers of attachments are digits; no client writes them in JavaScript's other ways",

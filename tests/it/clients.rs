@@ -215,6 +215,42 @@ fn an_event_name_that_json_escapes_comes_back() {
     }
 }
 
+/// Reads what comes until an event with two attachments is there: its text, and they.
+#[track_caller]
+fn with_two_attachments(socket: &mut WebSocket) -> (String, [Vec<u8>; 2]) {
+    let mut next = |opcode| loop {
+        match socket.read().unwrap() {
+            (1, ping) if ping == b"2" => {}
+            (read, payload) if read == opcode => return payload,
+            other => panic!("{other:?}"),
+        }
+    };
+    let text = String::from_utf8(next(1)).unwrap();
+    (text, [next(2), next(2)])
+}
+
+#[test]
+fn attachments_go_by_their_numbers_and_may_be_named_twice() {
+    let server = Server::start();
+    let mut socket = WebSocket::open(Raw::tcp(server.addr));
+    socket.echo("connected");
+    let place = |num| format!(r#"{{"_placeholder":true,"num":{num}}}"#);
+    let echoed = format!(r#"452-["a",{},{}]"#, place(0), place(1));
+    for (first, second, came) in [
+        (0, 1, [b"one", b"two"]),
+        (1, 0, [b"two", b"one"]),
+        (1, 1, [b"two", b"two"]),
+    ] {
+        socket.text(&format!(r#"452-["a",{},{}]"#, place(first), place(second)));
+        socket.binary(b"one");
+        socket.binary(b"two");
+        let (text, attachments) = with_two_attachments(&mut socket);
+        assert_eq!(text, echoed);
+        assert_eq!(attachments, came);
+    }
+    socket.echo("still here");
+}
+
 /// Its page comes from `port`; an origin must be known before the server starts.
 #[track_caller]
 fn browser(server: &Server, port: u16, more: &[&str]) -> serde_json::Value {

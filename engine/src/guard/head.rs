@@ -114,7 +114,7 @@ impl<'a> Head<'a> {
             event: matches!(self.kind, Kind::Event | Kind::BinaryEvent),
             attachments: self.attachments,
         };
-        if self.kind != Kind::Connect && is_foreign(&shape, rules) {
+        if self.kind != Kind::Connect && self.is_foreign(&shape, rules) {
             return mend::mend(self.payload, rules, self.write()).map(Some);
         }
         Ok(self.odd.then(|| self.write() + self.payload))
@@ -144,6 +144,20 @@ impl<'a> Head<'a> {
         }
     }
 
+    /// Does socketioxide read this otherwise than Node?
+    fn is_foreign(&self, shape: &Shape, rules: Rules) -> bool {
+        let name = match shape.top {
+            Top::Array(First::Number) => true,
+            Top::Array(First::Text {
+                start,
+                end,
+                escaped,
+            }) => escaped || self.payload.get(start..end).is_some_and(name::may_stand_in),
+            _ => false,
+        };
+        rules.event && name || shape.escaped_key || shape.placeholder
+    }
+
     /// All before the payload.
     fn write(&self) -> String {
         let mut out = String::with_capacity(self.payload.len().saturating_add(64));
@@ -165,15 +179,6 @@ impl<'a> Head<'a> {
         out.push_str(self.id);
         out
     }
-}
-
-/// Does socketioxide read this otherwise than Node?
-fn is_foreign(shape: &Shape, rules: Rules) -> bool {
-    let name = match shape.top {
-        Top::Array(First::Number | First::Text { escaped: true, .. }) => rules.event,
-        _ => false,
-    };
-    name || shape.escaped_key || shape.placeholder
 }
 
 fn is_reserved(name: &str) -> bool {

@@ -174,15 +174,15 @@ impl Connection {
         let worker = &self.worker;
         let mut first = take(&self.first).unwrap_or_default();
         // Not the application's, and nobody else's to send.
-        let said = Said::take(request.headers_mut());
+        let word = Said::take(request.headers_mut());
         let client = match self.origin {
-            Origin::Worker if said.delivered => return answer::bare(StatusCode::NO_CONTENT),
+            Origin::Worker if word.delivered => return answer::bare(StatusCode::NO_CONTENT),
             Origin::Worker => {
-                if let Some(number) = said.reservation {
+                if let Some(number) = word.reservation {
                     first.opening = Some(Opening::reserved(&worker.sessions, number));
                     first.admitted = true;
                 }
-                said.client
+                word.client
             }
             origin => worker.admission.client(origin, request.headers()),
         };

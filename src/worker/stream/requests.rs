@@ -58,30 +58,28 @@ impl Requests {
     fn advance(&mut self, bytes: &[u8]) -> usize {
         match self {
             Self::Lost => bytes.len(),
-            Self::Line(begun) => match memchr::memchr(b'\n', bytes) {
-                Some(end) => {
+            Self::Line(begun) => {
+                if let Some(end) = memchr::memchr(b'\n', bytes) {
                     let line = bytes.get(..end).unwrap_or_default();
                     // Empty lines before a request are none of it (RFC 9112 section 2.2).
                     if *begun || !matches!(line, [] | [b'\r']) {
                         *self = Self::Headers(Vec::new());
                     }
                     end + 1
-                }
-                None => {
+                } else {
                     *begun = *begun || bytes != b"\r";
                     bytes.len()
                 }
-            },
-            Self::Headers(came) if came.is_empty() => match end_of_headers(bytes) {
-                Some(end) => {
+            }
+            Self::Headers(came) if came.is_empty() => {
+                if let Some(end) = end_of_headers(bytes) {
                     *self = Self::behind(bytes.get(..end).unwrap_or_default());
                     end
-                }
-                None => {
+                } else {
                     came.extend_from_slice(bytes);
                     bytes.len()
                 }
-            },
+            }
             Self::Headers(came) => {
                 let before = came.len();
                 came.extend_from_slice(bytes);
