@@ -59,7 +59,9 @@ pub(crate) enum RequestError {
     BadHandshakeMethod,
     #[error("Bad request")]
     BadRequest,
-    #[error("Unsupported protocol version")]
+    #[error(
+        "Unsupported protocol version: clients of Socket.IO v2 need allow_eio3 = true in the server's configuration"
+    )]
     UnsupportedProtocol,
     #[error("Invalid Upgrade header")]
     InvalidUpgrade,

@@ -202,43 +202,6 @@ fn a_v2_client_has_one_id_for_both_layers() {
     assert_eq!(told["id"], told["engineId"]);
 }
 
-/// A known limit: socketioxide's parser borrows an event's name from the packet, which it cannot
-/// where JSON escapes stand in the name, and then ends the session.
-///
-/// When this test fails, the limit is gone: drop the test, and the paragraph about it in the README.
-#[test]
-fn an_event_name_with_json_escapes_ends_the_session() {
-    let server = Server::start();
-
-    let mut socket = WebSocket::open(Raw::tcp(server.addr));
-    socket.echo("a name without escapes");
-    socket.text(r#"42["a\"b",1]"#);
-    loop {
-        match socket.read() {
-            // Its close frame, or the end without one.
-            Ok((8, _)) | Err(_) => break,
-            // The engine's close packet comes before.
-            Ok((1, text)) if text == b"1" => {}
-            Ok(other) => panic!("the limit is gone: {other:?}"),
-        }
-    }
-
-    let arguments = ["--client", "v4", "--escaped-names", "--transport"];
-    for transport in ["websocket", "polling"] {
-        let complaint = node_fails(
-            "echo.mjs",
-            &server.url(),
-            &[&arguments[..], &[transport]].concat(),
-        );
-        assert!(
-            complaint.contains("event name with quotes"),
-            "another fault over {transport}:\n{complaint}"
-        );
-    }
-    // The session's worker serves on.
-    WebSocket::open(Raw::tcp(server.addr)).echo("still here");
-}
-
 /// Its page comes from `port`; an origin must be known before the server starts.
 #[track_caller]
 fn browser(server: &Server, port: u16, more: &[&str]) -> serde_json::Value {
