@@ -15,6 +15,11 @@ FUZZ_BRIEFLY ?= 60
 # What `make bench` hands on: --quick, --only, --servers, --rounds, --scale, --json.
 BENCH ?=
 
+# How much `make long-tests` does: minutes of soak, seconds of fuzzing for each target, sessions that rest.
+SOAK_MINUTES ?= 30
+LONG_FUZZ_SECONDS ?= 180
+IDLE_SESSIONS ?= 100000
+
 # Where cargo builds to.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
@@ -25,7 +30,7 @@ SHELL := /bin/bash
 # The steps of `test` stand in order of what fails fastest, even under `make -j`.
 .NOTPARALLEL:
 .PHONY: help run fmt check deb install test-deps unit-tests black-box-tests package-tests fuzz \
-	fuzz-briefly bench test
+	fuzz-briefly bench bench-builds long-tests test
 
 # Prints what begins, and the seconds since `make` did.
 BEGAN := $(shell date +%s)
@@ -87,12 +92,31 @@ fuzz-briefly:
 	$(call say,Fuzzing)
 	@scripts/fuzz $(FUZZ_BRIEFLY)
 
-bench: ## Measure the server beside its peers; BENCH=--quick takes two minutes, all of it a quarter of an hour
+bench-builds:
 	$(call say,Release builds)
 	$(CARGO) build $(CARGO_FLAGS) --release --bin my-app
 	$(CARGO) build $(CARGO_FLAGS) --release -p my-app-bench
+
+bench: bench-builds ## Measure the server beside its peers; BENCH=--quick takes two minutes, all of it a quarter of an hour
 	@scripts/test-deps bench
 	$(call say,Measuring)
 	@$(TARGET_DIR)/release/bench --server $(TARGET_DIR)/release/my-app --json $(TARGET_DIR)/bench.json $(BENCH)
+
+# What takes too long for every change, and is run before a release. The descriptors of a process are limited:
+# see docs/TESTING.md.
+long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, very many sessions: an hour and a quarter
+	$(call say,15000 sessions in one worker)
+	$(TARGET_DIR)/release/bench idle --server $(TARGET_DIR)/release/my-app --sessions 15000 --processes 1 --workers 1
+	$(call say,15000 upgraded sessions in one worker)
+	$(TARGET_DIR)/release/bench idle --server $(TARGET_DIR)/release/my-app --sessions 15000 --processes 1 --workers 1 --upgraded
+	$(call say,$(IDLE_SESSIONS) sessions in six workers)
+	$(TARGET_DIR)/release/bench idle --server $(TARGET_DIR)/release/my-app --sessions $(IDLE_SESSIONS)
+	$(call say,Lost answers)
+	$(CARGO) build $(CARGO_FLAGS) --release --examples
+	ABORTED_POLLS=3000 $(CARGO) test $(CARGO_FLAGS) --release --test it lost_answers
+	$(call say,Fuzzing)
+	scripts/fuzz $$(( $(LONG_FUZZ_SECONDS) * $$(ls fuzz/corpus | wc -l) ))
+	$(call say,Soak)
+	$(TARGET_DIR)/release/bench soak --server $(TARGET_DIR)/release/my-app --minutes $(SOAK_MINUTES)
 
 test: test-deps check unit-tests fuzz-briefly black-box-tests package-tests ## All that CI runs

@@ -14,10 +14,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use my_app::api::{Ack, Adapter, App, Args, Cluster, Io, Socket};
+use my_app::api::{self, Ack, Adapter, App, Cluster, Event, Io, Refusal, Socket};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use socketioxide::extract::{Data, State};
+use socketioxide::extract::{Data, SocketRef, State};
+use socketioxide::handler::ConnectHandler;
 use socketioxide::operators::BroadcastOperators;
 
 fn main() -> ExitCode {
@@ -48,6 +49,23 @@ fn namespaces(io: &Io, cluster: &Cluster) {
         json!({ "echo": data })
     });
     io.ns("/", async move |socket: Socket| connected(&socket, &heard));
+    io.ns("/guarded", guarded.with(joins_early));
+}
+
+/// A middleware that joins a room, and refuses whoever says no.
+async fn joins_early(socket: Socket, Data(auth): Data<Value>) -> Result<(), Refusal> {
+    socket.join("early");
+    if auth.get("no").is_some() {
+        return Err(Refusal::forbidden("you said no"));
+    }
+    Ok(())
+}
+
+async fn guarded(io: Io, socket: Socket) {
+    let early = io
+        .of("/guarded")
+        .map(|all| all.within("early").sockets().len());
+    let _ = socket.emit("rooms", &(socket.rooms(), early));
 }
 
 fn connected(socket: &Socket, heard: &Heard) {
@@ -69,6 +87,17 @@ fn connected(socket: &Socket, heard: &Heard) {
             give(ack, Ok(ok()));
         },
     );
+    socket.on(
+        "joinLate",
+        async |socket: Socket, bare: SocketRef<Adapter>, Data(room): Data<String>| {
+            while socket.connected() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // A socket of ours joins nothing any more; socketioxide's own does.
+            socket.join(room.clone());
+            bare.join(format!("{room}, bare"));
+        },
+    );
     socket.on("emit", emit);
     socket.on("ask", ask);
     socket.on("fetch", fetch);
@@ -80,6 +109,11 @@ fn connected(socket: &Socket, heard: &Heard) {
     socket.on("servers", servers);
     socket.on("serverSideEmit", server_side_emit);
     socket.on("serverSideAsk", server_side_ask);
+    // A name with characters that JSON escapes.
+    let name = api::handler_name("say \"hello\"");
+    socket.on(name, async |event: Event, ack: Ack| {
+        give(ack, Ok(json!({ "ok": true, "said": *event })));
+    });
     let heard = Arc::clone(heard);
     socket.on("heard", async move |ack: Ack| {
         let heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -150,13 +184,11 @@ async fn ask(
     Data((selection, event, payload)): Data<(Selection, String, Value)>,
     ack: Ack,
 ) {
-    let asked = selection.of(&io, &socket).emit_with_ack(event, &payload);
+    let asked = api::ask(selection.of(&io, &socket), event, &payload);
     let given = async {
-        let stream = asked.await.map_err(|error| error.to_string())?;
+        let mut stream = asked.await.map_err(|error| error.to_string())?;
         let (mut acks, mut errors) = (Vec::new(), Vec::new());
-        let mut stream = std::pin::pin!(stream);
         while let Some((id, answer)) = stream.next().await {
-            let answer: Result<Args, _> = answer;
             match answer {
                 Ok(args) => acks.push(json!([id, args.into_iter().next().unwrap_or_default()])),
                 Err(error) => errors.push(json!([id, error.to_string()])),

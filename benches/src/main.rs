@@ -1,6 +1,8 @@
 //! What the server costs, measured beside its peers.
 //!
 //! ```text
+//! soak, idle: long tests, which fail when something is not as it should be
+//!
 //! suite ─┬─▶ scale ─▶ measure ──starts──▶ server (ours, Node, Bun, the limit) ◀──sockets── load
 //!        └─▶ report             └──reads /proc──▶ usage
 //! ```
@@ -9,12 +11,14 @@
 //! processes by operation, or their proportional memory by session; what the clients cost is not in it.
 
 mod address;
+mod idle;
 mod limit;
 mod load;
 mod measure;
 mod report;
 mod scale;
 mod servers;
+mod soak;
 mod suite;
 mod usage;
 
@@ -55,6 +59,13 @@ enum Task {
         #[arg(long, default_value_t = 5)]
         seconds: u64,
     },
+    /// Hold very many sessions that rest: memory, CPU time, and whether all stay alive.
+    Idle(idle::Plan),
+    /// Clients of all kinds come and go, good ones and others: does anything grow, leak, or die?
+    Soak(soak::Plan),
+    /// The clients of one process, for `idle`.
+    #[command(hide = true)]
+    Hold(idle::Hold),
     /// The bare epoll loop that the suite compares with.
     #[command(hide = true)]
     Limit {
@@ -72,6 +83,11 @@ enum BenchError {
     Server(#[from] ServerError),
     #[error("the limit's loop: {0}")]
     Limit(#[source] std::io::Error),
+    #[error("a process with clients: {0}")]
+    Clients(#[source] std::io::Error),
+    /// A long test found what may not be.
+    #[error("{0}")]
+    Broken(String),
     #[error("{}: {source}", path.display())]
     Write {
         path: PathBuf,
@@ -89,6 +105,9 @@ fn main() -> ExitCode {
             sessions,
             seconds,
         }) => load_once(mode, &to, sessions, Duration::from_secs(seconds)),
+        Some(Task::Idle(plan)) => idle::run(&plan),
+        Some(Task::Soak(plan)) => soak::run(&plan),
+        Some(Task::Hold(plan)) => idle::hold(&plan),
         Some(Task::Limit { listen }) => limit::serve(&listen).map_err(BenchError::Limit),
     };
     match done {

@@ -33,6 +33,9 @@ pub(crate) enum Mode {
 pub(crate) const SMALL: usize = 16;
 const LARGE: usize = 4096;
 
+/// What a session that rests may take of all processes, in KiB.
+pub(crate) const SESSION_KIB: f64 = 2.0;
+
 impl Mode {
     pub(crate) const ALL: [Self; 8] = [
         Self::Open,
@@ -198,6 +201,11 @@ pub(crate) fn kib(bytes: u64) -> f64 {
 )]
 fn micros(cpu: Duration, done: u64) -> f64 {
     cpu.as_secs_f64() * 1e6 / done.max(1) as f64
+}
+
+/// Stands behind a figure that is not within its bound.
+pub(crate) fn broken(holds: bool) -> &'static str {
+    if holds { "" } else { " BROKEN" }
 }
 
 /// The middle one.

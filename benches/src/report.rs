@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::measure::{Figure, Values, median};
+use crate::measure::{Figure, SESSION_KIB, Values, broken, median};
 use crate::scale::Scale;
 use crate::servers::{Over, Who};
 
@@ -16,84 +16,82 @@ struct Line {
     figure: Figure,
     what: &'static str,
     unit: &'static str,
-    at_most: f64,
-    /// At most so many times what another server needs in the same run.
-    ratio: Option<(Who, f64)>,
+    bound: Bound,
 }
+
+/// What a figure may be.
+enum Bound {
+    /// So much, with any number of workers.
+    AtMost(f64),
+    /// So many times what a server of one process needs in the same run, with one worker.
+    Times(f64, Who),
+}
+
+use Bound::{AtMost, Times};
 
 const LINES: [Line; 9] = [
     line(
         Figure::Open,
         "open a WebSocket session",
         "us",
-        120.0,
-        Some((Who::Bun, 0.6)),
+        Times(0.65, Who::Bun),
     ),
-    line(Figure::Idle, "idle WebSocket session", "KiB", 17.0, None),
+    line(
+        Figure::Idle,
+        "idle WebSocket session",
+        "KiB",
+        AtMost(SESSION_KIB),
+    ),
     line(
         Figure::IdleUpgraded,
         "polling, upgraded, idle",
         "KiB",
-        19.0,
-        None,
+        AtMost(SESSION_KIB),
     ),
     line(
         Figure::Echo,
         "echo, 100 clients, 1 under way",
         "us",
-        14.0,
-        Some((Who::Limit, 1.65)),
+        Times(1.3, Who::Limit),
     ),
     line(
         Figure::EchoDeep,
         "echo, 100 clients, 16 under way",
         "us",
-        7.0,
-        Some((Who::Limit, 1.25)),
+        Times(0.9, Who::Limit),
     ),
     line(
         Figure::EchoLarge,
         "echo of 4 KiB, 50 clients, 4 under way",
         "us",
-        13.0,
-        Some((Who::Limit, 1.25)),
+        Times(1.0, Who::Limit),
     ),
     line(
         Figure::Broadcast,
         "broadcast to 1,000, per delivery",
         "us",
-        7.5,
-        Some((Who::Limit, 1.3)),
+        Times(1.1, Who::Limit),
     ),
     line(
         Figure::OpenPolling,
         "open a polling session",
         "us",
-        300.0,
-        Some((Who::Bun, 1.0)),
+        Times(0.6, Who::Bun),
     ),
     line(
         Figure::Polling,
         "polling round trip (POST and GET)",
         "us",
-        65.0,
-        Some((Who::Bun, 0.65)),
+        Times(0.5, Who::Bun),
     ),
 ];
 
-const fn line(
-    figure: Figure,
-    what: &'static str,
-    unit: &'static str,
-    at_most: f64,
-    ratio: Option<(Who, f64)>,
-) -> Line {
+const fn line(figure: Figure, what: &'static str, unit: &'static str, bound: Bound) -> Line {
     Line {
         figure,
         what,
         unit,
-        at_most,
-        ratio,
+        bound,
     }
 }
 
@@ -166,8 +164,7 @@ impl fmt::Display for Report {
             for who in Who::ALL {
                 write!(f, "{:>9}", who.to_string())?;
             }
-            let bounds = if over.is_bounded() { "at most" } else { "" };
-            writeln!(f, "{bounds:>9}  ratio in this run")?;
+            writeln!(f, "  in this run")?;
             for line in &LINES {
                 self.line(f, over, line)?;
             }
@@ -178,9 +175,14 @@ impl fmt::Display for Report {
 
 impl Report {
     fn line(&self, f: &mut fmt::Formatter<'_>, over: Over, line: &Line) -> fmt::Result {
-        let Some(ours) = self.cell(over, line.figure, Who::Ours) else {
+        if !self
+            .table
+            .iter()
+            .any(|cell| (cell.over, cell.figure) == (over, line.figure))
+        {
             return Ok(());
-        };
+        }
+        let (one, two) = (Who::Single, Who::Ours);
         write!(f, "{:<44}", format!("{}, {}", line.what, line.unit))?;
         for who in Who::ALL {
             match self.cell(over, line.figure, who) {
@@ -188,21 +190,25 @@ impl Report {
                 None => write!(f, "{:>9}", "")?,
             }
         }
-        let broken = |holds: bool| if holds { "" } else { " BROKEN" };
-        if over.is_bounded() {
-            let broken = broken(ours.median <= line.at_most);
-            write!(f, "{:>9.1}{broken}", line.at_most)?;
-        } else {
-            write!(f, "{:>9}", "")?;
-        }
-        // Servers of one process are compared with one worker; what two are in addition is for reading.
-        if let Some((who, at_most)) = line.ratio
-            && let Some(single) = self.ratio(over, line.figure, Who::Single, who)
-            && let Some(ratio) = self.ratio(over, line.figure, Who::Ours, who)
-        {
-            write!(f, "  {single:.2} and {ratio:.2} x {who}")?;
-            if over.is_bounded() {
-                write!(f, " (at most {at_most}){}", broken(single <= at_most))?;
+        match line.bound {
+            AtMost(most) => {
+                let ours = [one, two].map(|who| self.cell(over, line.figure, who));
+                let holds = ours.iter().flatten().all(|cell| cell.median <= most);
+                write!(f, "  at most {most}{}", broken(holds))?;
+            }
+            // Servers of one process are compared with one worker; what two are in addition is for reading.
+            Times(most, who) => {
+                let ratio = |of| self.ratio(over, line.figure, of, who);
+                match (ratio(one), ratio(two)) {
+                    (Some(one), Some(two)) => write!(f, "  {one:.2} and {two:.2} x {who}")?,
+                    (Some(one), None) => write!(f, "  {one:.2} x {who}")?,
+                    _ => {}
+                }
+                if let Some(one) = ratio(one)
+                    && over.is_bounded()
+                {
+                    write!(f, " (at most {most}){}", broken(one <= most))?;
+                }
             }
         }
         writeln!(f)

@@ -8,11 +8,12 @@ use serde::Serialize;
 
 use crate::BenchError;
 use crate::load::{Kind, Load};
-use crate::measure::{Mode, SMALL, Times, cost, kib, median};
+use crate::measure::{Mode, SESSION_KIB, SMALL, Times, broken, cost, kib, median};
 use crate::servers::{Over, Server, Servers, Who};
 
 /// Sessions of the growth's lines.
-const SESSIONS: [usize; 4] = [100, 1000, 5000, 15_000];
+const SESSIONS: [usize; 4] = [100, 1000, 5000, LAST];
+const LAST: usize = 15_000;
 
 /// Echoes under way, whatever the number of sessions: each answer lets the next session ask.
 const UNDER_WAY: usize = 100;
@@ -23,8 +24,19 @@ const RESTING: usize = 10_000;
 /// Twice the interval of pings.
 const REST: Duration = Duration::from_secs(50);
 
-/// Memory is looked at this long after all have left, at the latest.
-const AFTERWARDS: Duration = Duration::from_secs(15);
+/// After all have left, memory is what it is when it has not become less for so long, or after the other at the
+/// latest.
+const STEADY: Duration = Duration::from_secs(3);
+const AFTERWARDS: Duration = Duration::from_secs(20);
+
+/// The cost of an echo may grow so many times as much as the limit's.
+const GROWTH: f64 = 1.1;
+/// Two workers do at least so many times the work of one.
+const GAIN: f64 = 1.8;
+/// The most that the master takes of the CPU time, and sessions that rest take of a core.
+const SMALL_PART: f64 = 0.03;
+/// The most that memory is after second sessions have left, in terms of what it was after the first.
+const LEFT_AGAIN: f64 = 1.05;
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -61,11 +73,11 @@ struct Rest {
     memory: f64,
     /// CPU time as a part of one core.
     core: f64,
-    /// KiB of all processes, before the first session and after the last.
+    /// KiB of all processes: before the first session, after all have left, and after as many have come and left
+    /// again.
     before: f64,
     after: f64,
-    /// How long after the last had left, in seconds.
-    seconds: f64,
+    again: f64,
 }
 
 pub(crate) fn run(servers: &Servers, rounds: usize, times: Times) -> Result<Scale, BenchError> {
@@ -84,9 +96,9 @@ fn growth(servers: &Servers, rounds: usize, times: Times) -> Result<Vec<Growth>,
     for sessions in SESSIONS {
         let mut costs = [Vec::new(), Vec::new()];
         for _ in 0..rounds {
-            for (who, costs) in [Who::Ours, Who::Limit].into_iter().zip(&mut costs) {
+            for (who, costs) in [Who::Single, Who::Limit].into_iter().zip(&mut costs) {
                 eprintln!("         {sessions} sessions, {who}");
-                let server = servers.start(who, 2, Over::Tcp)?;
+                let server = servers.start(who, 1, Over::Tcp)?;
                 let mut load = Load::new(&server.address, Servers::source())?;
                 load.open(Kind::WebSocket(""), sessions)?;
                 load.wandering_echo(UNDER_WAY, SMALL)?;
@@ -151,7 +163,11 @@ fn rest(servers: &Servers) -> Result<Rest, BenchError> {
     let core = cpu.as_secs_f64() / began.0.elapsed().as_secs_f64();
     let full = kib(server.tree.pss());
     drop(load);
-    let (after, seconds) = settled(&server, before);
+    let after = settled(&server);
+    let mut load = Load::new(&server.address, Servers::source())?;
+    load.open(Kind::WebSocket(""), RESTING)?;
+    drop(load);
+    let again = settled(&server);
     #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
     let memory = (full - before) / RESTING as f64;
     Ok(Rest {
@@ -160,73 +176,89 @@ fn rest(servers: &Servers) -> Result<Rest, BenchError> {
         core,
         before,
         after,
-        seconds,
+        again,
     })
 }
 
-/// What memory is left when it is near what it was, or does not get there; and when that is.
-fn settled(server: &Server, before: f64) -> (f64, f64) {
+/// What memory is left when it becomes no less, in KiB.
+fn settled(server: &Server) -> f64 {
     let began = Instant::now();
-    loop {
-        let after = kib(server.tree.pss());
-        if after <= before * 1.15 || began.elapsed() > AFTERWARDS {
-            return (after, began.elapsed().as_secs_f64());
+    let (mut least, mut since) = (f64::MAX, began);
+    while since.elapsed() < STEADY && began.elapsed() < AFTERWARDS {
+        let now = kib(server.tree.pss());
+        if now < least {
+            (least, since) = (now, Instant::now());
         }
         sleep(Duration::from_millis(250));
     }
+    least
 }
 
 impl fmt::Display for Scale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let broken = |holds: bool| if holds { "" } else { " BROKEN" };
         writeln!(
             f,
-            "\n{UNDER_WAY} small echoes under way among all sessions, us for each"
+            "\n{UNDER_WAY} small echoes under way among all sessions, one worker, us for each"
         )?;
-        let first = self.growth.first().map_or(f64::NAN, |growth| growth.ours);
+        let grown = |of: fn(&Growth) -> f64| {
+            let first = self.growth.first().map_or(f64::NAN, of);
+            move |growth: &Growth| of(growth) / first
+        };
+        let (ours, limit) = (grown(|growth| growth.ours), grown(|growth| growth.limit));
         for growth in &self.growth {
-            let times = growth.ours / first;
-            writeln!(
+            let (ours_grew, limit_grew) = (ours(growth), limit(growth));
+            write!(
                 f,
-                "{:>7} sessions: ours {:.1}, {times:.2} x the first (at most 1.15){}; limit {:.1}",
-                growth.sessions,
-                growth.ours,
-                broken(times <= 1.15),
-                growth.limit,
+                "{:>7} sessions: ours {:.1}, {ours_grew:.2} x the first; limit {:.1}, {limit_grew:.2} x the first",
+                growth.sessions, growth.ours, growth.limit,
             )?;
+            if growth.sessions == LAST {
+                let times = ours_grew / limit_grew;
+                write!(
+                    f,
+                    ": {times:.2} x its growth (at most {GROWTH}){}",
+                    broken(times <= GROWTH)
+                )?;
+            }
+            writeln!(f)?;
         }
         writeln!(f, "\nworkers, the load's share of the cores subtracted")?;
         for workers in &self.workers {
             writeln!(
                 f,
-                "{:>17}: one {:.2} us, two {:.2} us: {:.2} x the work (at least 1.85){}; \
-                 master {:.1} % of the CPU time (below 3){}",
+                "{:>17}: one {:.2} us, two {:.2} us: {:.2} x the work (at least {GAIN}){}; \
+                 master {:.1} % of the CPU time (below {}){}",
                 workers.mode,
                 workers.one,
                 workers.two,
                 workers.gain,
-                broken(workers.gain >= 1.85),
+                broken(workers.gain >= GAIN),
                 workers.master * 100.0,
-                broken(workers.master < 0.03),
+                SMALL_PART * 100.0,
+                broken(workers.master < SMALL_PART),
             )?;
         }
         let rest = &self.rest;
         writeln!(
             f,
-            "\n{} sessions that rest: {:.1} KiB each, {:.1} % of a core (below 3){}",
+            "\n{} sessions that rest: {:.2} KiB each (at most {SESSION_KIB}){}, {:.1} % of a core (below {}){}",
             rest.sessions,
             rest.memory,
+            broken(rest.memory <= SESSION_KIB),
             rest.core * 100.0,
-            broken(rest.core < 0.03),
+            SMALL_PART * 100.0,
+            broken(rest.core < SMALL_PART),
         )?;
-        let times = rest.after / rest.before;
+        let times = rest.again / rest.after;
         writeln!(
             f,
-            "after they left: {:.0} KiB, {times:.2} x the {:.0} before them (at most 1.15){}, {:.1} s",
-            rest.after,
+            "memory: {:.0} KiB before them, {:.0} after they left; after a second {} have left {:.0}: \
+             {times:.2} x that (at most {LEFT_AGAIN}){}",
             rest.before,
-            broken(times <= 1.15),
-            rest.seconds,
+            rest.after,
+            rest.sessions,
+            rest.again,
+            broken(times <= LEFT_AGAIN),
         )
     }
 }

@@ -100,21 +100,38 @@ pub(crate) struct Server {
 
 impl Servers {
     pub(crate) fn new(server: &Path, peers: &Path) -> Result<Self, ServerError> {
+        let mut servers = Self::of_ours(server, "")?;
+        servers.peers = peers.into();
+        Ok(servers)
+    }
+
+    /// Only ours, with this in its configuration: tables, or keys of its table `log`.
+    pub(crate) fn of_ours(server: &Path, config: &str) -> Result<Self, ServerError> {
         let folder = TempDir::with_prefix("bench-").map_err(ServerError::Folder)?;
         // A log line for each count is in the figures, a file is not.
-        fs::write(folder.path().join("my-app.toml"), "[log]\nfile = \"\"\n")
-            .map_err(ServerError::Folder)?;
+        let config = format!("[log]\nfile = \"\"\n{config}");
+        fs::write(folder.path().join("my-app.toml"), config).map_err(ServerError::Folder)?;
         Ok(Self {
             folder,
             server: server.into(),
-            peers: peers.into(),
+            peers: PathBuf::new(),
         })
     }
 
-    /// An address of this machine that no load has come from.
+    /// All that the server that was started last has said.
+    pub(crate) fn said(&self) -> String {
+        let said = fs::read(self.log()).unwrap_or_default();
+        String::from_utf8_lossy(&said).into_owned()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// An address of this machine that no load has come from, nor from the three behind it.
     pub(crate) fn source() -> IpAddr {
         static NEXT: AtomicU16 = AtomicU16::new(2);
-        let [high, low] = NEXT.fetch_add(1, Relaxed).to_be_bytes();
+        let [high, low] = NEXT.fetch_add(4, Relaxed).to_be_bytes();
         Ipv4Addr::new(127, 0, high, low).into()
     }
 
@@ -163,8 +180,7 @@ impl Servers {
                 command
             }
         };
-        let log = self.folder.path().join("log");
-        let child = File::create(&log)
+        let child = File::create(self.log())
             .and_then(|said| {
                 command.stdin(Stdio::null()).stdout(said.try_clone()?);
                 command.stderr(said).spawn()
@@ -178,7 +194,7 @@ impl Servers {
         if server.serves() {
             return Ok(server);
         }
-        let said = fs::read_to_string(log).unwrap_or_default();
+        let said = self.said();
         Err(ServerError::Silent { who, said })
     }
 

@@ -48,6 +48,11 @@ impl Tree {
     }
 }
 
+/// How many descriptors a process has open.
+pub(crate) fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
 /// What a process' threads have run on a processor. The first number of schedstat counts
 /// nanoseconds, where stat counts hundredths of a second.
 fn cpu(pid: u32) -> Duration {

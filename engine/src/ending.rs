@@ -77,8 +77,14 @@ impl<H: EngineIoHandler> Core<H> {
         }
         line.armed = Millis::MAX;
         if line.is_closed() {
+            let leaves = matches!(&line.transport, Transport::Polling(polling) if polling.leaves);
             drop(line);
-            return self.remove(&socket);
+            // One that was closed a moment ago, by a request, has yet to end.
+            return if leaves {
+                self.remove(&socket);
+            } else {
+                self.on_closed(&socket);
+            };
         }
         if line.probe.as_ref().is_some_and(|probe| now >= probe.until) {
             self.close_probe(&mut line, &[]);
@@ -90,7 +96,7 @@ impl<H: EngineIoHandler> Core<H> {
         } else if stalled_for >= Some(millis(self.settings().write_stall_timeout)) {
             Some((EndReason::WriteStall, Farewell::None))
         } else if now >= line.beat {
-            self.on_beat(&mut line, now)
+            self.on_beat(&socket, &mut line, now)
         } else {
             None
         };
@@ -108,7 +114,12 @@ impl<H: EngineIoHandler> Core<H> {
     }
 
     /// The heartbeat is due: a ping, or an answer that has not come.
-    pub(crate) fn on_beat(&self, line: &mut Line, now: Millis) -> Option<(EndReason, Farewell)> {
+    pub(crate) fn on_beat(
+        &self,
+        socket: &Socket<H::Data>,
+        line: &mut Line,
+        now: Millis,
+    ) -> Option<(EndReason, Farewell)> {
         if !line.awaits_pong {
             line.awaits_pong = true;
             line.extended = false;
@@ -116,7 +127,9 @@ impl<H: EngineIoHandler> Core<H> {
             line.queue_ping(&self.work);
             return None;
         }
-        if line.is_stuffed() && line.is_over_allowance(self.hooks().congestion()) {
+        let hooks = self.hooks();
+        let is_held = hooks.is_held(socket.id) || line.is_over_allowance(hooks.congestion());
+        if line.is_stuffed() && is_held {
             // It may have answered: it is we who do not read.
             line.beat = now + millis(self.config.ping_timeout);
             return None;

@@ -33,9 +33,12 @@ pub enum Refused {
     /// Code 1.
     #[error("Session ID unknown")]
     UnknownSession,
-    /// Code 3: the session has another transport, or is asked for two things at once.
+    /// Code 3: the session has another transport, or is asked to upgrade twice.
     #[error("Bad request")]
     BadRequest,
+    /// A poll or a post while there is one already. The session is over.
+    #[error("overlap from client")]
+    Overlap,
 }
 
 /// A handshake that was checked and admitted.
@@ -395,6 +398,7 @@ impl<H: EngineIoHandler> Core<H> {
 impl<H: EngineIoHandler> Port for Core<H> {
     fn set_up(&self, settings: Settings, hooks: Arc<dyn Hooks>) {
         // The first one counts.
+        let _ = self.work.hooks.set(Arc::clone(&hooks));
         let _ = self.set_up.set((settings, hooks));
     }
 

@@ -14,15 +14,13 @@ use bytes::Bytes;
 use engineioxide_core::Str;
 
 use head::Head;
-pub use name::event_name;
+pub use name::{event_name, handler_name};
 
 /// What a session must remember of its Socket.IO packets.
 #[derive(Debug, Default)]
 pub struct Guard {
     /// How many attachments are still to come.
     attachments: u32,
-    /// A packet of a binary type came that has no attachments. Node's parser takes nothing behind it.
-    stuck: bool,
     root: Option<Member>,
     others: Option<Box<Namespaces>>,
 }
@@ -98,7 +96,7 @@ impl Guard {
     /// # Errors
     /// If Node would end the session for it.
     pub fn text(&mut self, message: Str, revision3: bool) -> Result<Checked, GuardError> {
-        if self.attachments > 0 || self.stuck {
+        if self.attachments > 0 {
             return Err(GuardError::Text);
         }
         let head = Head::read(&message, revision3)?;
@@ -113,7 +111,6 @@ impl Guard {
             (Kind::Disconnect, Some(Member::Joined)) => self.set(head.namespace, None),
             (Kind::BinaryEvent | Kind::BinaryAck, _) => {
                 self.attachments = head.attachments;
-                self.stuck = head.attachments == 0;
             }
             _ => {}
         }

@@ -25,6 +25,25 @@ pub trait Hooks: Send + Sync + 'static {
         let _ = ended;
     }
 
+    /// Nothing refers to a session any more: no handler can do anything with it. It has ended before, if it was
+    /// opened. Called from anywhere, perhaps with locks held.
+    fn released(&self, sid: Sid) {
+        let _ = sid;
+    }
+
+    /// Do events of this session wait, since what handlers do for it has reached its quota? Called under a
+    /// session's lock.
+    fn is_held(&self, sid: Sid) -> bool {
+        let _ = sid;
+        false
+    }
+
+    /// Wakes somebody when this session is no longer held. Called under a session's lock.
+    fn wake_when_free(&self, sid: Sid, waker: Waker) {
+        let _ = sid;
+        waker.wake();
+    }
+
     /// While senders wait for the bus: the number of the present period, in each of which a session may send a
     /// little; none while nobody waits. Called under a session's lock.
     fn congestion(&self) -> Option<u32> {

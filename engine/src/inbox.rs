@@ -103,6 +103,14 @@ impl Line {
         std::iter::from_fn(|| self.take_kept(work)).collect()
     }
 
+    /// Are there posts, or what came right behind them, and room to keep their events while these are held back?
+    pub(crate) fn has_unread_posts(&self) -> bool {
+        self.inbox.as_ref().is_some_and(|inbox| {
+            let unread = !inbox.posts.is_empty() || !inbox.early.is_empty();
+            unread && (inbox.bytes < MAX_INBOX || inbox.messages.is_empty())
+        })
+    }
+
     /// Is so much kept of what it sent that it is read no further? What it posted is handled before what it says over
     /// its WebSocket.
     pub(crate) fn is_stuffed(&self) -> bool {

@@ -57,14 +57,20 @@ impl<H: EngineIoHandler> Core<H> {
             if line.inbox.is_none() && !line.held || line.is_closed() {
                 return;
             }
-            let congestion = self.hooks().congestion();
-            line.held = line.holds_back(congestion);
+            line.held = self.holds_back(socket, &line);
             if line.held {
-                if line.awaits_clear(congestion) {
+                if self.hooks().is_held(socket.id) {
+                    let waker = Waker::from(Arc::clone(socket));
+                    self.hooks().wake_when_free(socket.id, waker);
+                }
+                if line.awaits_clear(self.hooks().congestion()) {
                     let waker = Waker::from(Arc::clone(socket));
                     self.hooks().wake_when_clear(waker);
                 }
-                return;
+                // Behind the events of a post there may be acknowledgements, for which others wait.
+                if !line.has_unread_posts() {
+                    return;
+                }
             }
             if line.inbox.is_none() {
                 return;
@@ -73,7 +79,12 @@ impl<H: EngineIoHandler> Core<H> {
                 looked.again = true;
                 return;
             }
-            if let Some(message) = line.take_kept(&self.work) {
+            let kept = if line.held {
+                None
+            } else {
+                line.take_kept(&self.work)
+            };
+            if let Some(message) = kept {
                 looked.used += message.cost().max(LEAST);
                 let new = self.is_new(&mut line);
                 drop(line);
@@ -99,6 +110,12 @@ impl<H: EngineIoHandler> Core<H> {
                 Err(_) => self.malformed(socket),
             }
         }
+    }
+
+    /// Do a session's events wait?
+    pub(crate) fn holds_back(&self, socket: &Socket<H::Data>, line: &Line) -> bool {
+        let hooks = self.hooks();
+        line.holds_back(hooks.congestion()) || hooks.is_held(socket.id)
     }
 
     /// A packet of Engine.IO came.
@@ -205,8 +222,10 @@ impl<H: EngineIoHandler> Core<H> {
         }
         let is_ack = matches!(message.kind, Kind::Ack | Kind::BinaryAck);
         let inbox = line.inbox.as_ref();
-        let waits = !posted && inbox.is_some_and(|inbox| inbox.has_messages());
-        if !is_ack && (waits || line.holds_back(self.hooks().congestion())) {
+        // What is posted comes before whatever waits, but for what was kept of the same post.
+        let follows = !posted || line.held;
+        let waits = follows && inbox.is_some_and(|inbox| inbox.has_messages());
+        if !is_ack && (waits || self.holds_back(socket, &line)) {
             line.keep(&self.work, message);
             drop(line);
             // It is looked at again, and finds out what it waits for.

@@ -38,8 +38,8 @@ pub(crate) struct Polling {
     poll: Option<(u64, Waiter)>,
     /// The post that is under way.
     post: Option<u64>,
-    /// Tells of the connection that has the last answer.
-    delivery: Option<(u64, Arc<dyn Delivery>)>,
+    /// The answer that has left last, and what tells of the connection that has it.
+    left: Option<(u64, Option<Arc<dyn Delivery>>)>,
     /// What an answer has room for, in bytes; for one packet, whatever its size.
     room: usize,
     /// Does it wait for nothing but to be polled empty?
@@ -51,7 +51,7 @@ impl Polling {
         Self {
             poll: None,
             post: None,
-            delivery: None,
+            left: None,
             room: max_payload.max(MAX_ANSWER),
             leaves: false,
         }
@@ -118,7 +118,7 @@ pub(crate) trait Polled: Send + Sync {
     fn abandon_poll(&self, serial: u64);
     fn undelivered(&self, serial: u64, packets: Vec<Packet>);
     fn delivered(&self, serial: u64);
-    fn watch(&self, serial: u64, delivery: Arc<dyn Delivery>);
+    fn left(&self, serial: u64, delivery: Option<Arc<dyn Delivery>>);
     fn post(&self, serial: u64, body: &Bytes, binary: bool);
     fn poll_posted(&self, serial: u64, cx: &Context<'_>) -> Poll<()>;
     fn end_post(&self, serial: u64, reason: Option<EndReason>);
@@ -143,7 +143,7 @@ where
             if polling.is_waiting() {
                 drop(line);
                 self.close_with(EndReason::Overlap);
-                return Err(Refused::BadRequest);
+                return Err(Refused::Overlap);
             }
             polling.poll = Some((serial, Waiter::default()));
             if !lost {
@@ -154,17 +154,20 @@ where
         Ok(PollAnswer::new(self, serial))
     }
 
-    /// Has the connection failed that has the last answer? What it did not deliver is about to come back.
+    /// Has the last answer not left yet, or its connection failed? What it does not deliver is about to come back.
     fn has_lost_answer(&self) -> bool {
-        let (answered, delivery) = {
+        let (answered, left) = {
             let mut line = self.line();
             let answered = line.answered;
             match &mut line.transport {
-                Transport::Polling(polling) => (answered, polling.delivery.take()),
+                Transport::Polling(polling) => (answered, polling.left.take()),
                 _ => return false,
             }
         };
-        delivery.is_some_and(|(serial, delivery)| serial == answered && delivery.has_failed())
+        match left.filter(|(serial, _)| *serial == answered) {
+            None => answered != 0,
+            Some((_, delivery)) => delivery.is_some_and(|delivery| delivery.has_failed()),
+        }
     }
 
     /// Begins a post.
@@ -181,7 +184,7 @@ where
             if polling.post.is_some() {
                 drop(line);
                 self.close_with(EndReason::Overlap);
-                return Err(Refused::BadRequest);
+                return Err(Refused::Overlap);
             }
             polling.post = Some(serial);
         }
@@ -273,19 +276,30 @@ where
         if line.answered == serial {
             line.answered = 0;
             if let Transport::Polling(polling) = &mut line.transport {
-                polling.delivery = None;
+                polling.left = None;
                 polling.wake_poll();
             }
         }
     }
 
-    fn watch(&self, serial: u64, delivery: Arc<dyn Delivery>) {
+    fn left(&self, serial: u64, delivery: Option<Arc<dyn Delivery>>) {
         let mut line = self.line();
         let answered = line.answered;
         if let Transport::Polling(polling) = &mut line.transport
             && answered == serial
         {
-            polling.delivery = Some((serial, delivery));
+            let lives = || {
+                delivery
+                    .as_ref()
+                    .is_none_or(|delivery| !delivery.has_failed())
+            };
+            if polling.is_waiting() && lives() {
+                // That waits for this: its client has the answer.
+                polling.wake_poll();
+                line.answered = 0;
+            } else {
+                polling.left = Some((serial, delivery));
+            }
         }
     }
 

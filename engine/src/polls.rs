@@ -81,10 +81,11 @@ impl Receipt {
         self.session.delivered(self.serial);
     }
 
-    /// Has this asked whether the answer's connection has failed, should the client poll again before it is told.
-    pub fn watch(&self, delivery: Arc<dyn Delivery>) {
+    /// The answer has left whole. `connection` is asked whether it has failed, should the client poll again before
+    /// it is known that it was delivered.
+    pub fn left(&self, connection: Option<Arc<dyn Delivery>>) {
         if !self.packets.is_empty() {
-            self.session.watch(self.serial, delivery);
+            self.session.left(self.serial, connection);
         }
     }
 }

@@ -137,7 +137,7 @@ impl<H: EngineIoHandler> Core<H> {
             return;
         }
         let wrote = line.write(&self.work, now, scratch, &mut Context::from_waker(&waker));
-        let mut again = line.held && !line.holds_back(self.hooks().congestion());
+        let mut again = line.held && !self.holds_back(socket, &line);
         match wrote {
             Written::All => {}
             Written::Waits => self.arm(socket.key, &mut line),

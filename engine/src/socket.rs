@@ -209,6 +209,14 @@ where
     }
 }
 
+impl<D> Drop for Socket<D> {
+    fn drop(&mut self) {
+        if let Some(hooks) = self.work.hooks.get() {
+            hooks.released(self.id);
+        }
+    }
+}
+
 /// What was readable or writable wakes the session, and the session the pump.
 impl<D: Send + Sync + 'static> Wake for Socket<D> {
     fn wake(self: Arc<Self>) {

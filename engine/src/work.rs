@@ -1,17 +1,19 @@
 //! What is to be done next: lists of sessions, filled from anywhere, emptied by the pump.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
 use futures_util::task::AtomicWaker;
+
+use crate::hooks::Hooks;
 
 /// Where a session stands in the table of sessions. It may be given again after the session's end: whoever
 /// looks finds another session, or none, which costs a look.
 pub(crate) type Key = u32;
 
 /// One for a worker.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Work {
     /// Sessions whose connection has something to read, or has room again, or that have messages to hand on.
     pub(crate) ready: List,
@@ -27,6 +29,8 @@ pub(crate) struct Work {
     pub(crate) sessions: AtomicUsize,
     /// Bytes that wait for clients, or of clients for handlers, over all sessions.
     pub(crate) waiting: AtomicUsize,
+    /// Who is told that nothing refers to a session any more.
+    pub(crate) hooks: OnceLock<Arc<dyn Hooks>>,
 }
 
 /// Sessions, in the order in which they came.

@@ -4,25 +4,31 @@
 //! axum's router, and nothing else of the server: no descriptor, pid or frame reaches it.
 
 mod args;
+mod ask;
 mod client_addr;
+mod event;
+mod handler;
+mod socket;
 
 use http::StatusCode;
 use http::request::Parts;
 use socketioxide::SocketIo;
-use socketioxide::extract::{AckSender, SocketRef};
+use socketioxide::extract::AckSender;
 
 use crate::bus::BusAdapter;
 
 pub use crate::bus::{Answers, Cluster, ClusterError, Missing, Why, WorkerInfo};
 pub use args::{Ack, Arg, Args, ArgsError};
+pub use ask::{Responses, ask};
 pub use client_addr::ClientAddr;
+pub use event::{Event, handler_name};
+pub use handler::Attributed;
+pub use socket::Socket;
 
 /// The adapter: what is done with sockets happens on all workers.
 pub type Adapter = BusAdapter;
 /// The server, as handlers see it.
 pub type Io = SocketIo<Adapter>;
-/// A client's socket in one namespace.
-pub type Socket = SocketRef<Adapter>;
 /// Answers one event's acknowledgement.
 pub type Responder = AckSender<Adapter>;
 

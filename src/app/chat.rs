@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use socketioxide::operators::BroadcastOperators;
 
-use crate::api::{Ack, Adapter, Arg, Args, Io, Socket};
+use crate::api::{Ack, Adapter, Arg, Args, Io, Socket, ask};
 
 /// How long a client may take to answer a `collect`.
 const COLLECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -127,8 +127,8 @@ async fn collect(io: Io, socket: Socket, args: Args, ack: Ack) {
     let collected = async {
         let payload = one_payload(args)?;
         let everybody = everybody(&io, &socket)?.timeout(COLLECT_TIMEOUT);
-        let acks = everybody.emit_with_ack::<_, Args>("collect", &payload);
-        let acks = acks.await.map_err(ChatError::server)?;
+        let acks = ask(everybody, "collect", &payload).await;
+        let acks = acks.map_err(ChatError::server)?;
         // Who gave no answer has none among the responses.
         let given = acks.filter_map(async |(_, ack)| ack.ok());
         let first = given.map(|args| args.into_iter().next().unwrap_or_default());

@@ -2,9 +2,7 @@
 
 use std::future::{Ready, ready};
 
-use socketioxide::extract::Event;
-
-use crate::api::{Ack, Args, Socket};
+use crate::api::{Ack, Args, Event, Socket};
 
 /// A client connected.
 pub(super) async fn connected(socket: Socket) {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_util::stream::FusedStream;
@@ -12,7 +13,8 @@ use socketioxide_core::adapter::AckStreamItem;
 use tokio::time::Sleep;
 
 use super::requests::{Pending, Update};
-use super::{Bus, Reply};
+use super::turns::Turn;
+use super::{Bus, Reply, unread};
 use crate::wire::frame::{AckFailure, Answer, BusMember, MAX_FRAME, value_size};
 
 /// Acknowledgements that travel together, in bytes: more than one for a system call, fewer than
@@ -29,6 +31,8 @@ type Item = AckStreamItem<AckError>;
 pub struct Acks<S> {
     local: Option<Pin<Box<S>>>,
     remote: Option<Remote>,
+    /// Until all are there.
+    turn: Option<Arc<Turn>>,
 }
 
 /// What is still to come from other workers.
@@ -45,10 +49,11 @@ pub(super) struct Remote {
 }
 
 impl<S: Stream<Item = Item>> Acks<S> {
-    pub(super) fn new(local: S, remote: Option<Remote>) -> Self {
+    pub(super) fn new(local: S, remote: Option<Remote>, turn: Arc<Turn>) -> Self {
         Self {
             local: Some(Box::pin(local)),
             remote,
+            turn: Some(turn),
         }
     }
 }
@@ -58,7 +63,7 @@ impl<S> std::fmt::Debug for Acks<S> {
         f.debug_struct("Acks")
             .field("local", &self.local.is_some())
             .field("remote", &self.remote.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -66,6 +71,16 @@ impl<S: Stream<Item = Item>> Stream for Acks<S> {
     type Item = Item;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        let item = ready!(self.poll_item(cx));
+        if let Some((_, Ok(value))) = &item {
+            unread::given(value);
+        }
+        Poll::Ready(item)
+    }
+}
+
+impl<S: Stream<Item = Item>> Acks<S> {
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
         if let Some(local) = &mut self.local {
             match local.as_mut().poll_next(cx) {
                 Poll::Ready(None) => self.local = None,
@@ -81,6 +96,7 @@ impl<S: Stream<Item = Item>> Stream for Acks<S> {
             }
         }
         if self.local.is_none() && self.remote.is_none() {
+            self.turn = None;
             return Poll::Ready(None);
         }
         Poll::Pending

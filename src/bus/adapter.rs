@@ -20,6 +20,7 @@ use socketioxide_core::{Sid, Value};
 use tokio::time::sleep;
 
 use super::acks::{self, Acks, Remote};
+use super::turns::Responder;
 use super::{Bus, ClusterError, Namespace, REQUEST_TIMEOUT, Reply};
 use crate::wire::frame::{Answer, Body, BusMember, Command, Question};
 
@@ -92,6 +93,7 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
         opts: BroadcastOptions,
         timeout: Option<Duration>,
     ) -> Result<Self::AckStream, ClusterError> {
+        let turn = self.bus.turn(Responder::Client, asker(&opts)).await?;
         let timeout = timeout.unwrap_or(self.local.ack_timeout());
         let value = event(&packet.inner);
         let (local, delivered) = self.naming(&opts, |local| {
@@ -107,13 +109,16 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
                     timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
                     value,
                 };
-                let pending = self.bus.ask(elsewhere.to(), question).await?;
+                let pending = self
+                    .bus
+                    .ask(elsewhere.to(), question, Arc::clone(&turn))
+                    .await?;
                 let deadline = sleep(timeout.saturating_add(ACK_GRACE));
                 Some(Remote::new(self.bus.clone(), pending, deadline, one))
             }
         };
         self.bus.pace(delivered as usize).await;
-        Ok(Acks::new(local, remote))
+        Ok(Acks::new(local, remote, turn))
     }
 
     async fn add_sockets(
@@ -245,10 +250,11 @@ impl<E: SocketEmitter<AckError = AckError>> BusAdapter<E> {
         match self.elsewhere(&opts) {
             Elsewhere::Nobody => Ok(Vec::new()),
             elsewhere => {
+                let asker = asker(&opts);
                 let question = question(opts);
                 let gathered = self
                     .bus
-                    .gather(elsewhere.to(), question, REQUEST_TIMEOUT)
+                    .gather(elsewhere.to(), asker, question, REQUEST_TIMEOUT)
                     .await?;
                 for late in &gathered.late {
                     self.bus.warn_unanswered(*late, "did not answer in time");
@@ -397,6 +403,16 @@ impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
             Question::ServerSide { .. } => 0,
         }
     }
+
+    fn forget(&self, id: Sid) {
+        self.local.del_all(id);
+    }
+}
+
+/// For whom something is asked, as far as the options say: a socket's own operators name it, those of a
+/// namespace name nobody, and what is done with a socket of another worker names that.
+fn asker(opts: &BroadcastOptions) -> Option<Sid> {
+    opts.sid.filter(|_| opts.server_id.is_none())
 }
 
 /// An event's name and arguments.

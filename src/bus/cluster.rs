@@ -184,7 +184,7 @@ impl Cluster {
             event: event.into().into(),
             data: serde_json::to_vec(data)?.into(),
         };
-        let gathered = self.0.gather(None, question, timeout).await?;
+        let gathered = self.0.gather(None, None, question, timeout).await?;
         let mut answers = Answers {
             answers: Vec::new(),
             missing: Vec::new(),

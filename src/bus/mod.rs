@@ -13,6 +13,9 @@ mod adapter;
 mod cluster;
 mod outbox;
 mod requests;
+mod sessions;
+mod turns;
+pub(crate) mod unread;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,6 +36,8 @@ use tracing::{debug, warn};
 use self::cluster::Handlers;
 use self::outbox::Outbox;
 use self::requests::{Gathered, Pending, Requests};
+use self::sessions::Released;
+use self::turns::{Responder, Turn, Turns};
 use crate::ipc::bus::{BusError, Reader};
 use crate::logging::RateLimit;
 use crate::wire::frame::{Answer, Body, BusMember, Command, Failure, Frame, FrameError, Question};
@@ -40,6 +45,7 @@ use crate::wire::frame::{Answer, Body, BusMember, Command, Failure, Frame, Frame
 pub(crate) use self::adapter::BusAdapter;
 pub use self::cluster::{Answers, Cluster, Missing, Why, WorkerInfo};
 pub(crate) use self::outbox::Gate;
+pub(crate) use self::turns::asking;
 
 /// How long another worker may take to answer. Node's adapters call it `requestsTimeout`.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,6 +62,9 @@ pub enum ClusterError {
     /// It is larger than the bus takes.
     #[error("too large for the other workers: {0}")]
     Frame(#[from] FrameError),
+    /// It waited for its turn, and its socket's session is over.
+    #[error("the socket that asks is gone")]
+    AskerGone,
     /// Not to be had as JSON.
     #[error("not to be had as JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -76,6 +85,8 @@ struct Shared {
     id: OnceLock<Sid>,
     outbox: Outbox,
     requests: Arc<Requests>,
+    turns: Turns,
+    released: Released,
     members: watch::Sender<Vec<BusMember>>,
     namespaces: RwLock<HashMap<Str, Arc<dyn Namespace>>>,
     handlers: Handlers,
@@ -91,6 +102,8 @@ trait Namespace: Send + Sync {
     fn apply(&self, opts: BroadcastOptions, command: Command) -> usize;
     /// Answers another worker's request. Returns how many sockets it concerned.
     fn answer(&self, reply: Reply, question: Question) -> usize;
+    /// Takes a socket out of all rooms: nothing refers to it any more.
+    fn forget(&self, id: Sid);
 }
 
 /// Where an answer goes.
@@ -129,6 +142,7 @@ impl Bus {
             error = self.listen(Reader::new(read)) => error,
             error = self.0.outbox.write_to(&mut write) => error,
             never = self.gate().renew() => never,
+            never = self.forget_released() => never,
         }
     }
 
@@ -147,6 +161,18 @@ impl Bus {
     /// Holds clients back while the bus is full.
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         self.0.outbox.gate()
+    }
+
+    /// Waits for the turn to ask. `named`: for whom, if the task does not know.
+    async fn turn(
+        &self,
+        responder: Responder,
+        named: Option<Sid>,
+    ) -> Result<Arc<Turn>, ClusterError> {
+        // Of nobody known, there may be any number.
+        let _waiting = (!Turns::is_known(named)).then(|| self.gate().enter());
+        let turn = self.0.turns.take(responder, named).await;
+        turn.ok_or(ClusterError::AskerGone)
     }
 
     fn id(&self) -> Sid {
@@ -299,10 +325,13 @@ impl Bus {
     }
 
     /// Asks the other workers, or one.
-    async fn ask(&self, to: Option<Sid>, question: Question) -> Result<Pending, ClusterError> {
-        let _waiting = self.gate().enter();
-        let of_clients = matches!(question, Question::Acks { .. });
-        let pending = self.0.requests.open(of_clients, self.expected(to)).await;
+    async fn ask(
+        &self,
+        to: Option<Sid>,
+        question: Question,
+        turn: Arc<Turn>,
+    ) -> Result<Pending, ClusterError> {
+        let pending = self.0.requests.open(turn, self.expected(to));
         let body = Body::Ask {
             ticket: pending.ticket,
             from: self.id(),
@@ -319,16 +348,18 @@ impl Bus {
         members
     }
 
-    /// Asks, and waits for everybody's answer, `timeout` in all.
+    /// Asks, when it is the asker's turn, and waits for everybody's answer, `timeout` from then on.
     async fn gather(
         &self,
         to: Option<Sid>,
+        asker: Option<Sid>,
         question: Question,
         timeout: Duration,
     ) -> Result<Gathered, ClusterError> {
+        let turn = self.turn(Responder::Worker, asker).await?;
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or(now + A_LONG_TIME);
-        match timeout_at(deadline, self.ask(to, question)).await {
+        match timeout_at(deadline, self.ask(to, question, turn)).await {
             Ok(pending) => Ok(pending?.gather(deadline).await),
             Err(_) => Ok(Gathered {
                 late: self.expected(to),

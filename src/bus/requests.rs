@@ -8,22 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socketioxide_core::Sid;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use super::turns::Turn;
 use crate::wire::frame::{Answer, BusMember, Failure};
 
-/// Requests of one worker that wait for answers at one time; more wait for their turn. Those that
-/// clients answer, which may take long, have a limit of their own, of the same size.
-const MAX_OPEN: usize = 1024;
-
 /// All open requests of this worker.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Requests {
     next: AtomicU64,
-    turns: Arc<Semaphore>,
-    /// For those that clients answer.
-    client_turns: Arc<Semaphore>,
     open: Mutex<HashMap<u64, Open>>,
 }
 
@@ -54,7 +48,7 @@ pub(super) struct Pending {
     pub(super) updates: mpsc::UnboundedReceiver<Update>,
     /// To whom the hub will probably pass it.
     pub(super) expected: Vec<BusMember>,
-    _turn: Option<tokio::sync::OwnedSemaphorePermit>,
+    _turn: Arc<Turn>,
 }
 
 /// All answers that came to a request.
@@ -67,31 +61,9 @@ pub(super) struct Gathered {
     pub(super) late: Vec<BusMember>,
 }
 
-impl Default for Requests {
-    fn default() -> Self {
-        Self {
-            next: AtomicU64::new(0),
-            turns: Arc::new(Semaphore::new(MAX_OPEN)),
-            client_turns: Arc::new(Semaphore::new(MAX_OPEN)),
-            open: Mutex::default(),
-        }
-    }
-}
-
 impl Requests {
     /// Opens a request, to be sent with its ticket. These are expected to answer it.
-    pub(super) async fn open(
-        self: &Arc<Self>,
-        of_clients: bool,
-        expected: Vec<BusMember>,
-    ) -> Pending {
-        let turns = if of_clients {
-            &self.client_turns
-        } else {
-            &self.turns
-        };
-        // It is never closed.
-        let turn = Arc::clone(turns).acquire_owned().await.ok();
+    pub(super) fn open(self: &Arc<Self>, turn: Arc<Turn>, expected: Vec<BusMember>) -> Pending {
         let ticket = self.next.fetch_add(1, Relaxed);
         let (sender, updates) = mpsc::unbounded_channel();
         let open = Open {
@@ -199,6 +171,7 @@ impl From<&str> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::turns::{Responder, Turns};
     use super::*;
 
     use std::time::Duration;
@@ -218,6 +191,14 @@ mod tests {
         }
     }
 
+    async fn open(requests: &Arc<Requests>, expected: Vec<BusMember>) -> Pending {
+        let turn = Turns::default()
+            .take(Responder::Worker, None)
+            .await
+            .unwrap();
+        requests.open(turn, expected)
+    }
+
     fn rooms(name: &'static str) -> Answer {
         Answer::Rooms(vec![name.into()])
     }
@@ -225,7 +206,7 @@ mod tests {
     #[tokio::test]
     async fn all_answers_end_the_wait_at_once() {
         let requests = Arc::<Requests>::default();
-        let mut pending = requests.open(false, vec![]).await;
+        let mut pending = open(&requests, vec![]).await;
         requests.set_responders(pending.ticket, vec![member(1), member(2)]);
         requests.answered(pending.ticket, member(2).id, rooms("b"));
         requests.answered(pending.ticket, member(1).id, rooms("a"));
@@ -237,7 +218,7 @@ mod tests {
     #[tokio::test]
     async fn a_question_to_nobody_is_answered() {
         let requests = Arc::<Requests>::default();
-        let mut pending = requests.open(false, vec![]).await;
+        let mut pending = open(&requests, vec![]).await;
         requests.set_responders(pending.ticket, vec![]);
         let gathered = pending.gather(long()).await;
         assert!(gathered.answers.is_empty());
@@ -246,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn the_dead_are_not_waited_for_and_named() {
         let requests = Arc::<Requests>::default();
-        let mut pending = requests.open(false, vec![]).await;
+        let mut pending = open(&requests, vec![]).await;
         requests.set_responders(pending.ticket, vec![member(1), member(2)]);
         requests.answered(pending.ticket, member(1).id, rooms("a"));
         assert_eq!(requests.remove_member(member(1)), 0, "it had answered");
@@ -259,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn the_late_are_named_and_forgotten() {
         let requests = Arc::<Requests>::default();
-        let mut pending = requests.open(false, vec![]).await;
+        let mut pending = open(&requests, vec![]).await;
         let ticket = pending.ticket;
         requests.set_responders(ticket, vec![member(1)]);
         let gathered = pending.gather(Instant::now() + PATIENCE).await;
@@ -272,28 +253,8 @@ mod tests {
     #[tokio::test]
     async fn a_question_that_did_not_get_through_names_those_it_was_meant_for() {
         let requests = Arc::<Requests>::default();
-        let mut pending = requests.open(false, vec![member(1)]).await;
+        let mut pending = open(&requests, vec![member(1)]).await;
         let gathered = pending.gather(Instant::now() + PATIENCE).await;
         assert_eq!(gathered.late, [member(1)]);
-    }
-
-    #[tokio::test]
-    async fn questions_take_turns() {
-        let requests = Arc::<Requests>::default();
-        let mut open = Vec::new();
-        for _ in 0..MAX_OPEN {
-            open.push(requests.open(false, vec![]).await);
-        }
-        assert!(
-            tokio::time::timeout(PATIENCE, requests.open(false, vec![]))
-                .await
-                .is_err()
-        );
-        open.pop();
-        assert!(
-            tokio::time::timeout(PATIENCE, requests.open(false, vec![]))
-                .await
-                .is_ok()
-        );
     }
 }

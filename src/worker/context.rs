@@ -19,7 +19,7 @@ use super::link::Master;
 use super::peers::Peers;
 use super::sessions::Sessions;
 use crate::api::{Adapter, App, Cluster};
-use crate::bus::{Bus, Gate};
+use crate::bus::Bus;
 use crate::config::{self, Config, Parser, Transport};
 use crate::ipc::conn::Conn;
 use crate::ipc::link::Link;
@@ -66,7 +66,7 @@ impl Worker {
             home: welcome.home,
             keyring: welcome.keyring.clone(),
             sessions: Arc::clone(&sessions),
-            gate: Arc::clone(bus.gate()),
+            bus: bus.clone(),
             stalled: AtomicU64::new(0),
         };
         engine.set_up(settings, Arc::new(hooks));
@@ -109,7 +109,7 @@ struct EngineHooks {
     home: Home,
     keyring: Keyring,
     sessions: Arc<Sessions>,
-    gate: Arc<Gate>,
+    bus: Bus,
     /// Sessions that were ended because their clients did not read.
     stalled: AtomicU64,
 }
@@ -128,6 +128,7 @@ impl Hooks for EngineHooks {
 
     fn ended(&self, ended: &Ended) {
         self.sessions.ended(ended);
+        self.bus.session_ended(ended.sid);
         if ended.reason == EndReason::WriteStall {
             let total = self.stalled.fetch_add(1, Relaxed) + 1;
             warn!(
@@ -138,12 +139,34 @@ impl Hooks for EngineHooks {
         }
     }
 
+    fn released(&self, sid: Sid) {
+        self.bus.session_released(sid);
+    }
+
+    fn is_held(&self, sid: Sid) -> bool {
+        self.bus.holds(sid)
+    }
+
+    fn wake_when_free(&self, sid: Sid, waker: Waker) {
+        self.bus.wake_when_free(sid, waker);
+    }
+
     fn congestion(&self) -> Option<u32> {
-        self.gate.congestion()
+        self.bus.gate().congestion()
     }
 
     fn wake_when_clear(&self, waker: Waker) {
-        self.gate.wake_when_open(waker);
+        self.bus.gate().wake_when_open(waker);
+    }
+}
+
+/// The time that socketioxide gives a session to join. The engine keeps that time itself where it looks into packets,
+/// and says why it ends a session; it must be first then.
+fn connect_timeout(engine: &config::Engine) -> Duration {
+    const LATER: Duration = Duration::from_secs(1);
+    match engine.parser {
+        Parser::Common => engine.connect_timeout.saturating_add(LATER),
+        Parser::Msgpack => engine.connect_timeout,
     }
 }
 
@@ -157,8 +180,7 @@ fn socket_io(engine: &config::Engine, bus: &Bus) -> SocketIo<Adapter> {
         .ping_interval(engine.ping_interval)
         .ping_timeout(engine.ping_timeout)
         .upgrade_timeout(engine.upgrade_timeout)
-        // The engine keeps this time itself; a session is not socketioxide's before it joins.
-        .connect_timeout(engine.connect_timeout)
+        .connect_timeout(connect_timeout(engine))
         // One limit for whatever a client sends, as Node's maxHttpBufferSize.
         .max_payload(engine.max_payload as u64);
     let both = engine.transports.len() > 1;

@@ -43,6 +43,9 @@ const CLIENT: HeaderName = HeaderName::from_static("x-my-app-client");
 /// opens. Such a handshake was let in by the worker that sends it.
 const RESERVATION: HeaderName = HeaderName::from_static("x-my-app-reservation");
 
+/// Tells, between our workers alone, that the last answer over this connection has reached its client.
+const DELIVERED: HeaderName = HeaderName::from_static("x-my-app-delivered");
+
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// How long an internal connection is kept idle. The other end keeps it for ever, so that a request
@@ -105,6 +108,8 @@ pub(crate) struct Peers {
 /// What another worker says of a request.
 pub(crate) struct Said {
     pub(crate) client: ClientAddr,
+    /// It says nothing but that the answer before was delivered.
+    pub(crate) delivered: bool,
     pub(crate) reservation: Option<u64>,
 }
 
@@ -115,6 +120,7 @@ impl Said {
         let reservation = headers.remove(RESERVATION);
         let reservation = reservation.as_ref().and_then(|value| value.to_str().ok());
         Self {
+            delivered: headers.remove(DELIVERED).is_some(),
             client: client
                 .and_then(|text| text.parse().ok())
                 .unwrap_or(ClientAddr(None)),
@@ -132,14 +138,32 @@ pub(crate) struct Detour {
 }
 
 impl Detour {
-    /// It is used again.
+    /// It is used again, which says that what it brought was delivered.
     pub(crate) fn put_back(self) {
-        self.worker.peers.put_idle(self.home, self.sender);
+        let Self {
+            worker,
+            home,
+            sender,
+        } = self;
+        if let Some(sender) = worker.peers.put_idle(home, sender) {
+            tokio::spawn(tell_delivered(sender));
+        }
     }
 
     /// It is used again when the answer has reached its client.
     pub(crate) fn into_receipt(self) -> Receipt {
-        Receipt::new(move || self.put_back())
+        Receipt::Detour(Box::new(move || self.put_back()))
+    }
+}
+
+/// Says that the last answer over a connection was delivered, before that is ended.
+async fn tell_delivered(mut sender: SendRequest<Body>) {
+    let mut request = Request::new(Body::empty());
+    let yes = HeaderValue::from_static("1");
+    request.headers_mut().insert(DELIVERED, yes);
+    // If the other worker is gone, so is the session.
+    if sender.ready().await.is_ok() {
+        let _ = sender.try_send_request(request).await;
     }
 }
 
@@ -198,6 +222,10 @@ async fn send(
             Some(sender) => (sender, false),
             None => (connect(worker, home).await?, true),
         };
+        // Its last answer may still be on its way to here.
+        if !fresh && sender.ready().await.is_err() {
+            continue;
+        }
         let answer = match sender.try_send_request(request).await {
             Ok(answer) => answer,
             Err(mut error) => match error.take_message() {
@@ -234,16 +262,19 @@ impl Peers {
         found.map(|idle| idle.sender)
     }
 
-    fn put_idle(&self, home: Home, sender: SendRequest<Body>) {
+    /// Keeps a connection; gives it back if there are enough.
+    fn put_idle(&self, home: Home, sender: SendRequest<Body>) -> Option<SendRequest<Body>> {
         let mut idle = self.idle();
         let senders = idle.entry(home).or_default();
         senders.retain(Idle::is_usable);
-        if senders.len() < MAX_IDLE {
-            senders.push(Idle {
-                sender,
-                since: Instant::now(),
-            });
+        if senders.len() >= MAX_IDLE {
+            return Some(sender);
         }
+        senders.push(Idle {
+            sender,
+            since: Instant::now(),
+        });
+        None
     }
 
     fn idle(&self) -> MutexGuard<'_, HashMap<Home, Vec<Idle>>> {

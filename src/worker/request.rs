@@ -59,6 +59,9 @@ pub(crate) enum RequestError {
     BadHandshakeMethod,
     #[error("Bad request")]
     BadRequest,
+    /// A poll or a post while there is one already. It is answered without words.
+    #[error("overlap from client")]
+    Overlap,
     #[error("Unsupported protocol version")]
     UnsupportedProtocol,
     #[error("Invalid Upgrade header")]
@@ -108,6 +111,7 @@ impl From<engineioxide::Refused> for RequestError {
         match refused {
             engineioxide::Refused::UnknownSession => Self::UnknownSession,
             engineioxide::Refused::BadRequest => Self::BadRequest,
+            engineioxide::Refused::Overlap => Self::Overlap,
         }
     }
 }

@@ -24,6 +24,9 @@ const ANSWERS = [
   {},
   "",
   { binary: { nested: [Buffer.from("bytes"), "text"] } },
+  { '"': 1, "\\": { "\n": [{ "\0": "é" }] } },
+  { '"quoted"': Buffer.from("first"), more: [{ "\\": Buffer.from("second") }] },
+  { _placeholder: false, num: 0, bytes: Buffer.from("not the placeholder's") },
 ];
 
 const byText = (values) => values.map((value) => [JSON.stringify(value), value]).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0)).map(([, value]) => value);

@@ -47,9 +47,9 @@ CASES = [
     ("long string", "long", ("abc\"\\ " * 80_000,)),
 ]
 
-# The Python clients escape in JSON all that is beyond ASCII, so these need a server that takes
-# escapes in names.
-ESCAPED_NAMES = [("event name with quotes and unicode", 'na"me 😀 שלום', (1,))]
+# The Python clients escape in JSON all that is beyond ASCII.
+NAMES = ['na"me 😀 שלום', '"', "\\", '\\"', "a\nb\0", "\\u0022", "é", "😀", "\U000f0022", '\U000f00ff"\U000f005c']
+CASES += [(f"event name {name!r}", name, (1, {name: b"x", f"{name} ": 1})) for name in NAMES]
 
 
 class Failed(Exception):
@@ -199,10 +199,7 @@ def main():
     parser.add_argument("--client", choices=["plain", "asyncio", "both"], default="both")
     parser.add_argument("--events", type=int, default=500)
     parser.add_argument("--deadline", type=float, default=60)
-    parser.add_argument("--escaped-names", action="store_true")
     args = parser.parse_args()
-    if args.escaped_names:
-        CASES.extend(ESCAPED_NAMES)
     start_deadline(args.deadline)
     clients = ["plain", "asyncio"] if args.client == "both" else [args.client]
     try:

@@ -74,10 +74,20 @@ async function both(one, patience) {
     transcript(node[one.server], one, patience),
     options.facts ? [] : transcript(Number(ours[one.server]), one, patience),
   ]);
-  return { expected, got, same: alike(expected, got) };
+  return { expected, got, same: alike(...compared(expected, got)) };
 }
 
-/** The same, but for what the rules allow. */
+/** What is left to compare when the rules for whole transcripts have been. */
+function compared(expected, got) {
+  for (const rule of rules.filter(({ all }) => all)) {
+    const before = expected;
+    [expected, got] = rule.all(expected, got);
+    rule.used ||= before !== expected;
+  }
+  return [expected, got];
+}
+
+/** The same, but for what the rules for lines allow. */
 function alike(expected, got) {
   if (expected.length !== got.length) {
     return false;

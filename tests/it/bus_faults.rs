@@ -908,8 +908,9 @@ fn handlers_that_wait_for_seconds_hold_nobody_up() {
     let server = operators(4);
     let crowd = Crowd::light(&server, "/", 16);
     let here = crowd.on(server.workers()[2]);
-    let sleepers: Vec<_> = (0..600)
-        .map(|_| here[0].ask("serverSideAsk", json!(["sleep", 8000])))
+    // As many as each may have at one time, or almost.
+    let sleepers: Vec<_> = (0..180)
+        .map(|n| here[[0, 2, 3][n % 3]].ask("serverSideAsk", json!(["sleep", 8000])))
         .collect();
     thread::sleep(Duration::from_millis(300));
     let beside: Vec<_> = (0..500)
@@ -920,7 +921,7 @@ fn handlers_that_wait_for_seconds_hold_nobody_up() {
         .collect();
     let fetched = here[0].ask("fetch", json!([{"as": "io"}])).answer();
     let beside = Times::of(beside.into_iter().map(|asked| asked.answer().took));
-    saw("500 emits beside 600 handlers that wait", &beside);
+    saw("500 emits beside 180 handlers that wait", &beside);
     assert!(beside.percentile(99) < Duration::from_secs(1));
     assert!(fetched.took < Duration::from_secs(2));
     assert_eq!(strings(&ok(fetched.value)["sockets"]), ids(crowd.iter()));

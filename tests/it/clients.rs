@@ -202,41 +202,53 @@ fn a_v2_client_has_one_id_for_both_layers() {
     assert_eq!(told["id"], told["engineId"]);
 }
 
-/// A known limit: socketioxide's parser borrows an event's name from the packet, which it cannot
-/// where JSON escapes stand in the name, and then ends the session.
-///
-/// When this test fails, the limit is gone: drop the test, and the paragraph about it in the README.
 #[test]
-fn an_event_name_with_json_escapes_ends_the_session() {
+fn an_event_name_that_json_escapes_comes_back() {
     let server = Server::start();
-
     let mut socket = WebSocket::open(Raw::tcp(server.addr));
-    socket.echo("a name without escapes");
-    socket.text(r#"42["a\"b",1]"#);
-    loop {
-        match socket.read() {
-            // Its close frame, or the end without one.
-            Ok((8, _)) | Err(_) => break,
-            // The engine's close packet comes before.
-            Ok((1, text)) if text == b"1" => {}
-            Ok(other) => panic!("the limit is gone: {other:?}"),
-        }
-    }
-
+    socket.text(r#"42["a\"b\\\u0001\u00e9",1]"#);
+    assert_eq!(socket.read_text(), r#"42["a\"b\\\u0001é",1]"#);
     let arguments = ["--client", "v4", "--escaped-names", "--transport"];
     for transport in ["websocket", "polling"] {
-        let complaint = node_fails(
-            "echo.mjs",
-            &server.url(),
-            &[&arguments[..], &[transport]].concat(),
-        );
-        assert!(
-            complaint.contains("event name with quotes"),
-            "another fault over {transport}:\n{complaint}"
-        );
+        let arguments = [&arguments[..], &[transport]].concat();
+        node("echo.mjs", &server.url(), &arguments);
     }
-    // The session's worker serves on.
-    WebSocket::open(Raw::tcp(server.addr)).echo("still here");
+}
+
+/// Reads what comes until an event with two attachments is there: its text, and they.
+#[track_caller]
+fn with_two_attachments(socket: &mut WebSocket) -> (String, [Vec<u8>; 2]) {
+    let mut next = |opcode| loop {
+        match socket.read().unwrap() {
+            (1, ping) if ping == b"2" => {}
+            (read, payload) if read == opcode => return payload,
+            other => panic!("{other:?}"),
+        }
+    };
+    let text = String::from_utf8(next(1)).unwrap();
+    (text, [next(2), next(2)])
+}
+
+#[test]
+fn attachments_go_by_their_numbers_and_may_be_named_twice() {
+    let server = Server::start();
+    let mut socket = WebSocket::open(Raw::tcp(server.addr));
+    socket.echo("connected");
+    let place = |num| format!(r#"{{"_placeholder":true,"num":{num}}}"#);
+    let echoed = format!(r#"452-["a",{},{}]"#, place(0), place(1));
+    for (first, second, came) in [
+        (0, 1, [b"one", b"two"]),
+        (1, 0, [b"two", b"one"]),
+        (1, 1, [b"two", b"two"]),
+    ] {
+        socket.text(&format!(r#"452-["a",{},{}]"#, place(first), place(second)));
+        socket.binary(b"one");
+        socket.binary(b"two");
+        let (text, attachments) = with_two_attachments(&mut socket);
+        assert_eq!(text, echoed);
+        assert_eq!(attachments, came);
+    }
+    socket.echo("still here");
 }
 
 /// Its page comes from `port`; an origin must be known before the server starts.

@@ -19,6 +19,7 @@ mod balance_nginx;
 mod bus_faults;
 mod chat;
 mod clients;
+mod departed;
 mod differential;
 mod faults;
 #[allow(
@@ -39,6 +40,7 @@ mod network;
 mod operators;
 mod processes;
 mod proxies;
+mod questions;
 mod routing;
 mod session_ids;
 mod streams;

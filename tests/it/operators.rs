@@ -717,6 +717,16 @@ fn a_broadcast_that_is_too_large_is_an_error_and_the_next_one_arrives() {
 }
 
 #[test]
+fn a_handler_hears_an_event_whose_name_has_quotes_and_knows_its_name() {
+    let server = Setup::new().workers(1).example("operators").start();
+    let crowd = Crowd::official(&server, "/", 2, &["--transports", "websocket,polling"]);
+    for client in crowd.iter() {
+        let told = client.call("say \"hello\"", json!([]));
+        assert_eq!(told["said"], "say \"hello\"");
+    }
+}
+
+#[test]
 fn a_worker_that_is_alone_is_a_cluster_too() {
     let server = Setup::new().workers(1).example("operators").start();
     let crowd = Crowd::light(&server, "/", 3);

@@ -1,6 +1,7 @@
 //! HTTP as a polling client speaks it (RFC 9112), as far as answers with a length go.
 
 use super::LoadError;
+use super::session::expect;
 
 /// What a client of the engine asks for: its path with `query` behind what all queries have.
 pub(crate) fn get(query: &str) -> Vec<u8> {
@@ -78,4 +79,13 @@ pub(crate) fn split(bytes: &[u8]) -> Result<Option<Answer<'_>>, LoadError> {
         body,
         rest,
     }))
+}
+
+/// The session id in an open packet.
+pub(crate) fn sid(open: &[u8]) -> Result<String, LoadError> {
+    let text = open.strip_prefix(b"0").unwrap_or_default();
+    let open: Option<serde_json::Value> = serde_json::from_slice(text).ok();
+    let sid = open.as_ref().and_then(|open| open.get("sid")?.as_str());
+    expect(sid.is_some(), "an open packet", text)?;
+    Ok(sid.unwrap_or_default().into())
 }

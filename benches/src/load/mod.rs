@@ -4,12 +4,12 @@
 //! for. Every answer is compared with what it should be.
 
 pub(crate) mod frame;
-mod http;
+pub(crate) mod http;
 mod session;
 mod socket;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,9 @@ use socket::Socket;
 
 /// Sessions that are being opened at one time.
 const OPENING: usize = 64;
+
+/// Sessions from one address: the more of its ports are taken, the longer the kernel looks for a free one.
+pub(crate) const OF_ONE_ADDRESS: usize = 4000;
 
 /// When none of the sessions that are being opened gets further for so long, they are lost.
 const LOST: Duration = Duration::from_secs(2);
@@ -105,7 +108,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Clients of the server there; over TCP they come from `source`.
+    /// Clients of the server there; over TCP they come from `source`, and from the addresses behind it when they are
+    /// many.
     pub(crate) fn new(to: &Address, source: IpAddr) -> Result<Self, LoadError> {
         Ok(Self {
             to: to.clone(),
@@ -267,8 +271,17 @@ impl Load {
         Ok(())
     }
 
+    /// Where the session of this number comes from.
+    fn source(&self, index: usize) -> IpAddr {
+        let further = u32::try_from(index / OF_ONE_ADDRESS).unwrap_or_default();
+        match self.source {
+            IpAddr::V4(first) => Ipv4Addr::from_bits(first.to_bits() + further).into(),
+            IpAddr::V6(first) => first.into(),
+        }
+    }
+
     fn connect(&self, index: usize, road: Road) -> Result<Socket, LoadError> {
-        let socket = Socket::connect(&self.to, self.source)
+        let socket = Socket::connect(&self.to, self.source(index))
             .map_err(|error| LoadError::Connect(self.to.clone(), error))?;
         let token = EventData::new_u64(index as u64 * 2 + road as u64);
         epoll::add(&self.epoll, &socket.fd, token, EventFlags::IN)

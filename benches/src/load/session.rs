@@ -278,7 +278,7 @@ impl Session {
         expect(status == 200, "200", &body)?;
         match self.phase {
             Phase::PollsOpen => {
-                self.query = format!("{}&sid={}", self.query, sid(&body)?);
+                self.query = format!("{}&sid={}", self.query, http::sid(&body)?);
                 self.request(http::post(&self.query, "40"))?;
                 self.phase = Phase::PostsJoin;
             }
@@ -330,15 +330,7 @@ impl Session {
     }
 }
 
-fn sid(open: &[u8]) -> Result<String, LoadError> {
-    let text = open.strip_prefix(b"0").unwrap_or_default();
-    let open: Option<serde_json::Value> = serde_json::from_slice(text).ok();
-    let sid = open.as_ref().and_then(|open| open.get("sid")?.as_str());
-    expect(sid.is_some(), "an open packet", text)?;
-    Ok(sid.unwrap_or_default().into())
-}
-
-fn expect(holds: bool, what: &str, came: &[u8]) -> Result<(), LoadError> {
+pub(super) fn expect(holds: bool, what: &str, came: &[u8]) -> Result<(), LoadError> {
     if holds {
         return Ok(());
     }

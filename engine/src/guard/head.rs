@@ -50,8 +50,6 @@ impl<'a> Head<'a> {
         let mut attachments = 0;
         if matches!(kind, Kind::BinaryEvent | Kind::BinaryAck) {
             let (count, behind) = rest.split_once('-').ok_or(GuardError::Attachments)?;
-            // To JavaScript no number is the number 0.
-            odd = count.is_empty();
             attachments = number(count).ok_or(GuardError::Attachments)?;
             rest = behind;
         }
@@ -85,7 +83,7 @@ impl<'a> Head<'a> {
     /// payload has no arguments.
     fn mend_ack(&mut self) {
         // It takes attachments, and does nothing: an event without a name.
-        if self.kind == Kind::BinaryEvent && self.payload.is_empty() && self.attachments > 0 {
+        if self.kind == Kind::BinaryEvent && self.payload.is_empty() {
             self.kind = Kind::BinaryAck;
             self.id = NO_ID;
             self.odd = true;
@@ -116,7 +114,7 @@ impl<'a> Head<'a> {
             event: matches!(self.kind, Kind::Event | Kind::BinaryEvent),
             attachments: self.attachments,
         };
-        if self.kind != Kind::Connect && is_foreign(&shape, rules) {
+        if self.kind != Kind::Connect && self.is_foreign(&shape, rules) {
             return mend::mend(self.payload, rules, self.write()).map(Some);
         }
         Ok(self.odd.then(|| self.write() + self.payload))
@@ -146,6 +144,20 @@ impl<'a> Head<'a> {
         }
     }
 
+    /// Does socketioxide read this otherwise than Node?
+    fn is_foreign(&self, shape: &Shape, rules: Rules) -> bool {
+        let name = match shape.top {
+            Top::Array(First::Number) => true,
+            Top::Array(First::Text {
+                start,
+                end,
+                escaped,
+            }) => escaped || self.payload.get(start..end).is_some_and(name::may_stand_in),
+            _ => false,
+        };
+        rules.event && name || shape.escaped_key || shape.placeholder
+    }
+
     /// All before the payload.
     fn write(&self) -> String {
         let mut out = String::with_capacity(self.payload.len().saturating_add(64));
@@ -167,15 +179,6 @@ impl<'a> Head<'a> {
         out.push_str(self.id);
         out
     }
-}
-
-/// Does socketioxide read this otherwise than Node?
-fn is_foreign(shape: &Shape, rules: Rules) -> bool {
-    let name = match shape.top {
-        Top::Array(First::Number | First::Text { escaped: true, .. }) => rules.event,
-        _ => false,
-    };
-    name || shape.escaped_key || shape.placeholder
 }
 
 fn is_reserved(name: &str) -> bool {
@@ -208,12 +211,9 @@ fn split_id(rest: &str) -> Result<(&str, &str, bool), GuardError> {
 
 /// A number of attachments.
 fn number(digits: &str) -> Option<u32> {
-    if digits.is_empty() {
-        return Some(0);
-    }
     let number = digits
         .bytes()
         .all(|digit| digit.is_ascii_digit())
         .then(|| digits.parse().ok())??;
-    (number <= MAX_ATTACHMENTS).then_some(number)
+    (1..=MAX_ATTACHMENTS).contains(&number).then_some(number)
 }

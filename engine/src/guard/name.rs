@@ -4,8 +4,12 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// What must be escaped in JSON stands in a name as the character with this added: socketioxide reads
-/// names without unescaping. They are for private use; nobody's text has them.
+/// names without unescaping. They are for private use.
 const STAND_IN: u32 = 0xf_0000;
+/// Stands before a character that the client wrote and that would be taken for a stand-in, or for this.
+const LITERAL: char = '\u{f00ff}';
+/// The first byte of them all, in UTF-8.
+const FIRST_BYTE: u8 = 0xf3;
 
 /// What becomes of a character that JSON does not allow without an escape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,27 +19,53 @@ pub(super) enum Hard {
 }
 
 /// The name as the client wrote it, of one that an event has: quotes, backslashes and control characters stand
-/// in it as characters for private use.
+/// in it as characters for private use. Halves of surrogate pairs, which no text of Rust can have, become U+FFFD.
 #[must_use]
 pub fn event_name(name: &str) -> Cow<'_, str> {
-    let original = |stand_in: char| {
-        let hard = (stand_in as u32).checked_sub(STAND_IN)?;
-        match hard {
-            0..0x20 | 0x22 | 0x5c => char::from_u32(hard),
-            0xd800..0xe000 => Some(char::REPLACEMENT_CHARACTER),
-            _ => None,
-        }
-    };
-    if name.chars().any(|character| original(character).is_some()) {
-        let chars = name.chars();
-        Cow::Owned(
-            chars
-                .map(|character| original(character).unwrap_or(character))
-                .collect(),
-        )
-    } else {
-        Cow::Borrowed(name)
+    if !may_stand_in(name) {
+        return Cow::Borrowed(name);
     }
+    let mut out = String::with_capacity(name.len());
+    let mut chars = name.chars();
+    while let Some(character) = chars.next() {
+        out.push(match character {
+            LITERAL => chars.next().unwrap_or(LITERAL),
+            stand_in => original(stand_in).unwrap_or(stand_in),
+        });
+    }
+    Cow::Owned(out)
+}
+
+/// The name that an event has whose client wrote this one: what [`event_name`] gives, the other way.
+#[must_use]
+pub fn handler_name(name: &str) -> Cow<'_, str> {
+    if !may_stand_in(name) && !name.contains(is_hard) {
+        return Cow::Borrowed(name);
+    }
+    let mut out = String::with_capacity(name.len());
+    for character in name.chars() {
+        write(character.into(), Hard::StandIn, &mut out);
+    }
+    Cow::Owned(out)
+}
+
+/// Is there perhaps a character in it that is a stand-in, or would be taken for one?
+pub(super) fn may_stand_in(name: &str) -> bool {
+    name.as_bytes().contains(&FIRST_BYTE)
+}
+
+/// What this stands for.
+fn original(stand_in: char) -> Option<char> {
+    let hard = u32::from(stand_in).checked_sub(STAND_IN)?;
+    match hard {
+        0xd800..0xe000 => Some(char::REPLACEMENT_CHARACTER),
+        _ => char::from_u32(hard).filter(|&hard| is_hard(hard)),
+    }
+}
+
+/// JSON does not allow it without an escape.
+fn is_hard(character: char) -> bool {
+    matches!(character, '\0'..' ' | '"' | '\\')
 }
 
 /// A text of JSON without the escapes that it does not need.
@@ -43,7 +73,7 @@ pub(super) fn unescape(raw: &str, hard: Hard) -> String {
     let mut out = String::with_capacity(raw.len());
     let mut rest = raw;
     while let Some((plain, escape)) = rest.split_once('\\') {
-        out.push_str(plain);
+        write_plain(plain, hard, &mut out);
         let (unit, mut behind) = unit(escape);
         let low = behind.strip_prefix('\\').map(self::unit);
         let code = match (unit, low) {
@@ -56,8 +86,18 @@ pub(super) fn unescape(raw: &str, hard: Hard) -> String {
         write(code, hard, &mut out);
         rest = behind;
     }
-    out.push_str(rest);
+    write_plain(rest, hard, &mut out);
     out
+}
+
+fn write_plain(plain: &str, hard: Hard, out: &mut String) {
+    if hard == Hard::StandIn && may_stand_in(plain) {
+        for character in plain.chars() {
+            write(character.into(), hard, out);
+        }
+    } else {
+        out.push_str(plain);
+    }
 }
 
 /// The UTF-16 unit of an escape, without its backslash, and what stands behind it.
@@ -80,8 +120,11 @@ fn unit(escape: &str) -> (u32, &str) {
 }
 
 fn write(code: u32, hard: Hard, out: &mut String) {
-    let easy = char::from_u32(code).filter(|&easy| !matches!(easy, '\0'..' ' | '"' | '\\'));
+    let easy = char::from_u32(code).filter(|&easy| !is_hard(easy));
     if let Some(easy) = easy {
+        if hard == Hard::StandIn && (easy == LITERAL || original(easy).is_some()) {
+            out.push(LITERAL);
+        }
         out.push(easy);
     } else if hard == Hard::StandIn {
         out.extend(char::from_u32(code.wrapping_add(STAND_IN)));

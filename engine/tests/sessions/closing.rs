@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use engineioxide::config::EngineIoConfig;
-use engineioxide::{EndReason, Settings};
+use engineioxide::{DisconnectReason, EndReason, Settings};
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::harness::{Conn, Frame, ProtocolVersion, SOON, Server, client_frame, settings, text};
+use crate::harness::{
+    Conn, Frame, ProtocolVersion, SOON, Server, Told, client_frame, quick, settings, text,
+};
 
 /// More than a client with little room has room for, and less than the server's socket takes.
 const MUCH: usize = 60_000;
@@ -34,6 +36,21 @@ async fn what_a_client_sends_behind_the_end_does_not_reset_what_it_has_not_read(
         assert_eq!(client.next().await, Frame::End);
         assert!(!server.texts().contains(&"never".to_owned()));
     }
+}
+
+#[tokio::test]
+async fn a_session_that_is_closed_when_something_is_due_is_ended_all_the_same() {
+    let server = Server::with(quick(), settings());
+    let mut client = server.websocket();
+    client.opened().await;
+    client.send("4hello").await;
+    assert_eq!(client.next().await, text("4hello"));
+    // Nothing else runs meanwhile: the ping is due, and the session closed, before the engine looks again.
+    std::thread::sleep(Duration::from_millis(350));
+    server.socket(0).close(DisconnectReason::TransportClose);
+    assert_eq!(client.next().await, Frame::Close(vec![]));
+    assert_eq!(server.ended().await, EndReason::Application);
+    assert!(matches!(server.told()[..], [.., Told::Disconnect(_)]));
 }
 
 #[tokio::test]

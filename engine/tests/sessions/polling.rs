@@ -32,6 +32,7 @@ async fn who_polls_again_has_the_answer_before() {
     let client = server.polling();
     client.post("4a").await;
     let first = soon(server.engine.poll(client.opened.sid).unwrap()).await;
+    first.receipt.left(None);
     client.post("4b").await;
     let second = server.engine.poll(client.opened.sid).unwrap();
     drop(first);
@@ -44,7 +45,7 @@ async fn two_polls_at_a_time_end_the_session() {
     let client = server.polling();
     let first = server.engine.poll(client.opened.sid).unwrap();
     let second = server.engine.poll(client.opened.sid);
-    assert_eq!(second.err(), Some(Refused::BadRequest));
+    assert_eq!(second.err(), Some(Refused::Overlap));
     assert_eq!(&soon(first).await.body[..], b"6");
     assert_eq!(server.ended().await, EndReason::Overlap);
     let after = server.engine.poll(client.opened.sid);
@@ -57,7 +58,7 @@ async fn two_posts_at_a_time_end_the_session() {
     let client = server.polling();
     let _first = server.engine.post(client.opened.sid).unwrap();
     let second = server.engine.post(client.opened.sid);
-    assert_eq!(second.err(), Some(Refused::BadRequest));
+    assert_eq!(second.err(), Some(Refused::Overlap));
     assert_eq!(server.ended().await, EndReason::Overlap);
 }
 
@@ -180,7 +181,7 @@ async fn an_answer_whose_connection_has_failed_unnoticed_comes_again_and_first()
     let client = server.polling();
     client.post("4a").await;
     let lost = soon(server.engine.poll(client.opened.sid).unwrap()).await;
-    lost.receipt.watch(Arc::new(Connection(true)));
+    lost.receipt.left(Some(Arc::new(Connection(true))));
     client.post("4b").await;
     let (polled, ()) = tokio::join!(client.poll(), async {
         tokio::task::yield_now().await;
@@ -195,10 +196,25 @@ async fn an_answer_whose_connection_lives_was_delivered_when_the_client_polls_ag
     let client = server.polling();
     client.post("4a").await;
     let first = soon(server.engine.poll(client.opened.sid).unwrap()).await;
-    first.receipt.watch(Arc::new(Connection(false)));
+    first.receipt.left(Some(Arc::new(Connection(false))));
     client.post("4b").await;
     assert_eq!(client.poll().await, "4b");
     drop(first);
     client.post("4c").await;
     assert_eq!(client.poll().await, "4c");
+}
+
+#[tokio::test]
+async fn an_answer_that_has_not_left_yet_is_waited_for() {
+    let server = Server::start();
+    let client = server.polling();
+    client.post("4a").await;
+    let slow = soon(server.engine.poll(client.opened.sid).unwrap()).await;
+    client.post("4b").await;
+    let (polled, ()) = tokio::join!(client.poll(), async {
+        tokio::task::yield_now().await;
+        slow.receipt.left(None);
+    });
+    assert_eq!(polled, "4b");
+    slow.receipt.delivered();
 }

@@ -96,6 +96,7 @@ pub(super) fn bare(status: StatusCode) -> Response<Body> {
 /// A refusal in Engine.IO's form; one of an upgrade in another, as in Node.
 pub(super) fn refused(refused: &Refused, upgrade: bool) -> Response<Body> {
     let (status, code, message) = match refused {
+        Refused::Request(RequestError::Overlap) => return bare(StatusCode::BAD_REQUEST),
         Refused::Request(error) => (StatusCode::BAD_REQUEST, error.code(), error.to_string()),
         Refused::Client(refusal) => (refusal.status, refusal.code, refusal.message.clone()),
     };

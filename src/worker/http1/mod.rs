@@ -174,14 +174,15 @@ impl Connection {
         let worker = &self.worker;
         let mut first = take(&self.first).unwrap_or_default();
         // Not the application's, and nobody else's to send.
-        let said = Said::take(request.headers_mut());
+        let word = Said::take(request.headers_mut());
         let client = match self.origin {
+            Origin::Worker if word.delivered => return answer::bare(StatusCode::NO_CONTENT),
             Origin::Worker => {
-                if let Some(number) = said.reservation {
+                if let Some(number) = word.reservation {
                     first.opening = Some(Opening::reserved(&worker.sessions, number));
                     first.admitted = true;
                 }
-                said.client
+                word.client
             }
             origin => worker.admission.client(origin, request.headers()),
         };
@@ -295,7 +296,11 @@ impl Connection {
         body: Incoming,
         client: ClientAddr,
     ) -> Result<Response<Body>, Refused> {
-        if action == Action::Upgrade {
+        // A client's own connection goes along with its poll: then the session's worker knows what becomes of the
+        // answer, and what comes next needs no detour. One of a proxy's has requests of many sessions.
+        let own =
+            matches!(self.origin, Origin::Tcp(peer) if client.0 == Some(peer.ip().to_canonical()));
+        if action == Action::Upgrade || action == Action::Poll && own {
             let head = head_of(&parts);
             let opening = None;
             return Ok(self

@@ -31,7 +31,7 @@ pub(super) async fn poll(
         binary,
         receipt,
     } = waiting.await;
-    let receipt = Receipt::new(move || receipt.delivered());
+    let receipt = Receipt::Poll(receipt);
     let body = Body::Polled(body, Some((receipt, Arc::clone(control))));
     Ok(answer::packets(body, binary))
 }

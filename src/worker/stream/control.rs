@@ -1,12 +1,17 @@
 //! The handle by which the rest of the worker reaches a connection that hyper has.
 
 use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 
+use engineioxide::Delivery;
 use futures_util::task::AtomicWaker;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::time::Instant;
+
+use crate::ipc::conn::Conn;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -35,15 +40,43 @@ pub(crate) enum Activity {
 }
 
 /// To be told that an answer was delivered; dropped without it, it was not.
-pub(crate) struct Receipt(Box<dyn FnOnce() + Send>);
+pub(crate) enum Receipt {
+    /// A session of this worker's polled.
+    Poll(engineioxide::Receipt),
+    /// One of another worker's did.
+    Detour(Box<dyn FnOnce() + Send>),
+}
 
 impl Receipt {
-    pub(crate) fn new(delivered: impl FnOnce() + Send + 'static) -> Self {
-        Self(Box::new(delivered))
+    pub(super) fn delivered(self) {
+        match self {
+            Self::Poll(receipt) => receipt.delivered(),
+            Self::Detour(delivered) => delivered(),
+        }
     }
 
-    pub(super) fn delivered(self) {
-        (self.0)();
+    /// It has left whole, over this connection. The session asks a client's own one whether it lives, should the
+    /// client poll again over another; a proxy's it does not: that is used for others, and lives.
+    fn left(&self, conn: &Conn) {
+        let Self::Poll(receipt) = self else { return };
+        let watched = match conn {
+            Conn::Tcp(_) => conn.as_fd().try_clone_to_owned().ok(),
+            Conn::Unix(_) => None,
+        };
+        receipt.left(watched.map(|fd| Arc::new(Watched(fd)) as _));
+    }
+}
+
+/// A connection that has an answer.
+struct Watched(OwnedFd);
+
+impl Delivery for Watched {
+    fn has_failed(&self) -> bool {
+        // It is only looked at: the error stays for the reader.
+        let mut polled = [PollFd::new(&self.0, PollFlags::empty())];
+        let _ = rustix::event::poll(&mut polled, Some(&Timespec::default()));
+        let [polled] = polled;
+        polled.revents().contains(PollFlags::ERR)
     }
 }
 
@@ -123,10 +156,13 @@ impl Control {
     }
 
     /// All that hyper had, the kernel has.
-    pub(super) fn flushed(&self) {
+    pub(super) fn flushed(&self, conn: Option<&Conn>) {
         let mut state = self.state();
         state.answer = match std::mem::replace(&mut state.answer, Answer::None) {
-            Answer::Leaves(receipt) => Answer::Left(receipt),
+            Answer::Leaves(receipt) => {
+                conn.inspect(|conn| receipt.left(conn));
+                Answer::Left(receipt)
+            }
             other => other,
         };
     }

@@ -337,7 +337,7 @@ impl AsyncWrite for Stream {
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         // hyper flushes when it has written all that it had.
-        self.control.flushed();
+        self.control.flushed(self.conn.as_ref());
         Poll::Ready(Ok(()))
     }
 

@@ -59,24 +59,26 @@ impl Requests {
         match self {
             Self::Lost => bytes.len(),
             Self::Line(begun) => {
-                let Some(end) = memchr::memchr(b'\n', bytes) else {
+                if let Some(end) = memchr::memchr(b'\n', bytes) {
+                    let line = bytes.get(..end).unwrap_or_default();
+                    // Empty lines before a request are none of it (RFC 9112 section 2.2).
+                    if *begun || !is_empty(line) {
+                        *self = Self::Headers(Vec::new());
+                    }
+                    end + 1
+                } else {
                     *begun = *begun || !is_empty(bytes);
-                    return bytes.len();
-                };
-                let line = bytes.get(..end).unwrap_or_default();
-                // Empty lines before a request are none of it (RFC 9112 section 2.2).
-                if *begun || !is_empty(line) {
-                    *self = Self::Headers(Vec::new());
+                    bytes.len()
                 }
-                end + 1
             }
             Self::Headers(came) if came.is_empty() => {
-                let Some(end) = end_of_headers(bytes) else {
+                if let Some(end) = end_of_headers(bytes) {
+                    *self = Self::behind(bytes.get(..end).unwrap_or_default());
+                    end
+                } else {
                     came.extend_from_slice(bytes);
-                    return bytes.len();
-                };
-                *self = Self::behind(bytes.get(..end).unwrap_or_default());
-                end
+                    bytes.len()
+                }
             }
             Self::Headers(came) => {
                 let before = came.len();

@@ -81,11 +81,14 @@ function nested(depth, leaf) {
   return value;
 }
 
+/** Names of events that JSON writes with escapes, or that a server might do so. */
+const NAMES = ['na"me \\ \0 \n', '"', "\\", '\\"', "\n", "\0", "a\tb\u2028\x7f", "\\u0022", "é", "😀", 'é"😀\\', "\u{f0022}", "\u{f005c}\u{f00ff}", '\u{f00ff}\u{f00ff}"\u{f0022}'];
+
 /**
- * The echo cases: {name, event, args}.
+ * The echo cases: {name, event, args}, and `comes` if that is not the event that comes back.
  * `msgpack` leaves out what the official MessagePack encoder cannot carry.
  */
-export function echoCases({ seed = 1, msgpack = false, loneSurrogates = false, escapedNames = false } = {}) {
+export function echoCases({ seed = 1, msgpack = false } = {}) {
   const random = generator(seed);
   const cases = [];
   const add = (name, event, ...args) => cases.push({ name, event, args });
@@ -106,11 +109,15 @@ export function echoCases({ seed = 1, msgpack = false, loneSurrogates = false, e
   add("astral", "astral", "😀", "👩‍👩‍👧‍👦🏳️‍🌈", "𝒳𝓨𝕫", "\u{10ffff}", "a😀b𝒳c");
   add("control characters", "control", "\0", "a\0b", "\x01\x02\x1b\x1e\x1f\x7f\x80\x9f", "\b\f\n\r\t\v", "\x1e", "4\x1e2[\"x\"]\x1e");
   add("characters with a meaning in JSON or HTML", "escapes", "\"", "\\", "\\\\", "\\\"", "\\n", "\\u0000", "/", "\\/", "</script>", "\u2028\u2029", "\ufeff", "\ufffd", "\ufffe\uffff");
-  if (loneSurrogates) add("lone surrogates", "surrogates", "\ud800", "\udc00", "a\udbffb");
+  if (!msgpack) add("lone surrogates", "surrogates", "\ud800", "\udc00", "a\udbffb");
   add("strings that look like packets", "packets", "42[\"x\"]", "2probe", "b4AAEC", "51-[\"x\"]", "/nsp,1", "10:42[\"x\",1]", "%5B", "+ & =");
   add("keys", "keys", { "": 1, '"': 2, "\\": 3, "a b": 4, "'": 5, "\0": 6, "😀": 7, "שלום": 8, "\n": 9, constructor: 10, toString: 11, "0": 12, "1": 13, length: 14 });
   add("event name with unicode", "name 😀 שלום é", 1);
-  if (escapedNames || msgpack) add("event name with quotes and control characters", 'na"me\\ \0 \n', 1);
+  for (const event of NAMES) {
+    add(`event name ${JSON.stringify(event)}`, event, 1);
+    add(`event name ${JSON.stringify(event)} with binary`, event, { [event]: Buffer.from("x"), [`${event} `]: 1 });
+  }
+  if (!msgpack) cases.push({ name: "event name with a lone surrogate", event: "a\ud800b", args: [1], comes: "a\ufffdb" });
   add("empty event name", "", "x");
   add("event name with a comma and slash", "/a,b?c=d", "x");
   add("the words of a placeholder, without binary", "placeholder", { _placeholder: true, num: 0 }, { _placeholder: true, num: 99 }, { _placeholder: "x" }, [{ _placeholder: false, num: -1 }]);

@@ -361,6 +361,11 @@ impl WebSocket {
         self.raw.send(Self::frame(0x81, text.as_bytes()));
     }
 
+    #[track_caller]
+    pub fn binary(&mut self, bytes: &[u8]) {
+        self.raw.send(Self::frame(0x82, bytes));
+    }
+
     /// The next frame: its opcode and payload.
     pub fn read(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let head = self.raw.take(2)?;

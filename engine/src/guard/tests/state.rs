@@ -17,29 +17,6 @@ fn as_many_attachments_come_as_were_told() {
     assert_eq!(guard.binary(&data), Err(GuardError::Binary));
 }
 
-// Node's parser waits for ever for what it has already.
-#[test]
-fn behind_a_binary_packet_without_attachments_nothing_is_taken() {
-    for (message, expected) in [
-        (r#"50-["a"]"#, Kind::BinaryEvent),
-        ("60-1[]", Kind::BinaryAck),
-        ("50-", Kind::Ignored),
-    ] {
-        let mut guard = joined();
-        assert_eq!(kind(&mut guard, message), Ok(expected));
-        assert_eq!(
-            text(&mut guard, r#"2["a"]"#),
-            Err(GuardError::Text),
-            "{message}"
-        );
-        assert_eq!(
-            guard.binary(&Bytes::new()),
-            Err(GuardError::Binary),
-            "{message}"
-        );
-    }
-}
-
 #[test]
 fn an_event_without_a_name_is_ignored() {
     for message in ["2", "21", "2 ", "2/chat", "2/chat,"] {

@@ -1,0 +1,212 @@
+//! An argument that is no JSON text: with binary in it, or from msgpack.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use bytes::Bytes;
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::ArgsError;
+
+/// What an event's attachments may hold that are named again, in bytes; each place counts for some more.
+/// Each is copied into whatever is emitted, and a client needs but 33 bytes to name one.
+const MAX_REPEATED: usize = 1024 * 1024;
+const PLACE_SIZE: usize = 64;
+
+/// A value with binary in it, or one that came as msgpack.
+#[derive(Debug, Clone)]
+pub(super) enum Tree {
+    Nil,
+    Bool(bool),
+    Unsigned(u64),
+    Signed(i64),
+    Float(f64),
+    Text(String),
+    Binary(Bytes),
+    /// A msgpack extension: JavaScript's `Date` and `undefined` travel as such.
+    Ext(i8, Bytes),
+    Seq(Vec<Tree>),
+    Map(Vec<(Tree, Tree)>),
+}
+
+/// The attachments of an event.
+pub(super) struct Attachments<'a> {
+    all: &'a VecDeque<Bytes>,
+    /// Which of them have a place.
+    placed: Vec<bool>,
+    repeated: usize,
+}
+
+impl<'a> Attachments<'a> {
+    pub(super) fn new(all: &'a VecDeque<Bytes>) -> Self {
+        Self {
+            all,
+            placed: vec![false; all.len()],
+            repeated: 0,
+        }
+    }
+
+    pub(super) fn are_none(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Puts them where their placeholders are (`{"_placeholder":true,"num":0}`, Socket.IO protocol revision 5,
+    /// "Sending and receiving binary data"): in any order, and one in several places if they name it.
+    pub(super) fn place(&mut self, tree: Tree) -> Result<Tree, ArgsError> {
+        Ok(match tree {
+            Tree::Seq(items) => {
+                let items = items.into_iter().map(|item| self.place(item));
+                Tree::Seq(items.collect::<Result<_, _>>()?)
+            }
+            Tree::Map(entries) => {
+                if let Some(num) = placeholder(&entries)? {
+                    return self.named(num).map(Tree::Binary);
+                }
+                let entries = entries.into_iter();
+                let entries = entries.map(|(key, value)| Ok((key, self.place(value)?)));
+                Tree::Map(entries.collect::<Result<_, ArgsError>>()?)
+            }
+            leaf => leaf,
+        })
+    }
+
+    fn named(&mut self, num: usize) -> Result<Bytes, ArgsError> {
+        let named = self.all.get(num).zip(self.placed.get_mut(num));
+        let (bytes, placed) = named.ok_or(ArgsError::Attachment)?;
+        if std::mem::replace(placed, true) {
+            self.repeated = self.repeated.saturating_add(bytes.len() + PLACE_SIZE);
+            if self.repeated > MAX_REPEATED {
+                return Err(ArgsError::Repeated);
+            }
+        }
+        Ok(bytes.clone())
+    }
+}
+
+/// The number of a placeholder, if it is one. As to Node, an object is a placeholder if its key `_placeholder`
+/// is `true`, whatever else it has, and of two equal keys the last one counts.
+fn placeholder(entries: &[(Tree, Tree)]) -> Result<Option<usize>, ArgsError> {
+    let get = |name: &str| {
+        let named = |(key, _): &&(Tree, Tree)| matches!(key, Tree::Text(key) if key == name);
+        entries.iter().rfind(named).map(|(_, value)| value)
+    };
+    let Some(Tree::Bool(true)) = get("_placeholder") else {
+        return Ok(None);
+    };
+    let Some(Tree::Unsigned(num)) = get("num") else {
+        return Err(ArgsError::Attachment);
+    };
+    usize::try_from(*num)
+        .map(Some)
+        .map_err(|_| ArgsError::Attachment)
+}
+
+/// serde's `[u8]` is a list of numbers; this is binary.
+struct Binary<'a>(&'a [u8]);
+
+impl Serialize for Binary<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+impl Serialize for Tree {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Nil => serializer.serialize_unit(),
+            Self::Bool(value) => serializer.serialize_bool(*value),
+            Self::Unsigned(value) => serializer.serialize_u64(*value),
+            Self::Signed(value) => serializer.serialize_i64(*value),
+            Self::Float(value) => serializer.serialize_f64(*value),
+            Self::Text(value) => serializer.serialize_str(value),
+            Self::Binary(value) => serializer.serialize_bytes(value),
+            Self::Ext(tag, data) => serializer.serialize_newtype_struct(
+                rmp_serde::MSGPACK_EXT_STRUCT_NAME,
+                &(*tag, Binary(data)),
+            ),
+            Self::Seq(items) => {
+                let mut seq = serializer.serialize_seq(Some(items.len()))?;
+                items
+                    .iter()
+                    .try_for_each(|item| seq.serialize_element(item))?;
+                seq.end()
+            }
+            Self::Map(entries) => {
+                let mut map = serializer.serialize_map(Some(entries.len()))?;
+                entries
+                    .iter()
+                    .try_for_each(|(key, value)| map.serialize_entry(key, value))?;
+                map.end()
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TreeVisitor;
+
+        impl<'de> Visitor<'de> for TreeVisitor {
+            type Value = Tree;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("any value")
+            }
+            fn visit_unit<E>(self) -> Result<Tree, E> {
+                Ok(Tree::Nil)
+            }
+            fn visit_none<E>(self) -> Result<Tree, E> {
+                Ok(Tree::Nil)
+            }
+            fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
+                Ok(Tree::Bool(value))
+            }
+            fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
+                Ok(Tree::Unsigned(value))
+            }
+            fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
+                Ok(Tree::Signed(value))
+            }
+            fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
+                Ok(Tree::Float(value))
+            }
+            fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
+                Ok(Tree::Text(value.to_owned()))
+            }
+            fn visit_string<E>(self, value: String) -> Result<Tree, E> {
+                Ok(Tree::Text(value))
+            }
+            fn visit_bytes<E>(self, value: &[u8]) -> Result<Tree, E> {
+                Ok(Tree::Binary(Bytes::copy_from_slice(value)))
+            }
+            fn visit_byte_buf<E>(self, value: Vec<u8>) -> Result<Tree, E> {
+                Ok(Tree::Binary(value.into()))
+            }
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, ext: D) -> Result<Tree, D::Error> {
+                let (tag, data) = <(i8, Tree)>::deserialize(ext)?;
+                match data {
+                    Tree::Binary(data) => Ok(Tree::Ext(tag, data)),
+                    _ => Err(serde::de::Error::custom("an extension holds bytes")),
+                }
+            }
+            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Tree, S::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    items.push(item);
+                }
+                Ok(Tree::Seq(items))
+            }
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Tree, M::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Tree::Map(entries))
+            }
+        }
+
+        deserializer.deserialize_any(TreeVisitor)
+    }
+}
