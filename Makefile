@@ -9,9 +9,9 @@ WORKERS ?= 0
 # Black-box tests at one time. Each starts a server and clients; with more of them on few cores,
 # what they wait for is each other.
 TEST_THREADS ?= 2
-# How long `make fuzz` looks for faults, and how long `make test` does.
-FUZZ_SECONDS ?= 60
-FUZZ_BRIEFLY ?= 15
+# How long `make fuzz` looks for faults, and how long `make test` does, in seconds, for all targets together.
+FUZZ_SECONDS ?= 600
+FUZZ_BRIEFLY ?= 60
 # What `make bench` hands on: --quick, --only, --servers, --rounds, --scale, --json.
 BENCH ?=
 
@@ -85,7 +85,7 @@ package-tests: deb ## The package on booted Debian 12 and 13, as root or through
 	$$([ "$$(id -u)" = 0 ] || echo sudo env PATH="$$PATH" HOME="$$HOME" XDG_CACHE_HOME="$$XDG_CACHE_HOME") \
 		"$$tests" --test-threads=$(TEST_THREADS)
 
-fuzz: ## Look for bytes that what reads the bus or clients cannot stand, for FUZZ_SECONDS=60
+fuzz: ## Look for bytes that what reads clients, the bus or the link cannot stand, for FUZZ_SECONDS=600
 	scripts/fuzz $(FUZZ_SECONDS)
 
 fuzz-briefly:

@@ -8,6 +8,9 @@ use std::borrow::Cow;
 /// The longest request line, in bytes: as long as Node lets a whole head be.
 pub(crate) const MAX_LINE: usize = 16 * 1024;
 
+/// The longest method, in bytes: none that is in use has half of it.
+const MAX_METHOD: usize = 32;
+
 /// How many bytes of empty lines may stand before the request line (RFC 9112 section 2.2).
 const MAX_EMPTY: usize = 16;
 
@@ -60,7 +63,7 @@ fn parse(line: &[u8]) -> Option<RequestLine<'_>> {
     let mut parts = line.split(|&b| b == b' ');
     let (method, target, version) = (parts.next()?, parts.next()?, parts.next()?);
     let good = parts.next().is_none()
-        && !method.is_empty()
+        && (1..=MAX_METHOD).contains(&method.len())
         && method.iter().copied().all(is_token)
         && !target.is_empty()
         && target.iter().all(|&b| b > b' ' && b != 0x7f)
@@ -105,7 +108,7 @@ pub(crate) fn escape(bytes: &[u8]) -> Cow<'_, [u8]> {
 /// byte, so that its sender does not hold a descriptor until the deadline.
 fn could_become_a_line(bytes: &[u8]) -> bool {
     let method = bytes.split(|&b| b == b' ').next().unwrap_or_default();
-    method.len() <= 32 && method.iter().all(|&b| is_token(b) || b == b'\r')
+    method.len() <= MAX_METHOD && method.iter().all(|&b| is_token(b) || b == b'\r')
 }
 
 /// RFC 9110 section 5.6.2.
@@ -180,6 +183,15 @@ mod tests {
             panic!("no line");
         };
         assert_eq!(line.target, "/%E9");
+    }
+
+    #[test]
+    fn a_method_is_too_long_before_its_line_is_whole_and_after() {
+        let line = |len| [&vec![b'A'; len][..], b" / HTTP/1.1\r\n"].concat();
+        assert!(matches!(read(&line(MAX_METHOD)), Peeked::Line(_)));
+        let long = line(MAX_METHOD + 1);
+        assert_eq!(read(&long[..=MAX_METHOD]), Peeked::Garbage);
+        assert_eq!(read(&long), Peeked::Garbage);
     }
 
     #[test]

@@ -16,24 +16,22 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use engineioxide::Handshake;
-use http::header::{HeaderName, ORIGIN};
+use http::header::ORIGIN;
 use http::request::Parts;
-use http::{HeaderValue, Method, Request};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 
 use super::context::Worker;
+use super::head;
 use super::http1::{self, ConnInfo, First};
 use super::opening::Opening;
-use super::request::{self, EngineRequest, Refused};
+use super::request::{self, Refused};
 use super::sessions::ConnectionGuard;
 use super::stream::{MAX_HEADERS, Stream};
 use crate::api::ClientAddr;
 use crate::ipc::conn::Conn;
 use crate::wire::link::{Handoff, MAX_HEAD, Origin};
-use crate::wire::request_line;
-use crate::wire::target::{SidParam, Target};
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(
@@ -119,50 +117,26 @@ fn open_websocket(
     origin: Origin,
     first: &mut First,
 ) -> Option<Conn> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Request::new(&mut headers);
-    let Ok(httparse::Status::Complete(head_len)) = parsed.parse(read) else {
+    let mut room = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let Some(head) = head::read(&worker.config.engine, read, &mut room) else {
         return Some(conn);
     };
-    let (Some("GET"), Some(target)) = (parsed.method, parsed.path) else {
-        return Some(conn);
-    };
-    // Most requests are none, and need no more than a look at their target.
-    let target = request_line::escape(target.as_bytes());
-    let target = String::from_utf8_lossy(&target);
-    let Target { path, .. } = Target::parse(&target);
-    let query = Target::parse(&target).engine_query();
-    let engine = &worker.config.engine;
-    if !path.starts_with(&engine.path)
-        || query.sid != SidParam::Absent
-        || query.transport.as_deref() != Some("websocket")
-    {
-        return Some(conn);
-    }
-    let Some(parts) = parts(&target, parsed.headers) else {
-        return Some(conn);
-    };
-    let Ok(EngineRequest {
-        protocol, base64, ..
-    }) = request::read(engine, &Method::GET, &parts.headers, query)
-    else {
-        return Some(conn);
-    };
+    let parts = &head.parts;
     let client = worker.admission.client(origin, &parts.headers);
-    if let Err(refused) = admit(worker, &parts, client, first.admitted) {
+    if let Err(refused) = admit(worker, parts, client, first.admitted) {
         first.refused = Some(refused);
         return Some(conn);
     }
-    let headers = parsed.headers.iter();
+    let headers = head.headers.iter();
     let headers = headers.map(|header| (header.name, header.value));
     let handshake = Handshake {
-        protocol,
-        base64,
-        head: http1::head(&target, headers, client),
+        protocol: head.protocol,
+        base64: head.base64,
+        head: http1::head(&head.target, headers, client),
     };
     let extra = worker.cors.headers(parts.headers.get(ORIGIN));
     let preface = request::switching_protocols(&parts.headers, extra);
-    let unread = read.get(head_len..).unwrap_or_default();
+    let unread = read.get(head.len..).unwrap_or_default();
     worker.open_websocket(conn, unread, preface, handshake);
     // The session is counted.
     drop(first.opening.take());
@@ -181,17 +155,4 @@ fn admit(
         worker.admission.check(parts, client)?;
     }
     Ok(worker.admission.check_capacity()?)
-}
-
-/// A request as its reader sees it; none if there is something in it that hyper would refuse.
-fn parts(target: &str, headers: &[httparse::Header<'_>]) -> Option<Parts> {
-    let (mut parts, ()) = Request::new(()).into_parts();
-    parts.uri = target.parse().ok()?;
-    parts.headers.reserve(headers.len());
-    for header in headers {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).ok()?;
-        let value = HeaderValue::from_bytes(header.value).ok()?;
-        parts.headers.append(name, value);
-    }
-    Some(parts)
 }

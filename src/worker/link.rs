@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(sessions.take_released(), [7]);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_master_that_does_not_answer_is_waited_for_no_longer_than_agreed() {
         let (master, _link) = ends();
         let asked = master.reserve(ClientAddr(None)).await;

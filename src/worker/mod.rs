@@ -6,6 +6,7 @@
 mod admission;
 mod context;
 mod drain;
+mod head;
 mod http1;
 mod intake;
 mod link;

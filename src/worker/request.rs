@@ -62,7 +62,9 @@ pub(crate) enum RequestError {
     /// A poll or a post while there is one already. It is answered without words.
     #[error("overlap from client")]
     Overlap,
-    #[error("Unsupported protocol version")]
+    #[error(
+        "Unsupported protocol version: clients of Socket.IO v2 need allow_eio3 = true in the server's configuration"
+    )]
     UnsupportedProtocol,
     #[error("Invalid Upgrade header")]
     InvalidUpgrade,

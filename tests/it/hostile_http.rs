@@ -185,11 +185,10 @@ fn a_sid_that_is_repeated_forged_or_unknown_is_refused() {
     let bare = &sid[..16];
     let with = |sid: &str| format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
     for (target, code) in [
-        (format!("{target}&sid={sid}"), 3),
-        (format!("{target}&%73id=x"), 3),
+        (format!("{target}&sid={sid}"), 1),
+        (format!("{target}&%73id=x"), 1),
         (with(&forged), 1),
         (with(bare), 1),
-        (with(""), 1),
         (with("%00"), 1),
         (with(&"a".repeat(4_000)), 1),
         (with("%ff%fe"), 1),

@@ -72,9 +72,11 @@ fn nested(depth: usize) -> String {
 }
 
 #[test]
-fn arguments_nested_very_deeply_come_back() {
+fn arguments_nested_deeply_come_back_and_very_deeply_end_the_session() {
     let victim = Victim::new();
     let event = format!("42[\"deep\",{}]", nested(100_000));
+    send(&victim, &[&event], &Fate::Ends);
+    let event = format!("42[\"deep\",{}]", nested(8_000));
     let mut socket = victim.websocket();
     socket.text(&event);
     assert!(socket.read_text() == event);
@@ -117,10 +119,10 @@ fn nesting_without_end_or_with_attachments_harms_nobody() {
 }
 
 #[test]
-fn auth_data_nested_very_deeply_harms_nobody() {
+fn auth_data_nested_deeply_harms_nobody() {
     let victim = Victim::new();
-    for depth in [100, 100_000] {
-        let connect = format!("40{}", nested(depth));
+    for depth in [100, 8_000] {
+        let connect = format!("40{{\"a\":{}}}", nested(depth));
         let mut socket = WebSocket::handshake(victim.tcp());
         socket.text(&connect);
         assert!(socket.read_text().starts_with("40{\"sid\":"));
@@ -143,7 +145,6 @@ fn attachment_counts_that_cannot_be_end_the_session() {
         "4599999999999999999999999-[\"x\"]",
         "4510001-[\"x\"]",
         "45-1-[\"x\"]",
-        "45-[\"x\"]",
         "45",
         "45[\"x\"]",
         "469999999999-1[\"x\"]",
@@ -243,10 +244,7 @@ fn packets_without_meaning_end_the_session() {
     let victim = Victim::new();
     for packet in [
         "",
-        "0",
         "4",
-        "5",
-        "6",
         "7",
         "9",
         "x",
@@ -256,22 +254,21 @@ fn packets_without_meaning_end_the_session() {
         "49",
         "4x",
         "4é",
-        "42",
         "42[]",
         "42{}",
-        "42[1]",
         "42[null]",
         "42[[]]",
-        "43[]",
-        "43",
         "44",
         "44{}",
         "46",
         "b!!!",
-        "4299999999999999999999999",
         "42-1[\"x\"]",
+        "40",
+        "40{\"twice\":true}",
+        "42/nowhere,[\"x\"]",
+        "43/nowhere,1[\"x\"]",
+        "41/nowhere,",
     ] {
-        // What is empty over polling is no packet at all.
         if packet.is_empty() {
             let mut socket = victim.websocket();
             socket.text("");
@@ -287,13 +284,13 @@ fn packets_without_meaning_end_the_session() {
 fn packets_that_mean_nothing_here_are_passed_over() {
     let victim = Victim::new();
     for packet in [
-        "42/nowhere,[\"x\"]",
-        "43/nowhere,1[\"x\"]",
-        "41/nowhere,",
         "431[\"an acknowledgement that nobody awaits\"]",
-        "40",
-        "40{\"twice\":true}",
+        "43[]",
+        "43",
+        "0",
         "3",
+        "5",
+        "6",
     ] {
         send(&victim, &[packet], &Fate::Lives);
     }

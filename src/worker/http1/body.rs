@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(announced, Err(BodyError::TooLarge));
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_body_that_does_not_come_is_waited_for_no_longer_than_agreed() {
         let silent =
             futures_util::stream::pending::<Result<Frame<Bytes>, std::convert::Infallible>>();

@@ -62,12 +62,12 @@ impl Requests {
                 if let Some(end) = memchr::memchr(b'\n', bytes) {
                     let line = bytes.get(..end).unwrap_or_default();
                     // Empty lines before a request are none of it (RFC 9112 section 2.2).
-                    if *begun || !matches!(line, [] | [b'\r']) {
+                    if *begun || !is_empty(line) {
                         *self = Self::Headers(Vec::new());
                     }
                     end + 1
                 } else {
-                    *begun = *begun || bytes != b"\r";
+                    *begun = *begun || !is_empty(bytes);
                     bytes.len()
                 }
             }
@@ -116,7 +116,10 @@ impl Requests {
         let mut length = None;
         for header in headers {
             let name = header.name;
-            if name.eq_ignore_ascii_case("transfer-encoding") {
+            // What comes behind a WebSocket's handshake, even before its answer, are frames.
+            let frames = name.eq_ignore_ascii_case("upgrade")
+                && header.value.eq_ignore_ascii_case(b"websocket");
+            if frames || name.eq_ignore_ascii_case("transfer-encoding") {
                 return Self::Lost;
             }
             if name.eq_ignore_ascii_case("content-length") {
@@ -133,6 +136,11 @@ impl Requests {
             Some(length) => Self::Body(length),
         }
     }
+}
+
+/// Is this nothing but what may end a line? More than one of it hyper refuses.
+fn is_empty(line: &[u8]) -> bool {
+    line.iter().all(|&b| b == b'\r')
 }
 
 /// Where the empty line behind headers ends.
@@ -178,6 +186,27 @@ mod tests {
         let sent = b"POST /?a=b HTTP/1.1\r\nContent-Length: 3\r\n\r\n\"|\"GET / HTTP/1.1\r\n\r\n";
         assert_eq!(requests.follow(sent), None);
         assert!(matches!(requests, Requests::Line(false)));
+    }
+
+    #[test]
+    fn empty_lines_are_none_of_a_request_wherever_they_are_cut() {
+        let sent = b"\r\n\r\r\nGET /?| HTTP/1.1\r\n\r\n\n\r\nGET /?| HTTP/1.1\r\n\r\n";
+        let expected = "\r\n\r\r\nGET /?%7C HTTP/1.1\r\n\r\n\n\r\nGET /?%7C HTTP/1.1\r\n\r\n";
+        for step in 1..sent.len() {
+            let passed = String::from_utf8(pass(sent, step)).unwrap();
+            assert_eq!(passed, expected, "{step}");
+        }
+    }
+
+    #[test]
+    fn frames_behind_a_handshake_are_not_touched() {
+        let head = "GET /?a=| HTTP/1.1\r\nUPGRADE: WebSocket\r\nConnection: Upgrade\r\n\r\n";
+        let frame = [0x81, 0x82, b'"', b'|', 0xff, 0xee, 0x10, 0x0c];
+        let sent = [head.as_bytes(), &frame].concat();
+        let expected = [head.replace('|', "%7C").as_bytes(), &frame].concat();
+        for step in 1..sent.len() {
+            assert_eq!(pass(&sent, step), expected, "{step}");
+        }
     }
 
     #[test]
