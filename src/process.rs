@@ -10,9 +10,9 @@ const NAME: &str = "my-app:";
 
 /// How the allocator is set: it reads its environment before anything else runs.
 const ALLOCATOR_SETTINGS: [(&str, &str); 2] = [
-    // What is freed is given back after so many milliseconds, with the next thing that is freed: at once would mean
-    // that every other poll and every large message faults its pages in again.
-    ("MIMALLOC_PURGE_DELAY", "10"),
+    // What is freed is given back at once, not when something else happens: a worker may be idle next. It costs
+    // a poll, or a large message, a page fault or two; with a delay an idle worker keeps what a flood needed.
+    ("MIMALLOC_PURGE_DELAY", "0"),
     // A process would begin with four huge pages, four times what it needs.
     ("MIMALLOC_ALLOW_THP", "0"),
 ];

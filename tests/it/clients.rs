@@ -208,11 +208,6 @@ fn an_event_name_that_json_escapes_comes_back() {
     let mut socket = WebSocket::open(Raw::tcp(server.addr));
     socket.text(r#"42["a\"b\\\u0001\u00e9",1]"#);
     assert_eq!(socket.read_text(), r#"42["a\"b\\\u0001é",1]"#);
-    let arguments = ["--client", "v4", "--escaped-names", "--transport"];
-    for transport in ["websocket", "polling"] {
-        let arguments = [&arguments[..], &[transport]].concat();
-        node("echo.mjs", &server.url(), &arguments);
-    }
 }
 
 /// Reads what comes until an event with two attachments is there: its text, and they.

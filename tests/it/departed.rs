@@ -144,6 +144,8 @@ fn another_worker_makes_nobody_join_who_has_left() {
         ask(&mut observer, "/", &room("before"))["rooms"] == json!([])
     });
     ask(&mut observer, "/", &json!(["joinAll", one, "after"]));
+    // What one sends is in order: when this is answered, that was done.
+    ask(&mut observer, "/", &room("after"));
     write(&mut socket, &["40"]);
     assert!(socket.read_text().starts_with("40{"));
     assert_eq!(ask(&mut observer, "/", &room("after"))["rooms"], json!([]));
