@@ -138,7 +138,7 @@ impl EngineIoConfigBuilder {
         upgrade_timeout: Duration,
         /// See [`EngineIoConfig::max_buffer_size`].
         max_buffer_size: usize,
-        /// See [`EngineIoConfig::max_payload`].
+        /// See the field of [`EngineIoConfig`].
         max_payload: u64,
         /// See [`EngineIoConfig::ws_read_buffer_size`].
         ws_read_buffer_size: usize,
