@@ -85,7 +85,7 @@ fn a_slow_reader_goes_before_the_memory_does_and_the_others_get_everything() {
     saw("the worker's memory at most, MB", most / 1_000_000);
     assert!(most < 2 * ceiling);
     assert!(slow_is_over.load(Relaxed), "the slow reader was not ended");
-    let ended = "sessions of clients that read too slowly were ended";
+    let ended = "or whose clients read too slowly, were ended";
     let lines = server.count_lines(ended);
     saw("times that sessions were ended", lines);
     assert!((1..=4).contains(&lines), "the slow reader and the poller");
