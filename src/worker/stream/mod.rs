@@ -389,3 +389,6 @@ async fn linger(mut conn: Conn, receipt: Option<Receipt>, counted: Option<Connec
         _ => {}
     }
 }
+
+#[cfg(test)]
+mod tests;
