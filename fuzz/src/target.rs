@@ -36,8 +36,7 @@ fn through_hyper(escaped: &str, read: Target<'_>) {
         assert!(!visible || !escaped.starts_with('/'), "{escaped:?}");
         return;
     };
-    let seen = uri.path_and_query().map_or("", |target| target.as_str());
-    let seen = Target::parse(seen);
+    let seen = Target::of(&uri);
     assert_eq!(seen.is_engine(ENGINE), read.is_engine(ENGINE));
     if read.is_engine(ENGINE) {
         assert_eq!(seen, read);

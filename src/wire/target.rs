@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use http::Uri;
 use percent_encoding::percent_decode_str;
 
 /// A request target taken apart; see [`Target::parse`].
@@ -74,6 +75,15 @@ impl<'a> Target<'a> {
                 path: origin,
                 query: None,
             },
+        }
+    }
+
+    /// The same target as [`Target::parse`] reads it, from what hyper has read of it.
+    #[must_use]
+    pub(crate) fn of(uri: &'a Uri) -> Self {
+        Self {
+            path: uri.path(),
+            query: uri.query(),
         }
     }
 

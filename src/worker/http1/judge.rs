@@ -52,8 +52,7 @@ impl Connection {
         if let Some(refused) = first.refused.take() {
             return Err(refused);
         }
-        let target = parts.uri.path_and_query();
-        let target = Target::parse(target.map_or("", |target| target.as_str()));
+        let target = Target::of(&parts.uri);
         if !target.is_engine(&worker.config.engine.path) {
             return Ok(Route::App);
         }
