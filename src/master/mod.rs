@@ -109,6 +109,8 @@ async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Resul
     let pool = Rc::new(Pool::new(config.balance, max_sessions, keyring));
     let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
     let mut workers = Supervisor::start(&config, &pool, &router);
+    let memory = process::give_memory_back();
+    tokio::pin!(memory);
 
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -120,6 +122,7 @@ async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Resul
                 SignalAction::Reopen => log.reopen(),
             },
             failed = workers.failed() => return Err(failed),
+            () = &mut memory => {}
             () = pool.all_ready(config.workers), if !ready => {
                 ready = true;
                 systemd::notify_ready();
