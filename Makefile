@@ -90,7 +90,7 @@ fuzz: ## Look for bytes that what reads clients, the bus or the link cannot stan
 
 fuzz-briefly:
 	$(call say,Fuzzing)
-	@scripts/fuzz $(FUZZ_BRIEFLY)
+	@FUZZ_SEED=1 scripts/fuzz $(FUZZ_BRIEFLY)
 
 bench-builds:
 	$(call say,Release builds)
