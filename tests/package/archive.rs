@@ -181,9 +181,16 @@ fn every_crate_in_the_program_has_its_license_in_the_package() {
             .get(name)
             .unwrap_or_else(|| panic!("{name} has no text"));
         let grants = ["Permission is hereby granted", "Redistribution", "Apache"];
-        assert!(grants.iter().any(|words| text.contains(words)), "{name}: {text}");
+        assert!(
+            grants.iter().any(|words| text.contains(words)),
+            "{name}: {text}"
+        );
     }
     // Some have no code of their own: macros, constants, what was inlined away.
     assert!(crates.len() > 60, "few crates were found: {crates:?}");
-    println!("    saw: {} crates with code, {} with texts", crates.len(), texts.len());
+    println!(
+        "    saw: {} crates with code, {} with texts",
+        crates.len(),
+        texts.len()
+    );
 }
