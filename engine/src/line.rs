@@ -91,7 +91,7 @@ pub(crate) enum Phase {
     Closed,
 }
 
-/// See the module's text.
+/// One for each session; small, for there are very many of them at rest.
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,

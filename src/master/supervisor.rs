@@ -45,7 +45,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// cannot start.
 const START_ATTEMPTS: u32 = 3;
 
-/// See the module's text.
+/// The task of each slot, and how all of them are told to stop.
 pub(crate) struct Supervisor {
     slots: JoinSet<()>,
     failures: mpsc::Receiver<MasterError>,
