@@ -11,8 +11,8 @@ use engineioxide::service::{EngineIoService, NotFoundService};
 use engineioxide::socket::Sid;
 pub use engineioxide::{Conn, ProtocolVersion};
 use engineioxide::{
-    DisconnectReason, EndReason, Ended, Engine, Handshake, Head, Hooks, Opened, Settings, Socket,
-    Str,
+    Deflate, DisconnectReason, EndReason, Ended, Engine, Handshake, Head, Hooks, Opened, Settings,
+    Socket, Str, Upgraded,
 };
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
@@ -120,6 +120,7 @@ pub fn settings() -> Settings {
     Settings {
         connect_timeout: Duration::from_secs(45),
         write_stall_timeout: Duration::from_secs(10),
+        compression_threshold: 1024,
         common_parser: false,
     }
 }
@@ -255,6 +256,7 @@ fn handshake(protocol: ProtocolVersion) -> Handshake {
     Handshake {
         protocol,
         base64: false,
+        deflate: None,
         head: Head::default(),
     }
 }
@@ -288,7 +290,12 @@ impl Polling<'_> {
     pub fn upgrade(&self) -> WebSocket {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let upgrading = self.server.engine.upgrade(self.opened.sid).unwrap();
-        upgrading.start(Conn::Unix(theirs), &[], Vec::new());
+        let upgraded = Upgraded {
+            conn: Conn::Unix(theirs),
+            preface: Vec::new(),
+            deflate: None,
+        };
+        upgrading.start(upgraded, &[]);
         WebSocket::new(ours, None)
     }
 }
