@@ -22,12 +22,13 @@ use crate::write::{BASE64, BATCH, Form};
 
 /// What is deflated in a turn, at most, but for the last message of it, in bytes.
 const TURN: usize = 256 * 1024;
-/// How many frames are remembered.
+/// How many frames are remembered, and how many bytes.
 const REMEMBERED: usize = 1024;
+const REMEMBERED_BYTES: usize = 16 << 20;
 /// Room that is kept from message to message, in bytes.
 const KEPT: usize = 64 * 1024;
-/// How hard it tries: what comes of more is a few percent, and takes twice as long.
-const LEVEL: u32 = 4;
+/// How hard it tries: as hard as Node's zlib.
+const LEVEL: u32 = 6;
 
 /// A packet, as a client gets it. The packet is remembered with it, so that its place in memory is nobody else's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,14 +41,23 @@ struct Key {
     bits: u8,
 }
 
+/// What is remembered of a packet.
+#[derive(Debug)]
+struct Frame {
+    data: Bytes,
+    frame: Bytes,
+}
+
 /// One for all sessions. It has no memory until something is deflated.
 #[derive(Debug, Default)]
 pub(crate) struct Deflater {
     /// One for each size of window; nearly all clients take the largest.
     streams: [Option<Box<Compress>>; (Deflate::LARGEST - Deflate::SMALLEST) as usize + 1],
-    frames: HashMap<Key, (Bytes, Bytes)>,
+    frames: HashMap<Key, Frame>,
     /// The oldest first.
     order: VecDeque<Key>,
+    /// Of all that is remembered.
+    bytes: usize,
     room: Vec<u8>,
     /// How long a message is, at least, that is deflated.
     threshold: usize,
@@ -67,16 +77,36 @@ impl Deflater {
         if self.order.is_empty() {
             return;
         }
-        let Self { frames, order, .. } = self;
-        order.retain(|key| {
-            let awaited = frames.get(key).is_some_and(|(data, _)| !data.is_unique());
-            if !awaited {
-                frames.remove(key);
+        for _ in 0..self.order.len() {
+            let Some(key) = self.order.pop_front() else {
+                break;
+            };
+            if self.frames.get(&key).is_some_and(|it| !it.data.is_unique()) {
+                self.order.push_back(key);
+            } else {
+                self.forget(key);
             }
-            awaited
-        });
+        }
         if self.room.capacity() > KEPT {
             self.room = Vec::new();
+        }
+    }
+
+    fn remember(&mut self, key: Key, data: Bytes, frame: Bytes) {
+        while self.order.len() >= REMEMBERED || self.bytes >= REMEMBERED_BYTES {
+            let Some(oldest) = self.order.pop_front() else {
+                break;
+            };
+            self.forget(oldest);
+        }
+        self.bytes += data.len() + frame.len();
+        self.frames.insert(key, Frame { data, frame });
+        self.order.push_back(key);
+    }
+
+    fn forget(&mut self, key: Key) {
+        if let Some(Frame { data, frame }) = self.frames.remove(&key) {
+            self.bytes = self.bytes.saturating_sub(data.len() + frame.len());
         }
     }
 
@@ -96,7 +126,7 @@ impl Deflater {
             },
             bits: deflate.bits(),
         };
-        if let Some((_, frame)) = self.frames.get(&key) {
+        if let Some(Frame { frame, .. }) = self.frames.get(&key) {
             return Some(frame.clone());
         }
         if self.left == 0 {
@@ -104,13 +134,7 @@ impl Deflater {
         }
         self.left = self.left.saturating_sub(data.len());
         let frame = self.make(packet, form, key.bits);
-        if self.order.len() >= REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.frames.remove(&oldest);
-        }
-        self.frames.insert(key, (packet.bytes(), frame.clone()));
-        self.order.push_back(key);
+        self.remember(key, packet.bytes(), frame.clone());
         Some(frame)
     }
 

@@ -136,8 +136,8 @@ mod tests {
     #[test]
     fn a_bomb_costs_what_a_message_may_be_long() {
         // Deflate knows no more than about a thousandfold.
-        let bomb = deflate(&vec![0; 64 << 20]);
-        assert!(bomb.len() < 100_000);
+        let bomb = deflate(&vec![0; 4 << 20]);
+        assert!(bomb.len() < 5000);
         let mut inflater = Inflater::default();
         let refused = inflater.inflate(&bomb, 1_000_000, |_| Ok(()));
         assert_eq!(refused, Err(CloseCode::TooBig));
