@@ -247,3 +247,96 @@ fn len_of(packet: &Packet, form: Form) -> usize {
         _ => len + 1,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::extensions::negotiate;
+
+    fn agreed(offers: &str) -> Deflate {
+        negotiate(offers).unwrap().unwrap().deflate
+    }
+
+    fn deflater() -> Deflater {
+        let mut deflater = Deflater::default();
+        deflater.begin_turn(1024);
+        deflater
+    }
+
+    fn message(len: usize) -> Packet {
+        Packet::Message("m".repeat(len).into())
+    }
+
+    #[test]
+    fn a_packet_is_deflated_once_whoever_gets_it() {
+        let mut deflater = deflater();
+        let all = agreed("permessage-deflate");
+        let packet = message(5000);
+        let frames: Vec<_> = (0..10)
+            .map(|_| deflater.frame(&packet.clone(), Form::Plain, all).unwrap())
+            .collect();
+        assert!(
+            frames
+                .iter()
+                .all(|frame| frame.as_ptr() == frames[0].as_ptr())
+        );
+        assert!(frames[0].len() < 50);
+        // Another window, and another packet, have another frame.
+        let small = agreed("permessage-deflate; server_max_window_bits=9");
+        let other = deflater.frame(&packet, Form::Plain, small).unwrap();
+        assert_ne!(other.as_ptr(), frames[0].as_ptr());
+        let other = deflater.frame(&message(5000), Form::Plain, all).unwrap();
+        assert_ne!(other.as_ptr(), frames[0].as_ptr());
+    }
+
+    #[test]
+    fn a_frame_is_remembered_as_long_as_somebody_has_it_to_come() {
+        let mut deflater = deflater();
+        let all = agreed("permessage-deflate");
+        let (mine, theirs) = (message(5000), message(5000));
+        deflater.frame(&mine, Form::Plain, all).unwrap();
+        deflater.frame(&theirs, Form::Plain, all).unwrap();
+        drop(theirs);
+        deflater.end_turn();
+        assert_eq!((deflater.order.len(), deflater.frames.len()), (1, 1));
+        drop(mine);
+        deflater.end_turn();
+        assert_eq!((deflater.order.len(), deflater.bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_is_remembered_has_a_bound() {
+        let mut deflater = deflater();
+        let all = agreed("permessage-deflate");
+        let kept: Vec<_> = (0..20).map(|_| message(1 << 20)).collect();
+        for packet in &kept {
+            deflater.begin_turn(1024);
+            deflater.frame(packet, Form::Plain, all).unwrap();
+            deflater.end_turn();
+            assert!(deflater.bytes < REMEMBERED_BYTES + (2 << 20));
+        }
+        assert!(deflater.order.len() < 20);
+    }
+
+    #[test]
+    fn a_turn_does_a_bounded_amount() {
+        let mut deflater = deflater();
+        let all = agreed("permessage-deflate");
+        let packets: Vec<_> = (0..10).map(|_| message(100_000)).collect();
+        let mut turns = 0;
+        let mut done = 0;
+        while done < packets.len() {
+            match deflater.frame(&packets[done], Form::Plain, all) {
+                Some(_) => done += 1,
+                None => {
+                    turns += 1;
+                    deflater.begin_turn(1024);
+                }
+            }
+        }
+        assert_eq!(turns, 3);
+        // What is remembered costs nothing.
+        deflater.left = 0;
+        assert!(deflater.frame(&packets[9], Form::Plain, all).is_some());
+    }
+}

@@ -118,6 +118,12 @@ impl Case {
         self
     }
 
+    /// These frames come.
+    pub fn gets_all(mut self, answers: impl IntoIterator<Item = Frame>) -> Self {
+        self.answers.extend(answers);
+        self
+    }
+
     /// The session ends with this code.
     pub fn fails(self, code: u16) -> Self {
         let reason = if code == 1009 {
@@ -210,7 +216,11 @@ impl Drop for Failing<'_> {
 
 /// Tries all cases, each in all ways.
 pub async fn try_all(cases: impl IntoIterator<Item = Case>) {
-    let server = Server::start();
+    try_all_with(Server::start(), cases).await;
+}
+
+/// Tries all cases with this server, each in all ways.
+pub async fn try_all_with(server: Server, cases: impl IntoIterator<Item = Case>) {
     for case in cases {
         for delivery in deliveries(case.sent.len()) {
             case.try_it(&server, delivery).await;
