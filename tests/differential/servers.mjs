@@ -40,9 +40,8 @@ export const SERVERS = {
   ),
   // Node's window is not kept from message to message either, as ours never is.
   deflate: pair(
-    { perMessageDeflate: { serverNoContextTakeover: true, clientNoContextTakeover: true } },
-    ["per_message_deflate = true"],
+    { perMessageDeflate: { serverNoContextTakeover: true, clientNoContextTakeover: true }, httpCompression: false },
+    ["per_message_deflate = true", "http_compression = false"],
   ),
-  uncompressed: pair({ httpCompression: false }, ["http_compression = false"]),
   star: pair({ cors: { origin: "*" } }, ['cors_origins = ["*"]']),
 };

@@ -19,6 +19,7 @@ mod balance_nginx;
 mod bus_faults;
 mod chat;
 mod clients;
+mod compression;
 mod departed;
 mod differential;
 mod faults;
