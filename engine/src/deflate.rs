@@ -326,12 +326,12 @@ mod tests {
         let mut turns = 0;
         let mut done = 0;
         while done < packets.len() {
-            match deflater.frame(&packets[done], Form::Plain, all) {
-                Some(_) => done += 1,
-                None => {
-                    turns += 1;
-                    deflater.begin_turn(1024);
-                }
+            let frame = deflater.frame(&packets[done], Form::Plain, all);
+            if frame.is_some() {
+                done += 1;
+            } else {
+                turns += 1;
+                deflater.begin_turn(1024);
             }
         }
         assert_eq!(turns, 3);

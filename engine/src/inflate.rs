@@ -163,9 +163,9 @@ mod tests {
             let mut inflater = Inflater::default();
             // Nothing is left of an earlier message.
             inflater.inflate(&hello, 5, |_| Ok(())).unwrap();
-            let inflated = inflater.inflate(bytes, 100, |data| Ok(data.to_vec()));
+            let came = inflater.inflate(bytes, 100, |data| Ok(data.to_vec()));
             assert_eq!(
-                inflated.as_deref().map_err(|code| *code),
+                came.as_deref().map_err(|code| *code),
                 expected,
                 "{bytes:x?}"
             );

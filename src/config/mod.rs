@@ -57,6 +57,7 @@ pub(crate) struct Config {
 
 /// The settings of Engine.IO and Socket.IO. The names and defaults are those of Node's server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub(crate) struct Engine {
     /// The request path, from `/` to `/`, in ASCII.
     pub path: String,

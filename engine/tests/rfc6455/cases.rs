@@ -118,12 +118,6 @@ impl Case {
         self
     }
 
-    /// These frames come.
-    pub fn gets_all(mut self, answers: impl IntoIterator<Item = Frame>) -> Self {
-        self.answers.extend(answers);
-        self
-    }
-
     /// The session ends with this code.
     pub fn fails(self, code: u16) -> Self {
         let reason = if code == 1009 {

@@ -1,5 +1,6 @@
 //! Compressed answers to polls: which encoding a client is given, and how it is made.
 
+use std::cmp::Reverse;
 use std::io::Write;
 
 use bytes::Bytes;
@@ -120,13 +121,8 @@ impl Accepted {
     }
 
     fn is_before(self, other: Self) -> bool {
-        if self.quality != other.quality {
-            return self.quality > other.quality;
-        }
-        if self.named != other.named {
-            return self.named;
-        }
-        self.nth < other.nth
+        let rank = |it: Self| (it.quality, it.named, Reverse(it.nth));
+        rank(self) > rank(other)
     }
 }
 
