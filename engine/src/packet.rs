@@ -116,6 +116,17 @@ impl Packet {
         }
     }
 
+    /// What stands behind the type, shared.
+    pub(crate) fn bytes(&self) -> Bytes {
+        match self {
+            Self::Open(text) | Self::Ping(text) | Self::Pong(text) | Self::Message(text) => {
+                text.clone().into()
+            }
+            Self::Binary(data) => data.clone(),
+            Self::Close | Self::Upgrade | Self::Noop => Bytes::new(),
+        }
+    }
+
     /// What stands behind the type.
     #[must_use]
     pub fn data(&self) -> &[u8] {

@@ -11,6 +11,7 @@ use std::task::Context;
 use bytes::Bytes;
 
 use crate::conn::Conn;
+use crate::deflate::Deflater;
 use crate::frame::{self, Opcode};
 use crate::line::{Line, Out, Transport};
 use crate::packet::{Packet, base64_len, encode_base64};
@@ -20,7 +21,7 @@ use crate::work::Work;
 /// A payload up to this size is copied, in bytes.
 const COPIED: usize = 2 * 1024;
 /// What one call writes, at least if there is so much, in bytes.
-const BATCH: usize = 64 * 1024;
+pub(crate) const BATCH: usize = 64 * 1024;
 /// Pieces of one call (sendmsg(2) takes 1024).
 const MAX_PIECES: usize = 64;
 /// What one session may write in a turn, in bytes.
@@ -43,8 +44,8 @@ pub(crate) enum Written {
 }
 
 /// How binary data is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
     /// As it is.
     Plain,
     /// Revision 3: behind the packet's type.
@@ -54,7 +55,7 @@ enum Form {
 }
 
 /// What base64 stands behind in revision 3: that it is base64, and the packet's type.
-const BASE64: &[u8] = b"b4";
+pub(crate) const BASE64: &[u8] = b"b4";
 
 /// A piece of one call: of the shared buffer, or a payload where it is.
 enum Piece {
@@ -65,6 +66,7 @@ enum Piece {
 /// The buffers that all sessions share.
 #[derive(Default)]
 pub(crate) struct Scratch {
+    pub(crate) deflater: Deflater,
     shared: Vec<u8>,
     pieces: Vec<Piece>,
 }
@@ -109,13 +111,7 @@ impl Scratch {
                     self.shared.extend_from_slice(data);
                     Bytes::new()
                 } else {
-                    match packet {
-                        Packet::Open(text)
-                        | Packet::Ping(text)
-                        | Packet::Pong(text)
-                        | Packet::Message(text) => text.clone().into(),
-                        _ => Bytes::new(),
-                    }
+                    packet.bytes()
                 }
             }
         };
@@ -190,6 +186,7 @@ impl Line {
         let mut left = TURN;
         loop {
             let form = self.form();
+            let ready = self.deflate_next(work, &mut scratch.deflater);
             let Transport::WebSocket(socket) = &mut self.transport else {
                 return Written::All;
             };
@@ -199,12 +196,12 @@ impl Line {
             if self.queue.is_empty() {
                 return Written::All;
             }
-            if left == 0 {
+            if left == 0 || ready == 0 {
                 return Written::More;
             }
             scratch.begin();
             let mut total = 0;
-            for out in &self.queue {
+            for out in self.queue.iter().take(ready) {
                 total += scratch.push(out, form);
                 if total >= BATCH || scratch.pieces.len() >= MAX_PIECES - 1 {
                     break;
@@ -230,7 +227,7 @@ impl Line {
         }
     }
 
-    fn form(&self) -> Form {
+    pub(crate) fn form(&self) -> Form {
         match (self.revision3, self.base64) {
             (false, _) => Form::Plain,
             (true, false) => Form::Typed,

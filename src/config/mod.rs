@@ -57,6 +57,7 @@ pub(crate) struct Config {
 
 /// The settings of Engine.IO and Socket.IO. The names and defaults are those of Node's server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub(crate) struct Engine {
     /// The request path, from `/` to `/`, in ASCII.
     pub path: String,
@@ -76,6 +77,12 @@ pub(crate) struct Engine {
     pub allow_eio3: bool,
     /// How Socket.IO packets are written.
     pub parser: Parser,
+    /// Whether messages over a `WebSocket` are deflated for clients that can inflate them.
+    pub per_message_deflate: bool,
+    /// Whether answers to polls are compressed for clients that accept it.
+    pub http_compression: bool,
+    /// How long a message or an answer is, at least, that is compressed, in bytes.
+    pub compression_threshold: usize,
     /// The other origins whose pages may connect, as browsers write them; `*` alone: all of them;
     /// empty: none, only pages of the same origin.
     pub cors_origins: Vec<String>,
@@ -144,6 +151,9 @@ impl Default for Engine {
             transports: vec![Transport::Polling, Transport::Websocket],
             allow_eio3: false,
             parser: Parser::Common,
+            per_message_deflate: false,
+            http_compression: true,
+            compression_threshold: 1024,
             cors_origins: Vec::new(),
             cors_credentials: false,
             cors_headers: Vec::new(),

@@ -60,6 +60,7 @@ impl Worker {
         let settings = Settings {
             connect_timeout: config.engine.connect_timeout,
             write_stall_timeout: config.engine.write_stall_timeout,
+            compression_threshold: config.engine.compression_threshold,
             common_parser: config.engine.parser == Parser::Common,
         };
         let hooks = EngineHooks {

@@ -22,6 +22,7 @@ mod bus_load;
 mod bus_renewal;
 mod chat;
 mod clients;
+mod compression;
 mod deaths;
 mod departed;
 mod differential;

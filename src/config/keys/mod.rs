@@ -76,6 +76,16 @@ const KEYS: &[Key] = &[
     key("engine.parser", |c, v| {
         store(&mut c.engine.parser, v.word())
     }),
+    key("engine.per_message_deflate", |c, v| {
+        store(&mut c.engine.per_message_deflate, v.truth())
+    }),
+    key("engine.http_compression", |c, v| {
+        store(&mut c.engine.http_compression, v.truth())
+    }),
+    key("engine.compression_threshold", |c, v| {
+        let most = *PAYLOAD.end();
+        store(&mut c.engine.compression_threshold, v.whole(0..=most))
+    }),
     key("engine.cors_origins", |c, v| {
         store(&mut c.engine.cors_origins, cors_origins(v))
     }),

@@ -80,6 +80,9 @@ fn every_key_reaches_its_own_field() {
         engine.transports = ["websocket"]
         engine.allow_eio3 = true
         engine.parser = "msgpack"
+        engine.per_message_deflate = true
+        engine.http_compression = false
+        engine.compression_threshold = 0
         engine.cors_origins = ["https://a.example", "https://b.example"]
         engine.cors_credentials = true
         engine.cors_headers = ["X-Token"]
@@ -109,6 +112,8 @@ fn every_key_reaches_its_own_field() {
     assert_eq!(engine.transports, [Transport::Websocket]);
     assert!(engine.allow_eio3 && engine.cors_credentials);
     assert_eq!(engine.parser, Parser::Msgpack);
+    assert!(engine.per_message_deflate && !engine.http_compression);
+    assert_eq!(engine.compression_threshold, 0);
     assert_eq!(
         engine.cors_origins,
         ["https://a.example", "https://b.example"]
