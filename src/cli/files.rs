@@ -14,7 +14,7 @@ use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use crate::config::STANDARD_FILE;
 
-/// The user of the package's service, see my-app.sysusers.
+/// The user of the package's service and its group, see my-app.sysusers.
 const USER: &str = "my-app-runner";
 /// What systemd gives to that user at each start (`LogsDirectory=`).
 const LOGS: &str = "/var/log/my-app";
@@ -50,8 +50,8 @@ struct Identity {
 }
 
 impl Identity {
-    /// As the system's own tool knows them, whatever it knows them from.
-    fn of(user: &str) -> Option<Self> {
+    /// As the system's own tools know them, whatever they know them from.
+    fn of(user: &str, group: &str) -> Option<Self> {
         let numbers = |option| -> Option<Vec<u32>> {
             let output = Command::new("id")
                 .args([option, "--", user])
@@ -64,7 +64,9 @@ impl Identity {
         };
         let user = Uid::from_raw(*numbers("-u")?.first()?);
         let groups: Vec<_> = numbers("-G")?.into_iter().map(Gid::from_raw).collect();
-        let group = *groups.first()?;
+        let output = Command::new("getent").args(["group", group]).output();
+        let entry = String::from_utf8(output.ok()?.stdout).ok()?;
+        let group = Gid::from_raw(entry.split(':').nth(2)?.parse().ok()?);
         Some(Self {
             user,
             group,
@@ -89,6 +91,7 @@ impl Identity {
 #[derive(Debug)]
 struct Service {
     user: String,
+    group: String,
     /// Where it may write, if that is not everywhere.
     writable: Option<Vec<PathBuf>>,
 }
@@ -96,7 +99,11 @@ struct Service {
 impl Service {
     fn of_this_machine() -> Self {
         let output = Command::new("systemctl")
-            .args(["show", UNIT, "--property=User,ProtectSystem,ReadWritePaths"])
+            .args([
+                "show",
+                UNIT,
+                "--property=User,Group,ProtectSystem,ReadWritePaths",
+            ])
             .output();
         Self::parse(&output.map(|it| it.stdout).unwrap_or_default())
     }
@@ -109,21 +116,24 @@ impl Service {
                 .find(|(key, _)| *key == name)
                 .map_or("", |(_, value)| value)
         };
-        let user = match value("User") {
-            "" => USER,
-            user => user,
+        let or_ours = |name: &str| match value(name) {
+            "" => USER.to_owned(),
+            value => value.to_owned(),
         };
         let paths = value("ReadWritePaths").split_whitespace();
         let writable = paths.map(|path| path.trim_start_matches(['-', '+']).into());
         Self {
-            user: user.to_owned(),
+            user: or_ours("User"),
+            group: or_ours("Group"),
             writable: (value("ProtectSystem") == "strict").then(|| writable.collect()),
         }
     }
 
     /// The service's user, where there is one and this process may look with its rights.
     fn identity(&self) -> Option<Identity> {
-        geteuid().is_root().then(|| Identity::of(&self.user))?
+        geteuid()
+            .is_root()
+            .then(|| Identity::of(&self.user, &self.group))?
     }
 
     /// To be called with the rights of the service's user.
