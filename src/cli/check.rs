@@ -23,20 +23,22 @@ pub(crate) fn check(args: &CheckArgs) -> Exit {
     let loaded = Config::load(args.config.as_deref());
     let mut out = io::stdout().lock();
     let mut err = io::stderr().lock();
+    let files = loaded.as_ref().map(files_of_the_service);
+    let files = files.unwrap_or_default();
+    // What root has read is not good when the service cannot read it.
+    if !files.faults.is_empty() {
+        for fault in &files.faults {
+            let _ = writeln!(err, "{fault}");
+        }
+        return Exit::Config;
+    }
     let exit = report(&loaded, systemd_listens(), &mut out, &mut err);
-    let Ok(loaded) = loaded else { return exit };
-    let files = files_of_the_service(&loaded);
-    for note in files.notes.into_iter().chain(nginx::notes()) {
-        let _ = writeln!(out, "note: {note}");
+    if exit == Exit::Ok {
+        for note in files.notes.into_iter().chain(nginx::notes()) {
+            let _ = writeln!(out, "note: {note}");
+        }
     }
-    for fault in &files.faults {
-        let _ = writeln!(err, "{fault}");
-    }
-    if files.faults.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::Config
-    }
+    exit
 }
 
 /// Whether the service can use its files, if it is the service's configuration that was read.

@@ -2,47 +2,59 @@
 
 use super::harness::*;
 
-/// What a handler logs is a line, although its crate has another name than this one.
+/// A client comes and leaves; gives its socket id.
+fn visit(server: &Server) -> String {
+    let mut raw = Raw::tcp(server.addr);
+    let session = Polling::open(&mut raw);
+    assert_eq!(session.post(&mut raw, "1").body, "ok");
+    session.sid[..16].to_owned()
+}
+
+/// The log's lines about a socket, without their times, when there are so many.
+#[track_caller]
+fn lines(server: &Server, id: &str, count: usize) -> Vec<String> {
+    let lines = || -> Vec<_> {
+        let text = server.log_file();
+        let lines = text.lines().filter(|line| line.contains(id));
+        lines
+            .map(|line| line.split_once(' ').unwrap().1.to_owned())
+            .collect()
+    };
+    eventually("the log's lines", SOON, || lines().len() >= count);
+    lines()
+}
+
+/// The example's crate has another name than this one.
 #[test]
 fn an_applications_own_lines_have_the_level_that_it_gave_them() {
     let server = Setup::new().workers(1).example("migrating").start();
-    let crowd = Crowd::official(&server, "/", 1, &[]);
-    let line = || {
-        let lines = server.log_file();
-        let mut lines = lines.lines().map(str::to_owned);
-        lines.find(|line| line.contains(" connected client_addr=127.0.0.1 socket_id="))
+    let id = visit(&server);
+    let lines = lines(&server, &id, 2);
+    let [came, left] = &lines[..] else {
+        panic!("two lines: {lines:?}");
     };
-    eventually("the handler's line", SOON, || line().is_some());
-    saw("an application's line", line().unwrap());
-    drop(crowd);
-    eventually("its line about the end", SOON, || {
-        server.log_file().contains("Z disconnected socket_id=")
-    });
+    assert!(
+        came.starts_with("connected client_addr=127.0.0.1 socket_id="),
+        "{came}"
+    );
+    assert!(left.starts_with("disconnected socket_id="), "{left}");
+    saw("an application's lines", lines.join("\n"));
 }
 
 #[test]
 fn at_level_debug_each_session_has_a_line_for_its_beginning_and_its_end() {
-    for (level, count) in [("debug", 2), ("info", 0)] {
-        let server = Setup::new().workers(1).level(level).start();
-        let crowd = Crowd::official(&server, "/", 1, &[]);
-        let id = crowd[0].id();
-        drop(crowd);
-        eventually("the session has ended", SOON, || server.sessions() == [0]);
-        let lines = || {
-            let lines = server.log_file();
-            let lines = lines.lines().filter(|line| line.contains(&id));
-            lines.map(str::to_owned).collect::<Vec<_>>()
-        };
-        eventually("its lines", SOON, || lines().len() >= count);
-        let lines = lines();
-        assert_eq!(lines.len(), count, "{lines:?}");
-        if let [began, ended] = &lines[..] {
-            assert!(began.contains("DEBUG a session began"), "{began}");
-            assert!(
-                ended.contains("DEBUG a session ended") && ended.contains("reason="),
-                "{ended}"
-            );
-            saw("the lines of a session", lines.join("\n"));
-        }
-    }
+    let server = Setup::new().workers(1).level("debug").start();
+    let id = visit(&server);
+    let told = lines(&server, &id, 2);
+    assert_eq!(
+        told,
+        [
+            format!("DEBUG a session began socket_id={id}"),
+            format!("DEBUG a session ended socket_id={id} transport=Polling reason=ClientLeft")
+        ]
+    );
+    let server = Setup::new().workers(1).start();
+    let id = visit(&server);
+    assert_eq!(server.sessions(), [0]);
+    assert_eq!(lines(&server, &id, 0), [""; 0]);
 }

@@ -83,8 +83,6 @@ fn a_machines_policy_is_kept_and_a_purge_survives_mount_points(release: &'static
         "dpkg-query -s my-app | grep -q 'ok installed'; {APT} purge my-app"
     ));
     machine.sh("while read -r path; do mv $path.hidden $path; done </root/hidden; umount /var/log/my-app; rmdir /var/log/my-app");
-    machine.install();
-    machine.echo("http://127.0.0.1:3000", "upgrade");
 }
 
 /// As images are made: no systemd, then what looks like one, then without tools.
