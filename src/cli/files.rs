@@ -194,18 +194,31 @@ impl Service {
                 "{complaint}: chown {user}:{user} {at} && chmod u+rw {at}"
             ));
         }
+        // The file itself may be a link to elsewhere.
+        let target = fs::canonicalize(file).ok();
+        let directory = target
+            .as_deref()
+            .and_then(Path::parent)
+            .unwrap_or(directory);
         self.sandboxed(directory).then(|| {
             format!(
                 "{at}: the service may write to {LOGS} alone: systemctl edit {UNIT}, two lines, [Service] and \
-                 ReadWritePaths={of}, then systemctl restart {UNIT}"
+                 ReadWritePaths={}, then systemctl restart {UNIT}",
+                directory.display()
             )
         })
     }
 
-    /// Whether the unit keeps the service from writing there.
-    fn sandboxed(&self, directory: &Path) -> bool {
-        let is_open = |paths: &Vec<PathBuf>| paths.iter().any(|path| directory.starts_with(path));
-        !directory.starts_with(LOGS) && !self.writable.as_ref().is_none_or(is_open)
+    /// Whether the unit keeps the service from writing there. systemd follows links, and so must this.
+    fn sandboxed(&self, path: &Path) -> bool {
+        let Some(writable) = &self.writable else {
+            return false;
+        };
+        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let logs = PathBuf::from(LOGS);
+        let mut open = writable.iter().chain([&logs]);
+        let path = real(path);
+        !open.any(|open| path.starts_with(open) || path.starts_with(real(open)))
     }
 }
 
@@ -236,6 +249,25 @@ mod tests {
         let service = Service::parse(b"");
         assert_eq!(service.user, USER);
         assert!(!service.sandboxed(Path::new("/srv")));
+    }
+
+    #[test]
+    fn links_are_followed_as_systemd_does() {
+        let dir = tempfile::tempdir().unwrap();
+        let [logs, link, elsewhere] = ["logs", "link", "elsewhere"].map(|it| dir.path().join(it));
+        fs::create_dir(&logs).unwrap();
+        fs::create_dir(&elsewhere).unwrap();
+        std::os::unix::fs::symlink(&logs, &link).unwrap();
+        let shown = format!("ProtectSystem=strict\nReadWritePaths={}\n", link.display());
+        let service = Service::parse(shown.as_bytes());
+        assert!(!service.sandboxed(&link) && !service.sandboxed(&logs));
+        assert!(service.sandboxed(&elsewhere));
+        let file = logs.join("app.log");
+        fs::write(elsewhere.join("app.log"), "").unwrap();
+        std::os::unix::fs::symlink(elsewhere.join("app.log"), &file).unwrap();
+        let said = service.log(&file).unwrap();
+        let remedy = format!("ReadWritePaths={},", elsewhere.display());
+        assert!(said.contains(&remedy), "{said}");
     }
 
     #[test]
