@@ -11,7 +11,7 @@ use engineioxide::{
 };
 use socketioxide::socket::Sid;
 use socketioxide::{ParserConfig, SocketIo, TransportType};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::admission::Admission;
 use super::http1::Cors;
@@ -123,11 +123,18 @@ impl Hooks for EngineHooks {
         }
     }
 
-    fn opened(&self, _: Sid) {
+    fn opened(&self, sid: Sid) {
+        debug!(socket_id = %sid, "a session began");
         self.sessions.opened();
     }
 
     fn ended(&self, ended: &Ended) {
+        debug!(
+            socket_id = %ended.sid,
+            transport = ?ended.transport,
+            reason = ?ended.reason,
+            "a session ended"
+        );
         self.sessions.ended(ended);
         self.bus.session_ended(ended.sid);
         if ended.reason == EndReason::WriteStall {

@@ -39,6 +39,7 @@ mod hostile_engine;
 mod hostile_http;
 mod hostile_packets;
 mod hostile_websocket;
+mod logs;
 mod lost_answers;
 mod memory;
 mod network;
