@@ -28,8 +28,8 @@ pub(crate) fn check(args: &CheckArgs) -> Exit {
         &mut out,
         &mut io::stderr().lock(),
     );
-    if exit == Exit::Ok {
-        for note in nginx::notes() {
+    if let Ok(loaded) = &loaded {
+        for note in nginx::notes(&loaded.config) {
             let _ = writeln!(out, "note: {note}");
         }
     }
