@@ -27,6 +27,11 @@ createServer((_, answer) => answer.end('node')).listen(3000, '127.0.0.1');",
          server { listen 80; server_name old.test; location / { proxy_pass http://node; } }",
     );
     machine.write(
+        "/etc/nginx/sites-available/my-app",
+        "server { listen 80; server_name site.test; location / { proxy_pass http://node; } }",
+    );
+    machine.sh("ln -s /etc/nginx/sites-available/my-app /etc/nginx/sites-enabled/my-app");
+    machine.write(
         "/etc/sysctl.d/net.ipv4.ip_local_port_range.conf",
         "net.ipv4.ip_local_port_range = 10000 65000",
     );
@@ -71,6 +76,8 @@ fn a_playbooks_deployment_is_refused_and_then_taken_over(release: &'static Relea
     let (_, remedy) = ours[1].split_once("take it over: ").unwrap();
     let (remedy, _) = remedy.split_once("; then").unwrap();
     machine.saw("adopt", machine.sh(remedy));
+    // Between the two nginx can be started again.
+    machine.sh("systemctl restart nginx");
     machine.sh(install);
     machine.assert_active();
     machine.echo_every_way("http://127.0.0.1");
@@ -80,6 +87,8 @@ fn a_playbooks_deployment_is_refused_and_then_taken_over(release: &'static Relea
     machine.sh("cd /var/backups/my-app-*/
          grep -q /opt/my-app/server.mjs etc/systemd/system/my-app.service
          grep -q old.test etc/nginx/conf.d/my-app.conf
+         grep -q site.test etc/nginx/sites-available/my-app
+         test -L etc/nginx/sites-enabled/my-app
          grep -q 65000 etc/sysctl.d/net.ipv4.ip_local_port_range.conf
          grep -q 65536 etc/security/limits.d/my-app-limits.conf
          grep -q weekly etc/logrotate.d/my-app
