@@ -6,7 +6,7 @@ use Exporter qw(import);
 use NginxConfiguration qw(output);
 use Socket qw(:DEFAULT inet_pton pack_sockaddr_in6 IPPROTO_IPV6 IPV6_V6ONLY);
 
-our @EXPORT_OK = qw(holder request way_to why_not);
+our @EXPORT_OK = qw(holder nginx_has request way_to why_not);
 
 # Can it be opened at this moment? Undefined: yes; otherwise why not.
 sub why_not {
@@ -26,6 +26,14 @@ sub why_not {
 sub holder {
     my ($said) = output(q{ss -Hltnp 'sport = :80' 2>/dev/null});
     return $said =~ /\(\("([^"]+)"/ ? $1 : 'another program';
+}
+
+# A nginx that runs keeps the sockets that it has, when it reads its files again.
+sub nginx_has {
+    my ($where) = @_;
+    my ($said) = output(q{ss -Hltnp 'sport = :80' 2>/dev/null});
+    my $address = $where eq '80' ? '0.0.0.0:80' : $where;
+    return $said =~ /\s\Q$address\E\s.*\(\("nginx"/;
 }
 
 # A request over a connected socket: the status of the answer, and whether it came from my-app, which sends a mark

@@ -190,7 +190,7 @@ const REFUSED: &[Neighbour] = &[
     },
     Neighbour {
         name: "an nginx that is broken",
-        shape: "echo 'server { listen 80' >/etc/nginx/conf.d/broken.conf",
+        shape: "restart; echo 'server { listen 80' >/etc/nginx/conf.d/broken.conf",
         asked: &[Asked("127.0.0.1", "any.test", "debian", "debian")],
         said: "nginx was not reloaded, for its configuration is broken; 'nginx -t' tells where; then: /usr/share/my-app/nginx-site enable",
         remedy: Some((
