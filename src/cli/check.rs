@@ -33,8 +33,8 @@ pub(crate) fn check(args: &CheckArgs) -> Exit {
         return Exit::Config;
     }
     let exit = report(&loaded, systemd_listens(), &mut out, &mut err);
-    if exit == Exit::Ok {
-        for note in files.notes.into_iter().chain(nginx::notes()) {
+    if let Ok(loaded) = &loaded {
+        for note in files.notes.into_iter().chain(nginx::notes(&loaded.config)) {
             let _ = writeln!(out, "note: {note}");
         }
     }

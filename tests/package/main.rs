@@ -31,6 +31,7 @@ mod faults;
 mod harness;
 mod install;
 mod logs;
+mod neighbours;
 mod nginx;
 mod owners;
 mod sandbox;

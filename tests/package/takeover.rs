@@ -42,6 +42,11 @@ server {
 }",
     );
     machine.write(
+        "/etc/nginx/sites-available/my-app",
+        "server { listen 80; server_name site.test; location / { proxy_pass http://node; } }",
+    );
+    machine.sh("ln -s /etc/nginx/sites-available/my-app /etc/nginx/sites-enabled/my-app");
+    machine.write(
         "/etc/sysctl.d/net.ipv4.ip_local_port_range.conf",
         "net.ipv4.ip_local_port_range = 10000 65000",
     );
@@ -100,6 +105,8 @@ fn a_playbooks_deployment_is_refused_and_then_taken_over(release: &'static Relea
     let log = "/var/log/my-app/app.log";
     machine.sh(&format!("cp {log} /root/log-of-node"));
     let began = std::time::Instant::now();
+    // Between the two nginx can be started again.
+    machine.sh("systemctl restart nginx");
     machine.sh(install);
     machine.assert_active();
     // The log file has it at once, behind the lines of Node.
@@ -141,6 +148,8 @@ fn a_playbooks_deployment_is_refused_and_then_taken_over(release: &'static Relea
     machine.sh("cd /var/backups/my-app-*/
          grep -q /opt/my-app/server.mjs etc/systemd/system/my-app.service
          grep -q old.test etc/nginx/conf.d/my-app.conf
+         grep -q site.test etc/nginx/sites-available/my-app
+         test -L etc/nginx/sites-enabled/my-app
          grep -q 65000 etc/sysctl.d/net.ipv4.ip_local_port_range.conf
          grep -q 65536 etc/security/limits.d/my-app-limits.conf
          grep -q weekly etc/logrotate.d/my-app

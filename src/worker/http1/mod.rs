@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use axum::body::Body as AppBody;
 use engineioxide::{Deflate, ProtocolVersion};
-use http::header::ORIGIN;
+use http::header::{HeaderName, ORIGIN};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -59,6 +59,9 @@ use crate::wire::session_id::Home;
 /// How long a kept-alive connection may be idle: longer than what proxies keep theirs (nginx and
 /// AWS's load balancers: 60 s), so that it is they who close, and never while a request is coming.
 const IDLE: Duration = Duration::from_secs(75);
+
+/// Who asks with this header gets it back: so `nginx-site` sees whether a request that it sent to nginx came here.
+const MARK: HeaderName = HeaderName::from_static("x-my-app-mark");
 
 /// What is known of a connection's first request before hyper reads it; of later ones nothing is.
 #[derive(Debug, Default)]
@@ -166,7 +169,11 @@ impl Connection {
     async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
         self.control.goes_on();
         self.control.set_activity(Activity::Busy);
-        let response = self.serve(request).await;
+        let mark = request.headers().get(MARK).cloned();
+        let mut response = self.serve(request).await;
+        if let Some(mark) = mark {
+            response.headers_mut().insert(MARK, mark);
+        }
         self.control.set_activity(Activity::Idle(Instant::now()));
         response
     }
