@@ -104,7 +104,7 @@ impl<H: EngineIoHandler> Core<H> {
             drop(line);
             match packet {
                 Ok(packet) => {
-                    looked.used += packet.data().len() + LEAST;
+                    looked.used += packet.data_len() + LEAST;
                     self.on_packet(socket, packet, true, now);
                 }
                 Err(_) => self.malformed(socket),
@@ -175,6 +175,8 @@ impl<H: EngineIoHandler> Core<H> {
                 self.end_session(socket, EndReason::ClientLeft, Farewell::plain());
             }
             Packet::Open(_) | Packet::Close | Packet::Upgrade | Packet::Noop => {}
+            // Nothing that is read is one.
+            Packet::Spliced(_) => {}
         }
     }
 

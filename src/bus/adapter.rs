@@ -21,7 +21,7 @@ use tokio::time::sleep;
 
 use super::acks::{self, Acks, Remote};
 use super::turns::Responder;
-use super::{Bus, ClusterError, Namespace, REQUEST_TIMEOUT, Reply};
+use super::{Bus, ClusterError, Namespace, REQUEST_TIMEOUT, Reply, shared};
 use crate::wire::frame::{Answer, Body, BusMember, Command, Question};
 
 /// How much longer than the clients the other workers may take to tell their acknowledgements.
@@ -97,7 +97,7 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
         let timeout = timeout.unwrap_or(self.local.ack_timeout());
         let value = event(&packet.inner);
         let (local, delivered) = self.naming(&opts, |local| {
-            local.broadcast_with_ack(packet, opts.clone(), Some(timeout))
+            shared::broadcast_with_ack(local, packet, opts.clone(), timeout)
         });
         let remote = match (self.elsewhere(&opts), value) {
             (Elsewhere::Nobody, _) | (_, None) => None,
@@ -391,7 +391,8 @@ impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
                 let timeout = Duration::from_millis(timeout_ms);
                 let (sockets, acks) = self.naming(&opts, |local| {
                     let sockets = local.fetch_sockets(opts.clone());
-                    let (acks, _) = local.broadcast_with_ack(packet, opts.clone(), Some(timeout));
+                    let (acks, _) =
+                        shared::broadcast_with_ack(local, packet, opts.clone(), timeout);
                     (sockets, acks)
                 });
                 let delivered = sockets.len();

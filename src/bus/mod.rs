@@ -14,6 +14,7 @@ mod cluster;
 mod outbox;
 mod requests;
 mod sessions;
+mod shared;
 mod turns;
 pub(crate) mod unread;
 
