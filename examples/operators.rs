@@ -54,7 +54,8 @@ fn namespaces(io: &Io, cluster: &Cluster) {
 
 /// A middleware that joins a room, and refuses whoever says no.
 async fn joins_early(socket: Socket, Data(auth): Data<Value>) -> Result<(), Refusal> {
-    socket.join("early");
+    let joined = socket.join("early");
+    joined.map_err(|error| Refusal::forbidden(error.to_string()))?;
     if auth.get("no").is_some() {
         return Err(Refusal::forbidden("you said no"));
     }
@@ -76,8 +77,8 @@ fn connected(socket: &Socket, heard: &Heard) {
     socket.on(
         "join",
         async |socket: Socket, Data(room): Data<String>, ack: Ack| {
-            socket.join(room);
-            give(ack, Ok(ok()));
+            let joined = socket.join(room).map(|()| ok());
+            give(ack, joined.map_err(|error| error.to_string()));
         },
     );
     socket.on(
@@ -94,7 +95,7 @@ fn connected(socket: &Socket, heard: &Heard) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             // A socket of ours joins nothing any more; socketioxide's own does.
-            socket.join(room.clone());
+            let _ = socket.join(room.clone());
             bare.join(format!("{room}, bare"));
         },
     );
