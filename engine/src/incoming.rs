@@ -174,9 +174,12 @@ impl<H: EngineIoHandler> Core<H> {
                 drop(line);
                 self.end_session(socket, EndReason::ClientLeft, Farewell::plain());
             }
-            Packet::Open(_) | Packet::Close | Packet::Upgrade | Packet::Noop => {}
-            // Nothing that is read is one.
-            Packet::Spliced(_) => {}
+            // Of the last kind is nothing that is read.
+            Packet::Open(_)
+            | Packet::Close
+            | Packet::Upgrade
+            | Packet::Noop
+            | Packet::Spliced(_) => {}
         }
     }
 

@@ -128,13 +128,13 @@ impl Args {
             }
             let placed = attachments.of(raw.get())?;
             let text = raw.to_owned();
-            Ok(Arg(match placed.is_empty() {
-                true => Held::Text(text),
-                false => Held::Json(Json {
-                    text,
-                    attachments: placed,
-                }),
-            }))
+            if placed.is_empty() {
+                return Ok(Arg(Held::Text(text)));
+            }
+            Ok(Arg(Held::Json(Json {
+                text,
+                attachments: placed,
+            })))
         });
         args.collect::<Result<_, _>>().map(Self)
     }

@@ -187,9 +187,9 @@ mod tests {
         fn leave(&self, range: Range<usize>) {
             let left = names(range);
             self.rooms.left(Self::id(), &left);
-            left.iter().for_each(|room| {
+            for room in &left {
                 self.present.borrow_mut().remove(room);
-            });
+            }
         }
     }
 

@@ -46,7 +46,7 @@ fn take_payload(packet: &mut Packet) -> Option<Bytes> {
     };
     match value {
         Value::Str(text, _) if text.len() > COPIED => Some(std::mem::take(text).into()),
-        Value::Bytes(packed) if packed.len() > COPIED => Some(std::mem::take(packed)),
+        Value::Bytes(bytes) if bytes.len() > COPIED => Some(std::mem::take(bytes)),
         _ => None,
     }
 }
@@ -66,7 +66,7 @@ mod tests {
             packet.inner.set_ack_id(1_234_567);
             match parser.encode(packet) {
                 Value::Str(text, _) => text.as_bytes().to_vec(),
-                Value::Bytes(packed) => packed.to_vec(),
+                Value::Bytes(bytes) => bytes.to_vec(),
             }
         };
         let whole = numbered(&packet);
