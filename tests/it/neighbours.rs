@@ -322,6 +322,6 @@ fn who_asks_for_more_than_may_be_kept_is_told_so() {
     let (answer, most) = asks(&server);
     assert_eq!(answer.matches("xx\"").count(), 67);
     let errors = answer.split_once("\"errors\":").unwrap().1;
-    assert_eq!(errors.matches("channel").count(), 3, "{errors}");
+    assert_eq!(errors.matches("InternalChannelFull").count(), 3, "{errors}");
     assert!(most < 300, "{most} MiB");
 }
