@@ -41,7 +41,7 @@ impl Out {
     pub(crate) fn cost(&self) -> usize {
         PACKET_COST
             + match self {
-                Self::Packet(packet) => packet.data().len(),
+                Self::Packet(packet) => packet.data_len(),
                 Self::WsPong(data) | Self::Raw(data) => data.len(),
             }
     }

@@ -81,6 +81,7 @@ impl Scratch {
     fn push(&mut self, out: &Out, form: Form) -> usize {
         let start = self.shared.len();
         let before = self.pieces.len();
+        let mut behind: &[u8] = &[];
         let payload = match out {
             Out::Raw(bytes) => bytes.clone(),
             Out::WsPong(data) => {
@@ -103,12 +104,22 @@ impl Scratch {
                 frame::write_header(Opcode::Binary, data.len(), &mut self.shared);
                 data.clone()
             }
+            Out::Packet(Packet::Spliced(spliced)) => {
+                if spliced.is_binary() {
+                    frame::write_header(Opcode::Binary, spliced.len(), &mut self.shared);
+                } else {
+                    frame::write_header(Opcode::Text, spliced.len() + 1, &mut self.shared);
+                    self.shared.push(b'4');
+                }
+                self.shared.extend_from_slice(spliced.before());
+                behind = spliced.behind();
+                spliced.payload().clone()
+            }
             Out::Packet(packet) => {
-                let data = packet.data();
-                frame::write_header(Opcode::Text, data.len() + 1, &mut self.shared);
+                frame::write_header(Opcode::Text, packet.data_len() + 1, &mut self.shared);
                 self.shared.push(packet.type_digit());
-                if data.len() <= COPIED {
-                    self.shared.extend_from_slice(data);
+                if packet.data_len() <= COPIED {
+                    self.shared.extend_from_slice(&packet.data());
                     Bytes::new()
                 } else {
                     packet.bytes()
@@ -128,6 +139,12 @@ impl Scratch {
         if payload.len() > COPIED {
             len += payload.len();
             self.pieces.push(Piece::Payload(payload));
+        }
+        if !behind.is_empty() {
+            let start = self.shared.len();
+            self.shared.extend_from_slice(behind);
+            len += behind.len();
+            self.pieces.push(Piece::Shared(start..self.shared.len()));
         }
         len
     }
@@ -170,7 +187,8 @@ fn written_len(out: &Out, form: Form) -> usize {
         Out::Packet(Packet::Binary(data)) if form == Form::Base64 => {
             framed(base64_len(data.len()) + BASE64.len())
         }
-        Out::Packet(packet) => framed(packet.data().len() + 1),
+        Out::Packet(Packet::Spliced(spliced)) if spliced.is_binary() => framed(spliced.len()),
+        Out::Packet(packet) => framed(packet.data_len() + 1),
     }
 }
 
@@ -268,7 +286,16 @@ mod tests {
             Out::Packet(Packet::Binary(vec![2; 70_000].into())),
             Out::WsPong(Bytes::from_static(b"p")),
             Out::Packet(Packet::Ping("".into())),
+            spliced(5000, 2),
+            spliced(70_000, usize::MAX),
+            spliced(10, 1),
         ]
+    }
+
+    /// A message with a payload that others have, too.
+    fn spliced(len: usize, at: usize) -> Out {
+        let complete = || crate::spliced::complete(Packet::Message("2767".into()), false);
+        Out::Packet(crate::sharing(vec![b'x'; len].into(), at, complete))
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub(crate) struct Limits {
     pub head_timeout: Duration,
     /// New sessions in one second, over all workers; 0: no limit.
     pub new_sessions_per_second: u32,
+    /// How many rooms a socket may be in; 0: no limit.
+    pub rooms_per_socket: u32,
     /// How much memory a worker may have before it ends the sessions of clients that read too slowly,
     /// in bytes; 0: its share of the machine's.
     pub worker_memory: u64,
@@ -168,6 +170,7 @@ impl Default for Limits {
             max_connections: 0,
             head_timeout: Duration::from_secs(10),
             new_sessions_per_second: 0,
+            rooms_per_socket: 10_000,
             worker_memory: 0,
             trusted_proxies: Vec::new(),
         }

@@ -31,8 +31,8 @@ use crate::wire::session_id::Home;
 const PING: Duration = Duration::from_millis(250);
 /// How long a worker may take to receive a message.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After so many unanswered rounds no sender of broadcasts waits for it: half a second at least.
-const DEAD_AFTER: u32 = 2;
+/// When it has been silent for this part of `watchdog`, no sender of broadcasts waits for it any more.
+const SILENT_PART: u128 = 4;
 /// After so many unanswered rounds it gets nothing new: one second.
 const STALLED_AFTER: u32 = 4;
 /// How long what a dead worker had sent over the bus may take to be read.
@@ -211,6 +211,7 @@ impl Slot {
         let mut ping = interval(PING);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let patience = self.config.watchdog.as_millis().div_ceil(PING.as_millis());
+        let silent_after = patience.div_ceil(SILENT_PART).max(2);
         let mut unanswered: u32 = 0;
         let mut told_to_stop = false;
         loop {
@@ -225,7 +226,7 @@ impl Slot {
                             ToMaster::Pong => {
                                 unanswered = 0;
                                 member.set_stalled(false);
-                                self.hub.set_dead(member.pid, false);
+                                self.hub.set_silent(member.pid, false);
                             }
                             message => self.obey(member, message, passed),
                         }
@@ -257,7 +258,8 @@ impl Slot {
                         ));
                     }
                     member.set_stalled(unanswered >= STALLED_AFTER);
-                    self.hub.set_dead(member.pid, unanswered >= DEAD_AFTER);
+                    self.hub
+                        .set_silent(member.pid, u128::from(unanswered) >= silent_after);
                     // A link that takes nothing more is as good as no answer.
                     let sent = timeout(PING, member.link.send(&ToWorker::Ping, None)).await;
                     if matches!(sent, Ok(Err(LinkError::Closed))) {

@@ -52,6 +52,7 @@ impl fmt::Debug for Worker {
 impl Worker {
     pub(super) fn new(app: App, link: Link, welcome: Welcome, config: Config) -> Arc<Self> {
         let bus = Bus::default();
+        bus.limit_rooms(config.limits.rooms_per_socket as usize);
         let sessions = Arc::<Sessions>::default();
         let io = socket_io(&config.engine, &bus);
         bus.hello(*io.config().server_id);

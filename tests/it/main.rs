@@ -42,6 +42,7 @@ mod hostile_websocket;
 mod logs;
 mod lost_answers;
 mod memory;
+mod neighbours;
 mod network;
 mod operators;
 mod operators_acks;

@@ -110,6 +110,9 @@ const KEYS: &[Key] = &[
     key("limits.new_sessions_per_second", |c, v| {
         store(&mut c.limits.new_sessions_per_second, v.whole(0..=u32::MAX))
     }),
+    key("limits.rooms_per_socket", |c, v| {
+        store(&mut c.limits.rooms_per_socket, v.whole(0..=u32::MAX))
+    }),
     key("limits.worker_memory", |c, v| {
         store(&mut c.limits.worker_memory, v.whole(MEMORY))
     }),
