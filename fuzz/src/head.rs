@@ -88,11 +88,13 @@ fn kept(read: &WebSocketHead<'_, '_>) {
 }
 
 fn answered(read: &WebSocketHead<'_, '_>) {
-    let answer = request::switching_protocols(&read.parts.headers, std::iter::empty());
+    let headers = &read.parts.headers;
+    let answer = request::switching_protocols(headers, read.agreed, std::iter::empty());
     let mut room = [EMPTY_HEADER; 8];
     let mut parsed = httparse::Response::new(&mut room);
     assert_eq!(parsed.parse(&answer), Ok(Status::Complete(answer.len())));
     assert_eq!(parsed.code, Some(101));
     let protocol = request::subprotocol(&read.parts.headers);
-    assert_eq!(parsed.headers.len(), 3 + usize::from(protocol.is_some()));
+    let extras = usize::from(protocol.is_some()) + usize::from(read.agreed.is_some());
+    assert_eq!(parsed.headers.len(), 3 + extras);
 }
