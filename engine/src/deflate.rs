@@ -142,6 +142,7 @@ impl Deflater {
     fn make(&mut self, packet: &Packet, form: Form, bits: u8) -> Bytes {
         let digit = [packet.type_digit()];
         let mut encoded = Vec::new();
+        let other;
         let (opcode, first, data) = match (packet, form) {
             (Packet::Binary(data), Form::Plain) => (Opcode::Binary, &[][..], &data[..]),
             (Packet::Binary(data), Form::Typed) => (Opcode::Binary, &[4][..], &data[..]),
@@ -149,7 +150,10 @@ impl Deflater {
                 encode_base64(data, &mut encoded);
                 (Opcode::Text, BASE64, &encoded[..])
             }
-            (packet, _) => (Opcode::Text, &digit[..], packet.data()),
+            (packet, _) => {
+                other = packet.bytes();
+                (Opcode::Text, &digit[..], &other[..])
+            }
         };
         let len = first.len() + data.len();
         if self.deflate(&[first, data], len, bits) {
@@ -221,8 +225,10 @@ impl Line {
             }
             let before = out.cost();
             total += before;
-            let Out::Packet(packet) = &*out else {
-                continue;
+            let packet = match out {
+                // What is the same for many but for a few bytes goes as it is: deflated it would be shared no more.
+                Out::Packet(Packet::Spliced(_)) | Out::WsPong(_) | Out::Raw(_) => continue,
+                Out::Packet(packet) => &*packet,
             };
             if len_of(packet, form) < deflater.threshold {
                 continue;
@@ -240,7 +246,7 @@ impl Line {
 
 /// How long a message is that carries this packet.
 fn len_of(packet: &Packet, form: Form) -> usize {
-    let len = packet.data().len();
+    let len = packet.data_len();
     match (packet, form) {
         (Packet::Binary(_), Form::Plain) => len,
         (Packet::Binary(_), Form::Base64) => base64_len(len) + BASE64.len(),

@@ -129,6 +129,7 @@ impl Packet {
                 text.clone().into()
             }
             Self::Binary(data) => data.clone(),
+            Self::Spliced(spliced) => spliced.data().into_owned().into(),
             Self::Close | Self::Upgrade | Self::Noop => Bytes::new(),
         }
     }

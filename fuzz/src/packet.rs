@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
             continue;
         };
         let mut written = vec![packet.type_digit()];
-        written.extend_from_slice(packet.data());
+        written.extend_from_slice(&packet.data());
         let again = if matches!(packet, Packet::Binary(_)) {
             written[0] = if revision3 { 4 } else { b'4' };
             let from = usize::from(!revision3);
