@@ -43,5 +43,6 @@ mod proxies;
 mod questions;
 mod routing;
 mod session_ids;
+mod starts;
 mod streams;
 mod upgrades;
