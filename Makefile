@@ -52,27 +52,29 @@ install: deb ## Build the Debian package and install it on this machine, as root
 fmt: ## Format the Rust sources
 	$(CARGO) fmt --all
 
-check: ## Formatting, lints and documentation, every warning an error
+check: ## Formatting, lints, documentation, license texts; every warning an error
 	$(call say,Formatting)
 	$(CARGO) fmt --all --check
 	$(call say,Lints)
 	$(CARGO) clippy $(CARGO_FLAGS) --workspace --exclude my-app-fuzz --all-targets -- -D warnings
 	$(call say,Documentation)
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --no-deps
+	$(call say,Licenses)
+	scripts/licenses --check
 
 test-deps: ## Install what the tests need: Debian packages (as root or through sudo), npm packages
 	$(call say,What the tests need)
 	@scripts/test-deps
 
 # The examples are applications that the black-box tests start; cargo builds them for no one test.
-unit-tests:
+unit-tests: ## Release build, unit tests, the engine's tests, and whether the documents are true
 	$(call say,Release build)
 	$(CARGO) build $(CARGO_FLAGS) --release --bins --examples
 	$(call say,Unit tests)
 	$(CARGO) test $(CARGO_FLAGS) --release --lib --bins --test docs
 	$(CARGO) test $(CARGO_FLAGS) --release -p engineioxide -p my-app-bench
 
-black-box-tests:
+black-box-tests: ## The server as a black box, with real clients; what `make test-deps` installs must be there
 	$(call say,Black-box tests)
 	$(CARGO) test $(CARGO_FLAGS) --release --test it -- --test-threads=$(TEST_THREADS)
 
@@ -88,9 +90,9 @@ package-tests: deb ## The package on booted Debian 12 and 13, as root or through
 fuzz: ## Look for bytes that what reads clients, the bus or the link cannot stand, for FUZZ_SECONDS=600
 	scripts/fuzz $(FUZZ_SECONDS)
 
-fuzz-briefly:
+fuzz-briefly: ## The same for FUZZ_BRIEFLY=60 seconds, as `make test` does
 	$(call say,Fuzzing)
-	@scripts/fuzz $(FUZZ_BRIEFLY)
+	@FUZZ_SEED=1 scripts/fuzz $(FUZZ_BRIEFLY)
 
 bench-builds:
 	$(call say,Release builds)

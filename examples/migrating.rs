@@ -62,7 +62,10 @@ async fn connected(socket: Socket, client: ClientAddr) {
 }
 
 async fn message(socket: Socket, Data((room, text)): Data<(String, String)>, ack: Responder) {
-    socket.join(room.clone());
+    if let Err(error) = socket.join(room.clone()) {
+        let _ = ack.send(&json!({ "ok": false, "error": error.to_string() }));
+        return;
+    }
     let said = json!({ "from": socket.id, "text": text });
     let sent = socket.to(room).emit("message", &said).await;
     let _ = ack.send(&json!({ "ok": sent.is_ok() }));

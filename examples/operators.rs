@@ -14,12 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use my_app::api::{self, Ack, Adapter, App, Cluster, Event, Io, Refusal, Socket};
-use serde::Deserialize;
+use my_app::api::{self, Ack, Adapter, App, Arg, Cluster, Event, Io, Refusal, Socket};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use socketioxide::extract::{Data, SocketRef, State};
 use socketioxide::handler::ConnectHandler;
 use socketioxide::operators::BroadcastOperators;
+use socketioxide::socket::Sid;
 
 fn main() -> ExitCode {
     my_app::main(App {
@@ -54,7 +55,8 @@ fn namespaces(io: &Io, cluster: &Cluster) {
 
 /// A middleware that joins a room, and refuses whoever says no.
 async fn joins_early(socket: Socket, Data(auth): Data<Value>) -> Result<(), Refusal> {
-    socket.join("early");
+    let joined = socket.join("early");
+    joined.map_err(|error| Refusal::forbidden(error.to_string()))?;
     if auth.get("no").is_some() {
         return Err(Refusal::forbidden("you said no"));
     }
@@ -76,8 +78,8 @@ fn connected(socket: &Socket, heard: &Heard) {
     socket.on(
         "join",
         async |socket: Socket, Data(room): Data<String>, ack: Ack| {
-            socket.join(room);
-            give(ack, Ok(ok()));
+            let joined = socket.join(room).map(|()| ok());
+            give(ack, joined.map_err(|error| error.to_string()));
         },
     );
     socket.on(
@@ -94,7 +96,7 @@ fn connected(socket: &Socket, heard: &Heard) {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
             // A socket of ours joins nothing any more; socketioxide's own does.
-            socket.join(room.clone());
+            let _ = socket.join(room.clone());
             bare.join(format!("{room}, bare"));
         },
     );
@@ -184,17 +186,28 @@ async fn ask(
     Data((selection, event, payload)): Data<(Selection, String, Value)>,
     ack: Ack,
 ) {
+    #[derive(Serialize)]
+    struct Asked {
+        ok: bool,
+        acks: Vec<(Sid, Arg)>,
+        errors: Vec<(Sid, String)>,
+    }
+
     let asked = api::ask(selection.of(&io, &socket), event, &payload);
     let given = async {
         let mut stream = asked.await.map_err(|error| error.to_string())?;
         let (mut acks, mut errors) = (Vec::new(), Vec::new());
         while let Some((id, answer)) = stream.next().await {
             match answer {
-                Ok(args) => acks.push(json!([id, args.into_iter().next().unwrap_or_default()])),
-                Err(error) => errors.push(json!([id, error.to_string()])),
+                Ok(args) => acks.push((id, args.into_iter().next().unwrap_or_default())),
+                Err(error) => errors.push((id, error.to_string())),
             }
         }
-        Ok(json!({ "ok": true, "acks": acks, "errors": errors }))
+        Ok(Asked {
+            ok: true,
+            acks,
+            errors,
+        })
     };
     give(ack, given.await);
 }
@@ -337,10 +350,11 @@ fn ok() -> Value {
     json!({ "ok": true })
 }
 
-fn give(Ack(ack): Ack, outcome: Result<Value, String>) {
-    let answer = outcome.unwrap_or_else(|error| json!({ "ok": false, "error": error }));
-    if let Some(ack) = ack {
-        // An error means that the client is gone.
-        let _ = ack.send(&answer);
-    }
+fn give<T: Serialize>(Ack(ack): Ack, outcome: Result<T, String>) {
+    let Some(ack) = ack else { return };
+    // An error means that the client is gone.
+    let _ = match outcome {
+        Ok(answer) => ack.send(&answer),
+        Err(error) => ack.send(&json!({ "ok": false, "error": error })),
+    };
 }

@@ -2,17 +2,22 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::time::Duration;
 
+use tokio::time::sleep;
 use tracing::{debug, warn};
+
+/// How often memory that is free is given back to the system.
+const GIVE_BACK: Duration = Duration::from_secs(1);
+
+/// More than a process can have (2^47 bytes), and less than what the allocator refuses without trying (2^48).
+const TOO_MUCH: usize = (1 << 48) - (1 << 20);
 
 /// What every process of the server is called; its first argument tells the role.
 const NAME: &str = "my-app:";
 
 /// How the allocator is set: it reads its environment before anything else runs.
-const ALLOCATOR_SETTINGS: [(&str, &str); 2] = [
-    // What is freed is given back at once, not when something else happens: a worker may be idle next. It costs
-    // a poll, or a large message, a page fault or two; with a delay an idle worker keeps what a flood needed.
-    ("MIMALLOC_PURGE_DELAY", "0"),
+const ALLOCATOR_SETTINGS: [(&str, &str); 1] = [
     // A process would begin with four huge pages, four times what it needs.
     ("MIMALLOC_ALLOW_THP", "0"),
 ];
@@ -62,5 +67,58 @@ pub(crate) fn raise_oom_score() {
     };
     if let Err(error) = raise() {
         debug!(%error, "oom_score_adj stays as it is");
+    }
+}
+
+/// What this process has in memory, in bytes (proc(5), statm).
+pub(crate) fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
+    pages.unwrap_or(0_u64) * rustix::param::page_size() as u64
+}
+
+/// Gives memory that is free back to the system, for as long as this process lives.
+///
+/// The allocator keeps a page that runs empty for whoever needs one next: giving each back at once costs a busy
+/// worker a page fault or two a message. But it looks at what it keeps only when something else is freed, and a
+/// process that rests after a flood frees nothing.
+pub(crate) async fn give_memory_back() {
+    loop {
+        sleep(GIVE_BACK).await;
+        collect();
+    }
+}
+
+/// Has the allocator look through all that this thread freed. Its own call for that is not to be had in safe code,
+/// but it does the same before it says that there is not enough memory.
+fn collect() {
+    let mut nothing = Vec::<u8>::new();
+    let refused = nothing.try_reserve_exact(TOO_MUCH);
+    // Without this the compiler may leave an allocation out that nobody uses.
+    std::hint::black_box((nothing, refused.is_err()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_freed_is_given_back_by_a_thread_that_rests() {
+        const MUCH: u64 = 32 << 20;
+        // Pieces of the size of a message, the last of which keeps the first ones' neighbourhood in use.
+        let kept: Vec<_> = (0..MUCH / 4096).map(|_| vec![1_u8; 4000]).collect();
+        let kept: Vec<_> = kept.into_iter().step_by(1024).collect();
+        collect();
+        std::thread::sleep(Duration::from_millis(50));
+        collect();
+        let least = resident();
+        let flood: Vec<_> = (0..MUCH / 4096).map(|_| vec![1_u8; 4000]).collect();
+        assert!(resident() > least + MUCH / 2);
+        drop(flood);
+        collect();
+        std::thread::sleep(Duration::from_millis(50));
+        collect();
+        assert!(resident() < least + MUCH / 4);
+        drop(kept);
     }
 }

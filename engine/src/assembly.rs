@@ -8,6 +8,7 @@ use bytes::Bytes;
 use engineioxide_core::Str;
 
 use crate::frame::{self, CloseCode, Header, MAX_CONTROL, MAX_HEADER, Opcode};
+use crate::inflate::Inflater;
 use crate::packet::Packet;
 
 /// What a client sent.
@@ -33,16 +34,25 @@ struct Partial {
     header: Vec<u8>,
     /// The frame whose payload is arriving, and how much of it is there.
     frame: Option<(Header, usize)>,
-    /// The message of which frames have arrived: text, or not.
-    message: Option<(bool, Vec<u8>)>,
+    /// The message of which frames have arrived.
+    message: Option<Begun>,
     /// The payload of a control frame that may stand between a message's frames.
     control: Vec<u8>,
     /// What was read before the connection came to the engine.
     unread: Vec<u8>,
 }
 
+/// A message that is not whole.
+#[derive(Debug)]
+struct Begun {
+    text: bool,
+    deflated: bool,
+    bytes: Vec<u8>,
+}
+
 impl Assembly {
-    /// Takes in what has arrived, and takes the masks off in place.
+    /// Takes in what has arrived, and takes the masks off in place. Where messages come to much
+    /// more than their bytes, it stops; what is left is to be fed later, first of all.
     ///
     /// # Errors
     /// The code to close with; what was right before it is in `out`.
@@ -50,24 +60,35 @@ impl Assembly {
         &mut self,
         mut bytes: &mut [u8],
         rules: Rules,
+        inflater: &mut Inflater,
         out: &mut Vec<Incoming>,
     ) -> Result<(), CloseCode> {
         loop {
             if self.0.is_none() {
-                bytes = whole_messages(bytes, rules, out)?;
-                if bytes.is_empty() {
-                    return Ok(());
-                }
+                bytes = whole_messages(bytes, rules, inflater, out)?;
             }
-            let partial = self.0.get_or_insert_default();
-            bytes = partial.feed(bytes, rules, out)?;
-            if partial.is_empty() {
-                self.0 = None;
+            if !bytes.is_empty() && !inflater.has_done_enough() {
+                let partial = self.0.get_or_insert_default();
+                bytes = partial.feed(bytes, rules, inflater, out)?;
+                if partial.is_empty() {
+                    self.0 = None;
+                }
             }
             if bytes.is_empty() {
                 return Ok(());
             }
+            if inflater.has_done_enough() {
+                self.set_unread(bytes);
+                return Ok(());
+            }
         }
+    }
+
+    /// Is there something that is to be fed first?
+    pub(crate) fn has_unread(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|partial| !partial.unread.is_empty())
     }
 
     /// Keeps bytes that were read before the connection came here; they are to be fed first.
@@ -92,9 +113,9 @@ impl Assembly {
     /// Bytes that are kept of what is not whole.
     #[must_use]
     pub fn kept(&self) -> usize {
-        self.0.as_ref().map_or(0, |partial| {
-            partial.message.as_ref().map_or(0, |(_, kept)| kept.len())
-        })
+        self.0
+            .as_ref()
+            .map_or(0, |partial| partial.kept() + partial.unread.len())
     }
 }
 
@@ -105,16 +126,22 @@ pub struct Rules {
     pub max_payload: usize,
     /// Revision 3: a binary message begins with the packet's type.
     pub revision3: bool,
+    /// May they be deflated?
+    pub deflate: bool,
 }
 
 /// Takes the messages that are whole and not fragmented; what is left begins with another frame.
 fn whole_messages<'a>(
     mut bytes: &'a mut [u8],
     rules: Rules,
+    inflater: &mut Inflater,
     out: &mut Vec<Incoming>,
 ) -> Result<&'a mut [u8], CloseCode> {
     loop {
-        let Some(header) = Header::read(bytes)? else {
+        if inflater.has_done_enough() {
+            return Ok(bytes);
+        }
+        let Some(header) = Header::read(bytes, rules.deflate)? else {
             return Ok(bytes);
         };
         if !header.fin || header.opcode == Opcode::Continuation {
@@ -130,7 +157,8 @@ fn whole_messages<'a>(
         frame::unmask(payload, header.mask, 0);
         match header.opcode {
             Opcode::Text | Opcode::Binary => {
-                out.push(message(header.opcode == Opcode::Text, payload, rules)?);
+                let text = header.opcode == Opcode::Text;
+                out.push(message(text, header.deflated, payload, rules, inflater)?);
             }
             opcode => control(opcode, payload, out)?,
         }
@@ -149,16 +177,22 @@ impl Partial {
             && self.unread.is_empty()
     }
 
+    /// Bytes of the message that is not whole.
+    fn kept(&self) -> usize {
+        self.message.as_ref().map_or(0, |begun| begun.bytes.len())
+    }
+
     /// Takes in a header, or a piece of payload; what is left comes behind it.
     fn feed<'a>(
         &mut self,
         bytes: &'a mut [u8],
         rules: Rules,
+        inflater: &mut Inflater,
         out: &mut Vec<Incoming>,
     ) -> Result<&'a mut [u8], CloseCode> {
         let (header, have, bytes) = match self.frame {
             Some((header, have)) => (header, have, bytes),
-            None => match self.read_header(bytes)? {
+            None => match self.read_header(bytes, rules.deflate)? {
                 (None, rest) => return Ok(rest),
                 (Some(header), rest) => {
                     self.begin(&header, rules)?;
@@ -170,13 +204,13 @@ impl Partial {
         let (piece, rest) = bytes.split_at_mut(bytes.len().min(len - have));
         frame::unmask(piece, header.mask, have);
         match &mut self.message {
-            Some((_, kept)) if !header.opcode.is_control() => kept.extend_from_slice(piece),
+            Some(begun) if !header.opcode.is_control() => begun.bytes.extend_from_slice(piece),
             _ => self.control.extend_from_slice(piece),
         }
         let have = have + piece.len();
         self.frame = (have < len).then_some((header, have));
         if have == len {
-            self.end(&header, rules, out)?;
+            self.end(&header, rules, inflater, out)?;
         }
         if matches!(out.last(), Some(Incoming::Close(_))) {
             return Ok(&mut []);
@@ -187,12 +221,13 @@ impl Partial {
     fn read_header<'a>(
         &mut self,
         bytes: &'a mut [u8],
+        deflate: bool,
     ) -> Result<(Option<Header>, &'a mut [u8]), CloseCode> {
         let before = self.header.len();
         let taken = bytes.len().min(MAX_HEADER - before);
         let (more, _) = bytes.split_at(taken);
         self.header.extend_from_slice(more);
-        let header = Header::read(&self.header)?;
+        let header = Header::read(&self.header, deflate)?;
         let used = header.map_or(taken, |header| header.size - before);
         if header.is_some() {
             self.header = Vec::new();
@@ -206,10 +241,13 @@ impl Partial {
         if !header.opcode.is_control() && begins == self.message.is_some() {
             return Err(CloseCode::Protocol);
         }
-        let kept = self.message.as_ref().map_or(0, |(_, kept)| kept.len());
-        check_len(header, kept, rules)?;
+        check_len(header, self.kept(), rules)?;
         if begins {
-            self.message = Some((header.opcode == Opcode::Text, Vec::new()));
+            self.message = Some(Begun {
+                text: header.opcode == Opcode::Text,
+                deflated: header.deflated,
+                bytes: Vec::new(),
+            });
         }
         Ok(())
     }
@@ -219,15 +257,21 @@ impl Partial {
         &mut self,
         header: &Header,
         rules: Rules,
+        inflater: &mut Inflater,
         out: &mut Vec<Incoming>,
     ) -> Result<(), CloseCode> {
         if header.opcode.is_control() {
             return control(header.opcode, &std::mem::take(&mut self.control), out);
         }
         if header.fin
-            && let Some((text, kept)) = self.message.take()
+            && let Some(begun) = self.message.take()
         {
-            out.push(message(text, &kept, rules)?);
+            let Begun {
+                text,
+                deflated,
+                bytes,
+            } = begun;
+            out.push(message(text, deflated, &bytes, rules, inflater)?);
         }
         Ok(())
     }
@@ -257,8 +301,24 @@ fn control(opcode: Opcode, payload: &[u8], out: &mut Vec<Incoming>) -> Result<()
     Ok(())
 }
 
+/// A message whose frames are all there.
+fn message(
+    text: bool,
+    deflated: bool,
+    payload: &[u8],
+    rules: Rules,
+    inflater: &mut Inflater,
+) -> Result<Incoming, CloseCode> {
+    if !deflated {
+        return plain_message(text, payload, rules);
+    }
+    inflater.inflate(payload, rules.max_payload, |payload| {
+        plain_message(text, payload, rules)
+    })
+}
+
 /// A whole message is a packet.
-fn message(text: bool, payload: &[u8], rules: Rules) -> Result<Incoming, CloseCode> {
+fn plain_message(text: bool, payload: &[u8], rules: Rules) -> Result<Incoming, CloseCode> {
     if !text {
         let data = Bytes::copy_from_slice(payload);
         let packet = Packet::decode_binary(&data, rules.revision3);
@@ -280,6 +340,7 @@ mod tests {
     const RULES: Rules = Rules {
         max_payload: 1000,
         revision3: false,
+        deflate: false,
     };
 
     /// A masked frame, as a client sends it.
@@ -297,10 +358,15 @@ mod tests {
 
     fn feed(pieces: &[&[u8]], rules: Rules) -> (Vec<Incoming>, Result<(), CloseCode>) {
         let mut assembly = Assembly::default();
-        let mut out = Vec::new();
+        let (mut inflater, mut out) = (Inflater::default(), Vec::new());
         for piece in pieces {
-            if let Err(code) = assembly.feed(&mut piece.to_vec(), rules, &mut out) {
-                return (out, Err(code));
+            let mut bytes = piece.to_vec();
+            while !bytes.is_empty() {
+                if let Err(code) = assembly.feed(&mut bytes, rules, &mut inflater, &mut out) {
+                    return (out, Err(code));
+                }
+                inflater.take_inflated();
+                bytes = assembly.take_unread();
             }
         }
         (out, Ok(()))
@@ -343,14 +409,14 @@ mod tests {
     #[test]
     fn nothing_is_kept_between_two_messages() {
         let mut assembly = Assembly::default();
-        let mut out = Vec::new();
+        let (mut inflater, mut out) = (Inflater::default(), Vec::new());
         let frame = client_frame(0x81, b"4hello");
         assembly
-            .feed(&mut frame[..5].to_vec(), RULES, &mut out)
+            .feed(&mut frame[..5].to_vec(), RULES, &mut inflater, &mut out)
             .unwrap();
         assert!(assembly.0.is_some());
         assembly
-            .feed(&mut frame[5..].to_vec(), RULES, &mut out)
+            .feed(&mut frame[5..].to_vec(), RULES, &mut inflater, &mut out)
             .unwrap();
         assert!(assembly.0.is_none());
         assert_eq!(out, [text("hello")]);
@@ -382,11 +448,13 @@ mod tests {
         let mut assembly = Assembly::default();
         let rules = Rules {
             max_payload: 1 << 30,
-            revision3: false,
+            ..RULES
         };
-        let mut out = Vec::new();
+        let (mut inflater, mut out) = (Inflater::default(), Vec::new());
         let head = [0x82, 0xff, 0, 0, 0, 0, 0x30, 0, 0, 0, 1, 2, 3, 4, 5];
-        assembly.feed(&mut head.clone(), rules, &mut out).unwrap();
+        assembly
+            .feed(&mut head.clone(), rules, &mut inflater, &mut out)
+            .unwrap();
         assert_eq!((assembly.kept(), out.len()), (1, 0));
     }
 

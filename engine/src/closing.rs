@@ -39,6 +39,11 @@ impl Rest {
             Transport::WebSocket(socket) if !socket.broken => socket,
             _ => return None,
         };
+        // What deflates is the pump's, and not worth having another one for this.
+        let socket = WebSocket {
+            deflate: None,
+            ..socket
+        };
         let mut frame = Vec::new();
         write_close(payload, &mut frame);
         line.queue_out(work, Out::Raw(Bytes::from(frame)));
@@ -59,7 +64,7 @@ impl Rest {
         payload: &[u8],
     ) -> Self {
         write_close(payload, &mut bytes);
-        let socket = WebSocket::new(conn, Assembly::default());
+        let socket = WebSocket::new(conn, Assembly::default(), None);
         let mut line = Line::new(Transport::WebSocket(socket), false);
         line.queue_out(work, Out::Raw(Bytes::from(bytes)));
         Self {

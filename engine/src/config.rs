@@ -42,6 +42,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// How long a client may take nothing of what it is sent.
     pub write_stall_timeout: Duration,
+    /// How long a message is, at least, that is deflated for a client that agreed to it, in bytes.
+    pub compression_threshold: usize,
     /// Are the messages text of Socket.IO's common parser, which is looked at before it is handed on?
     pub common_parser: bool,
 }
@@ -51,6 +53,7 @@ impl Default for Settings {
         Self {
             connect_timeout: Duration::from_secs(45),
             write_stall_timeout: Duration::from_secs(10),
+            compression_threshold: 1024,
             common_parser: true,
         }
     }

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::assembly::Assembly;
 use crate::config::{EngineIoConfig, Settings};
 use crate::conn::Conn;
+use crate::extensions::Deflate;
 use crate::handler::EngineIoHandler;
 use crate::head::Head;
 use crate::hooks::{EndReason, Hooks, NoHooks};
@@ -48,6 +49,8 @@ pub struct Handshake {
     pub protocol: ProtocolVersion,
     /// Does it want binary data as text (`b64`)?
     pub base64: bool,
+    /// May messages of its WebSocket be deflated?
+    pub deflate: Option<Deflate>,
     /// What is kept of its head.
     pub head: Head,
 }
@@ -314,6 +317,7 @@ impl<H: EngineIoHandler> Core<H> {
         let Handshake {
             protocol,
             base64,
+            deflate,
             head,
         } = handshake;
         let revision3 = protocol == ProtocolVersion::V3;
@@ -332,7 +336,7 @@ impl<H: EngineIoHandler> Core<H> {
                 } => {
                     let mut assembly = Assembly::default();
                     assembly.set_unread(unread);
-                    let socket = WebSocket::new(conn, assembly);
+                    let socket = WebSocket::new(conn, assembly, deflate);
                     (Transport::WebSocket(socket), Some(preface))
                 }
                 Begin::Polling => {

@@ -4,6 +4,8 @@
 
 /// The longest header of a client's frame, in bytes: two, eight of length, four of mask.
 pub const MAX_HEADER: usize = 14;
+/// The bit, the first of the reserved ones, of a message that is deflated.
+const DEFLATED: u8 = 0x40;
 /// The longest payload of a control frame, in bytes (RFC 6455 section 5.5).
 pub const MAX_CONTROL: usize = 125;
 
@@ -82,6 +84,8 @@ impl CloseCode {
 pub struct Header {
     /// Is it the last frame of its message?
     pub fin: bool,
+    /// Is it the first frame of a message that is deflated (RFC 7692 section 7.2.2)?
+    pub deflated: bool,
     /// What it is.
     pub opcode: Opcode,
     /// Bytes of payload.
@@ -93,18 +97,20 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads the header at the beginning of `bytes`; none while it is not whole.
+    /// Reads the header at the beginning of `bytes`; none while it is not whole. `deflate`: may messages be deflated?
     ///
     /// # Errors
     /// [`CloseCode::Protocol`] for a frame that no client may send: reserved bits, an unknown opcode, no mask, a
     /// control frame that is fragmented or long, a length of more than 63 bits.
-    pub fn read(bytes: &[u8]) -> Result<Option<Self>, CloseCode> {
+    pub fn read(bytes: &[u8], deflate: bool) -> Result<Option<Self>, CloseCode> {
         let (Some(&first), second) = (bytes.first(), bytes.get(1)) else {
             return Ok(None);
         };
         let opcode = Opcode::from_bits(first & 0x0f).ok_or(CloseCode::Protocol)?;
         let fin = first & 0x80 != 0;
-        if first & 0x70 != 0 || opcode.is_control() && !fin {
+        let deflated = first & DEFLATED != 0;
+        let may_be = deflate && matches!(opcode, Opcode::Text | Opcode::Binary);
+        if first & 0x30 != 0 || deflated && !may_be || opcode.is_control() && !fin {
             return Err(CloseCode::Protocol);
         }
         let Some(&second) = second else {
@@ -131,6 +137,7 @@ impl Header {
         let mask = bytes.get(at..at + 4).and_then(|mask| mask.try_into().ok());
         Ok(mask.map(|mask| Self {
             fin,
+            deflated,
             opcode,
             len,
             mask,
@@ -158,7 +165,16 @@ pub fn unmask(piece: &mut [u8], mask: [u8; 4], offset: usize) {
 
 /// Appends the header of a whole, unmasked frame of `len` bytes of payload.
 pub fn write_header(opcode: Opcode, len: usize, out: &mut Vec<u8>) {
-    out.push(0x80 | opcode.bits());
+    write_first(0x80 | opcode.bits(), len, out);
+}
+
+/// As [`write_header`], of a message that is deflated.
+pub(crate) fn write_deflated_header(opcode: Opcode, len: usize, out: &mut Vec<u8>) {
+    write_first(0x80 | DEFLATED | opcode.bits(), len, out);
+}
+
+fn write_first(first: u8, len: usize, out: &mut Vec<u8>) {
+    out.push(first);
     if let Ok(len @ ..126) = u8::try_from(len) {
         out.push(len);
     } else if let Ok(len) = u16::try_from(len) {
@@ -213,7 +229,7 @@ mod tests {
     use super::*;
 
     fn header(bytes: &[u8]) -> Result<Option<Header>, CloseCode> {
-        Header::read(bytes)
+        Header::read(bytes, false)
     }
 
     #[test]
@@ -245,6 +261,18 @@ mod tests {
             &[0xf1],
         ] {
             assert_eq!(header(bytes), Err(CloseCode::Protocol), "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn a_message_may_be_deflated_if_that_was_agreed_on_and_nothing_else() {
+        for (first, deflated) in [(0xc1, true), (0x42, true), (0x81, false), (0x00, false)] {
+            let read = Header::read(&[first, 0x80, 0, 0, 0, 0], true).unwrap();
+            assert_eq!(read.unwrap().deflated, deflated, "{first:x}");
+        }
+        for first in [0xc0, 0x40, 0xc8, 0xc9, 0xca, 0xa1, 0x91, 0xe1, 0xd1] {
+            let read = Header::read(&[first, 0x80], true);
+            assert_eq!(read, Err(CloseCode::Protocol), "{first:x}");
         }
     }
 

@@ -104,7 +104,7 @@ impl<H: EngineIoHandler> Core<H> {
             drop(line);
             match packet {
                 Ok(packet) => {
-                    looked.used += packet.data().len() + LEAST;
+                    looked.used += packet.data_len() + LEAST;
                     self.on_packet(socket, packet, true, now);
                 }
                 Err(_) => self.malformed(socket),
@@ -174,7 +174,12 @@ impl<H: EngineIoHandler> Core<H> {
                 drop(line);
                 self.end_session(socket, EndReason::ClientLeft, Farewell::plain());
             }
-            Packet::Open(_) | Packet::Close | Packet::Upgrade | Packet::Noop => {}
+            // Of the last kind is nothing that is read.
+            Packet::Open(_)
+            | Packet::Close
+            | Packet::Upgrade
+            | Packet::Noop
+            | Packet::Spliced(_) => {}
         }
     }
 

@@ -21,8 +21,11 @@ pub mod assembly;
 mod closing;
 pub mod config;
 mod conn;
+mod deflate;
 mod ending;
 mod engine;
+#[doc(hidden)]
+pub mod extensions;
 #[doc(hidden)]
 pub mod frame;
 #[doc(hidden)]
@@ -32,6 +35,8 @@ mod head;
 mod hooks;
 mod inbox;
 mod incoming;
+#[doc(hidden)]
+pub mod inflate;
 mod line;
 #[doc(hidden)]
 pub mod packet;
@@ -46,6 +51,7 @@ mod query;
 pub mod service;
 mod sessions;
 pub mod socket;
+mod spliced;
 mod upgrade;
 mod wheel;
 mod work;
@@ -55,9 +61,11 @@ pub use config::Settings;
 pub use conn::Conn;
 pub use engine::{Engine, Handshake, Opened, Refused, Weight};
 pub use engineioxide_core::{ProtocolVersion, Str, TransportType};
+pub use extensions::{Agreed, Deflate, Malformed, negotiate};
 pub use head::{Complete, Head};
 pub use hooks::{EndReason, Ended, Hooks};
 pub use polling::Delivery;
 pub use polls::{Answer, PollAnswer, Posting, Receipt};
 pub use socket::{DisconnectReason, Socket};
-pub use upgrade::Upgrading;
+pub use spliced::sharing;
+pub use upgrade::{Upgraded, Upgrading};

@@ -11,6 +11,7 @@ use engineioxide_core::{Str, TransportType};
 
 use crate::assembly::Assembly;
 use crate::conn::Conn;
+use crate::extensions::Deflate;
 use crate::guard::Guard;
 use crate::hooks::EndReason;
 use crate::inbox::Inbox;
@@ -37,10 +38,10 @@ pub(crate) enum Out {
 }
 
 impl Out {
-    fn cost(&self) -> usize {
+    pub(crate) fn cost(&self) -> usize {
         PACKET_COST
             + match self {
-                Self::Packet(packet) => packet.data().len(),
+                Self::Packet(packet) => packet.data_len(),
                 Self::WsPong(data) | Self::Raw(data) => data.len(),
             }
     }
@@ -51,6 +52,8 @@ impl Out {
 pub(crate) struct WebSocket {
     pub(crate) conn: Conn,
     pub(crate) assembly: Assembly,
+    /// May messages be deflated?
+    pub(crate) deflate: Option<Deflate>,
     /// How much of the first piece is written already.
     pub(crate) written: usize,
     /// Since when a write has waited for the client.
@@ -62,10 +65,11 @@ pub(crate) struct WebSocket {
 }
 
 impl WebSocket {
-    pub(crate) fn new(conn: Conn, assembly: Assembly) -> Self {
+    pub(crate) fn new(conn: Conn, assembly: Assembly, deflate: Option<Deflate>) -> Self {
         Self {
             conn,
             assembly,
+            deflate,
             written: 0,
             stalled: None,
             ask: 0,
@@ -91,7 +95,7 @@ pub(crate) enum Phase {
     Closed,
 }
 
-/// See the module's text.
+/// One for each session; small, for there are very many of them at rest.
 #[derive(Debug)]
 #[expect(
     clippy::struct_excessive_bools,
@@ -176,6 +180,11 @@ impl Line {
         }
     }
 
+    /// May its client deflate what it sends?
+    pub(crate) fn deflates(&self) -> bool {
+        matches!(&self.transport, Transport::WebSocket(socket) if socket.deflate.is_some())
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open
     }
@@ -235,6 +244,13 @@ impl Line {
         for packet in packets.into_iter().rev() {
             self.queue_out_first(work, Out::Packet(packet));
         }
+    }
+
+    /// A piece of the queue has another form now.
+    pub(crate) fn change_cost(&mut self, work: &Work, before: usize, after: usize) {
+        self.waiting = self.waiting.saturating_sub(before) + after;
+        work.waiting.fetch_add(after, Relaxed);
+        work.waiting.fetch_sub(before, Relaxed);
     }
 
     /// Takes the first piece.

@@ -1,10 +1,14 @@
 //! A packet of Engine.IO, as both transports carry it, and what stands in one piece of text.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose};
 use bytes::Bytes;
 use engineioxide_core::Str;
+
+use crate::spliced::Spliced;
 
 /// One packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub enum Packet {
     Message(Str),
     /// A binary message.
     Binary(Bytes),
+    /// A message whose payload others have, too. Nothing that is read is one, nor is anything of revision 3.
+    Spliced(Box<Spliced>),
     /// The session moves to this connection.
     Upgrade,
     /// Nothing, to answer a poll.
@@ -110,21 +116,46 @@ impl Packet {
             Self::Close => b'1',
             Self::Ping(_) => b'2',
             Self::Pong(_) => b'3',
-            Self::Message(_) | Self::Binary(_) => b'4',
+            Self::Message(_) | Self::Binary(_) | Self::Spliced(_) => b'4',
             Self::Upgrade => b'5',
             Self::Noop => b'6',
         }
     }
 
-    /// What stands behind the type.
-    #[must_use]
-    pub fn data(&self) -> &[u8] {
+    /// What stands behind the type, shared.
+    pub(crate) fn bytes(&self) -> Bytes {
         match self {
             Self::Open(text) | Self::Ping(text) | Self::Pong(text) | Self::Message(text) => {
-                text.as_bytes()
+                text.clone().into()
             }
-            Self::Binary(data) => data,
-            Self::Close | Self::Upgrade | Self::Noop => &[],
+            Self::Binary(data) => data.clone(),
+            Self::Close | Self::Upgrade | Self::Noop => Bytes::new(),
+        }
+    }
+
+    /// What stands behind the type.
+    #[must_use]
+    pub fn data(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Open(text) | Self::Ping(text) | Self::Pong(text) | Self::Message(text) => {
+                text.as_bytes().into()
+            }
+            Self::Binary(data) => (&**data).into(),
+            Self::Spliced(spliced) => spliced.data(),
+            Self::Close | Self::Upgrade | Self::Noop => Cow::default(),
+        }
+    }
+
+    /// How long [`Packet::data`] is.
+    #[must_use]
+    pub fn data_len(&self) -> usize {
+        match self {
+            Self::Open(text) | Self::Ping(text) | Self::Pong(text) | Self::Message(text) => {
+                text.len()
+            }
+            Self::Binary(data) => data.len(),
+            Self::Spliced(spliced) => spliced.len(),
+            Self::Close | Self::Upgrade | Self::Noop => 0,
         }
     }
 }
@@ -190,7 +221,7 @@ mod tests {
             for revision3 in [false, true] {
                 assert_eq!(text(written, revision3).as_ref(), Ok(&packet), "{written}");
             }
-            let again = [&[packet.type_digit()], packet.data()].concat();
+            let again = [&[packet.type_digit()][..], &packet.data()].concat();
             assert_eq!(again, written.as_bytes());
         }
     }

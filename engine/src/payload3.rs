@@ -150,7 +150,7 @@ pub fn encode(packets: &[Packet], supports_binary: bool) -> (Vec<u8>, bool) {
 fn encode_text(packet: &Packet, out: &mut Vec<u8>) {
     let units = match packet {
         Packet::Binary(data) => base64_len(data.len()).saturating_add(2),
-        other => utf16_len(other.data()).saturating_add(1),
+        other => utf16_len(&other.data()).saturating_add(1),
     };
     out.extend_from_slice(units.to_string().as_bytes());
     out.push(b':');
@@ -159,13 +159,13 @@ fn encode_text(packet: &Packet, out: &mut Vec<u8>) {
         encode_base64(data, out);
     } else {
         out.push(packet.type_digit());
-        out.extend_from_slice(packet.data());
+        out.extend_from_slice(&packet.data());
     }
 }
 
 fn encode_binary(packet: &Packet, out: &mut Vec<u8>) {
     let is_binary = matches!(packet, Packet::Binary(_));
-    let len = packet.data().len().saturating_add(1).to_string();
+    let len = packet.data_len().saturating_add(1).to_string();
     out.push(is_binary.into());
     out.extend(len.bytes().map(|digit| digit.wrapping_sub(b'0')));
     out.push(LENGTH_END);
@@ -175,7 +175,7 @@ fn encode_binary(packet: &Packet, out: &mut Vec<u8>) {
     } else {
         kind
     });
-    out.extend_from_slice(packet.data());
+    out.extend_from_slice(&packet.data());
 }
 
 /// How many UTF-16 units a text of UTF-8 has: one for each character, two for those of four bytes.
@@ -190,7 +190,7 @@ fn utf16_len(text: &[u8]) -> usize {
 pub fn encoded_len(packet: &Packet, supports_binary: bool) -> usize {
     let content = match packet {
         Packet::Binary(data) if !supports_binary => base64_len(data.len()).saturating_add(2),
-        other => other.data().len().saturating_add(1),
+        other => other.data_len().saturating_add(1),
     };
     let digits = content.checked_ilog10().unwrap_or(0) as usize;
     digits.saturating_add(3).saturating_add(content)

@@ -89,19 +89,27 @@ pub(crate) fn text_of(body: &[u8]) -> Str {
 pub fn encoded_len(packet: &Packet) -> usize {
     let len = match packet {
         Packet::Binary(data) => base64_len(data.len()),
-        other => other.data().len(),
+        Packet::Spliced(spliced) if spliced.is_binary() => base64_len(spliced.len()),
+        other => other.data_len(),
     };
     len.saturating_add(1)
 }
 
 /// Writes a packet behind what is there. The separator is the caller's.
 pub fn encode_into(packet: &Packet, out: &mut Vec<u8>) {
-    if let Packet::Binary(data) = packet {
-        out.push(b'b');
-        encode_base64(data, out);
-    } else {
-        out.push(packet.type_digit());
-        out.extend_from_slice(packet.data());
+    match packet {
+        Packet::Binary(data) => {
+            out.push(b'b');
+            encode_base64(data, out);
+        }
+        Packet::Spliced(spliced) if spliced.is_binary() => {
+            out.push(b'b');
+            encode_base64(&spliced.data(), out);
+        }
+        packet => {
+            out.push(packet.type_digit());
+            out.extend_from_slice(&packet.data());
+        }
     }
 }
 

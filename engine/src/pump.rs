@@ -19,6 +19,7 @@ use crate::assembly::{Incoming, Rules};
 use crate::engine::Core;
 use crate::frame::CloseCode;
 use crate::handler::EngineIoHandler;
+use crate::inflate::Inflater;
 use crate::line::{Line, Transport};
 use crate::socket::Socket;
 use crate::upgrade::Probed;
@@ -35,6 +36,7 @@ pub(crate) const LEAST: usize = 64;
 pub(crate) struct Pump {
     scratch: Scratch,
     window: Box<[u8]>,
+    inflater: Inflater,
     pub(crate) batch: Vec<Incoming>,
     keys: Vec<Key>,
     /// Ready sessions, in the order of their turns.
@@ -46,6 +48,7 @@ impl Default for Pump {
         Self {
             scratch: Scratch::default(),
             window: vec![0; TURN].into(),
+            inflater: Inflater::default(),
             batch: Vec::new(),
             keys: Vec::new(),
             ready: VecDeque::new(),
@@ -63,6 +66,8 @@ impl<H: EngineIoHandler> Core<H> {
     /// One turn; is there more to do?
     pub(crate) fn pump_turn(&self, pump: &mut Pump) -> bool {
         self.work.begin_turn();
+        let threshold = self.settings().compression_threshold;
+        pump.scratch.deflater.begin_turn(threshold);
         let now = self.now();
         loop {
             let expired = self.wheel().expired(now);
@@ -94,6 +99,7 @@ impl<H: EngineIoHandler> Core<H> {
         }
         self.end_closed(pump);
         self.write_dirty(pump, now);
+        pump.scratch.deflater.end_turn();
         self.work.end_turn() || !pump.ready.is_empty()
     }
 
@@ -202,6 +208,7 @@ impl<H: EngineIoHandler> Core<H> {
         Rules {
             max_payload: self.config.max_payload(),
             revision3: line.revision3,
+            deflate: line.deflates(),
         }
     }
 
@@ -215,7 +222,13 @@ impl<H: EngineIoHandler> Core<H> {
     ) {
         let mut line = socket.line();
         let rules = self.rules(&line);
-        let buffers = (&mut pump.window[..], &mut pump.batch);
+        let Pump {
+            window,
+            inflater,
+            batch,
+            ..
+        } = pump;
+        let buffers = (&mut window[..], inflater, batch);
         let times = (now, millis(self.config.ping_timeout));
         let probed = line.drive_probe(&self.work, times, rules, buffers, cx);
         let mut wrong = None;
@@ -245,6 +258,7 @@ impl<H: EngineIoHandler> Core<H> {
         }
         self.arm(socket.key, &mut line);
         drop(line);
+        looked.used += pump.inflater.take_inflated();
         self.hand_on_batch(socket, pump, now);
         if let Some(code) = wrong {
             self.on_read_end(socket, ReadEnd::Wrong(code));
@@ -296,9 +310,12 @@ impl crate::line::WebSocket {
             &mut unread
         };
         read.used = bytes.len();
-        if let Err(code) = self.assembly.feed(bytes, rules, &mut pump.batch) {
+        let inflater = &mut pump.inflater;
+        if let Err(code) = self.assembly.feed(bytes, rules, inflater, &mut pump.batch) {
             read.end = Some(ReadEnd::Wrong(code));
         }
+        read.used += inflater.take_inflated();
+        read.again |= self.assembly.has_unread();
         read
     }
 }

@@ -20,7 +20,7 @@ use crate::config::EngineIoConfig;
 use crate::engine::Core;
 use crate::handler::EngineIoHandler;
 
-/// See the module's text.
+/// Made for the handle that comes with it; requests are the inner service's.
 pub struct EngineIoService<H: EngineIoHandler, S = NotFoundService> {
     inner: S,
     core: Arc<Core<H>>,

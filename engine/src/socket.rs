@@ -17,6 +17,7 @@ use crate::head::Head;
 use crate::hooks::EndReason;
 use crate::line::Line;
 use crate::packet::Packet;
+use crate::spliced;
 use crate::work::{Key, Work};
 
 /// Why a session ended, as handlers are told. socketioxide knows exactly these; [`EndReason`] says it finer.
@@ -243,6 +244,7 @@ trait Emit: Send + Sync {
 
 impl<D: Send + Sync> Emit for Socket<D> {
     fn emit_all(&self, first: Packet, rest: &mut dyn Iterator<Item = Packet>) {
+        let first = spliced::complete(first, self.revision3());
         self.push(std::iter::once(first).chain(rest));
     }
 }

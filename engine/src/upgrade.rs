@@ -17,7 +17,9 @@ use tokio::io::ReadBuf;
 use crate::assembly::{Assembly, Incoming, Rules};
 use crate::conn::Conn;
 use crate::engine::Refused;
+use crate::extensions::Deflate;
 use crate::frame::{self, CloseCode, Opcode};
+use crate::inflate::Inflater;
 use crate::line::{Line, Out, Transport, WebSocket};
 use crate::packet::Packet;
 use crate::polling::Post;
@@ -36,6 +38,7 @@ pub(crate) struct Probe {
     /// Which one of this session's; a second one that is tried later is another.
     serial: u64,
     conn: Option<(Conn, Assembly)>,
+    deflate: Option<Deflate>,
     /// What its socket did not take yet.
     pending: Vec<u8>,
     /// Has the client asked for the upgrade?
@@ -112,7 +115,7 @@ impl Line {
         work: &Work,
         (now, answer_within): (Millis, Millis),
         rules: Rules,
-        (window, batch): (&mut [u8], &mut Vec<Incoming>),
+        (window, inflater, batch): (&mut [u8], &mut Inflater, &mut Vec<Incoming>),
         cx: &mut Context<'_>,
     ) -> Probed {
         let Some(probe) = &mut self.probe else {
@@ -138,7 +141,11 @@ impl Line {
         } else {
             &mut unread
         };
-        let fed = assembly.feed(came, rules, batch);
+        let rules = Rules {
+            deflate: probe.deflate.is_some(),
+            ..rules
+        };
+        let fed = assembly.feed(came, rules, inflater, batch);
         let mut handled = 0;
         let mut moved = false;
         for incoming in &*batch {
@@ -193,7 +200,7 @@ impl Line {
         }) else {
             return;
         };
-        let socket = WebSocket::new(conn, assembly);
+        let socket = WebSocket::new(conn, assembly, probe.deflate);
         let before = std::mem::replace(&mut self.transport, Transport::WebSocket(socket));
         if let Transport::Polling(mut polling) = before {
             // Its poll finds that the session has moved, and is answered with nothing.
@@ -244,7 +251,7 @@ impl Line {
 
 /// What an upgrade needs of its session.
 pub(crate) trait Upgradable: Send + Sync {
-    fn start_probe(&self, serial: u64, conn: Conn, unread: &[u8], preface: Vec<u8>);
+    fn start_probe(&self, serial: u64, upgraded: Upgraded, unread: &[u8]);
     fn abandon_probe(&self, serial: u64);
 }
 
@@ -266,6 +273,7 @@ where
             line.probe = Some(Box::new(Probe {
                 serial,
                 conn: None,
+                deflate: None,
                 pending: Vec::new(),
                 probed: false,
                 until,
@@ -284,15 +292,16 @@ impl<D> Upgradable for Socket<D>
 where
     D: Default + Send + Sync + 'static,
 {
-    fn start_probe(&self, serial: u64, conn: Conn, unread: &[u8], preface: Vec<u8>) {
+    fn start_probe(&self, serial: u64, upgraded: Upgraded, unread: &[u8]) {
         let mut line = self.line();
         let Some(probe) = line.probe.as_mut().filter(|probe| probe.serial == serial) else {
             return;
         };
-        probe.pending = preface;
+        probe.pending = upgraded.preface;
+        probe.deflate = upgraded.deflate;
         let mut assembly = Assembly::default();
         assembly.set_unread(unread);
-        probe.conn = Some((conn, assembly));
+        probe.conn = Some((upgraded.conn, assembly));
         drop(line);
         self.set_ready();
     }
@@ -309,6 +318,17 @@ where
     }
 }
 
+/// A connection that a session is to move to.
+#[derive(Debug)]
+pub struct Upgraded {
+    /// The connection.
+    pub conn: Conn,
+    /// What is written first: the answer to the handshake, unless that went out before.
+    pub preface: Vec<u8>,
+    /// What that says of deflated messages.
+    pub deflate: Option<Deflate>,
+}
+
 /// An upgrade that has a session and no connection yet. Dropped before it has one, it has never been.
 pub struct Upgrading {
     session: Arc<dyn Upgradable>,
@@ -317,11 +337,10 @@ pub struct Upgrading {
 }
 
 impl Upgrading {
-    /// Gives it its connection, of which `unread` was read already. `preface` is written first: the answer to the
-    /// handshake, unless that went out before.
-    pub fn start(mut self, conn: Conn, unread: &[u8], preface: Vec<u8>) {
+    /// Gives it its connection, of which `unread` was read already.
+    pub fn start(mut self, upgraded: Upgraded, unread: &[u8]) {
         self.started = true;
-        self.session.start_probe(self.serial, conn, unread, preface);
+        self.session.start_probe(self.serial, upgraded, unread);
     }
 }
 

@@ -11,6 +11,7 @@ use std::task::Context;
 use bytes::Bytes;
 
 use crate::conn::Conn;
+use crate::deflate::Deflater;
 use crate::frame::{self, Opcode};
 use crate::line::{Line, Out, Transport};
 use crate::packet::{Packet, base64_len, encode_base64};
@@ -20,7 +21,7 @@ use crate::work::Work;
 /// A payload up to this size is copied, in bytes.
 const COPIED: usize = 2 * 1024;
 /// What one call writes, at least if there is so much, in bytes.
-const BATCH: usize = 64 * 1024;
+pub(crate) const BATCH: usize = 64 * 1024;
 /// Pieces of one call (sendmsg(2) takes 1024).
 const MAX_PIECES: usize = 64;
 /// What one session may write in a turn, in bytes.
@@ -43,8 +44,8 @@ pub(crate) enum Written {
 }
 
 /// How binary data is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
     /// As it is.
     Plain,
     /// Revision 3: behind the packet's type.
@@ -54,7 +55,7 @@ enum Form {
 }
 
 /// What base64 stands behind in revision 3: that it is base64, and the packet's type.
-const BASE64: &[u8] = b"b4";
+pub(crate) const BASE64: &[u8] = b"b4";
 
 /// A piece of one call: of the shared buffer, or a payload where it is.
 enum Piece {
@@ -65,6 +66,7 @@ enum Piece {
 /// The buffers that all sessions share.
 #[derive(Default)]
 pub(crate) struct Scratch {
+    pub(crate) deflater: Deflater,
     shared: Vec<u8>,
     pieces: Vec<Piece>,
 }
@@ -79,6 +81,7 @@ impl Scratch {
     fn push(&mut self, out: &Out, form: Form) -> usize {
         let start = self.shared.len();
         let before = self.pieces.len();
+        let mut behind: &[u8] = &[];
         let payload = match out {
             Out::Raw(bytes) => bytes.clone(),
             Out::WsPong(data) => {
@@ -101,21 +104,25 @@ impl Scratch {
                 frame::write_header(Opcode::Binary, data.len(), &mut self.shared);
                 data.clone()
             }
+            Out::Packet(Packet::Spliced(spliced)) => {
+                if spliced.is_binary() {
+                    frame::write_header(Opcode::Binary, spliced.len(), &mut self.shared);
+                } else {
+                    frame::write_header(Opcode::Text, spliced.len() + 1, &mut self.shared);
+                    self.shared.push(b'4');
+                }
+                self.shared.extend_from_slice(spliced.before());
+                behind = spliced.behind();
+                spliced.payload().clone()
+            }
             Out::Packet(packet) => {
-                let data = packet.data();
-                frame::write_header(Opcode::Text, data.len() + 1, &mut self.shared);
+                frame::write_header(Opcode::Text, packet.data_len() + 1, &mut self.shared);
                 self.shared.push(packet.type_digit());
-                if data.len() <= COPIED {
-                    self.shared.extend_from_slice(data);
+                if packet.data_len() <= COPIED {
+                    self.shared.extend_from_slice(&packet.data());
                     Bytes::new()
                 } else {
-                    match packet {
-                        Packet::Open(text)
-                        | Packet::Ping(text)
-                        | Packet::Pong(text)
-                        | Packet::Message(text) => text.clone().into(),
-                        _ => Bytes::new(),
-                    }
+                    packet.bytes()
                 }
             }
         };
@@ -132,6 +139,12 @@ impl Scratch {
         if payload.len() > COPIED {
             len += payload.len();
             self.pieces.push(Piece::Payload(payload));
+        }
+        if !behind.is_empty() {
+            let start = self.shared.len();
+            self.shared.extend_from_slice(behind);
+            len += behind.len();
+            self.pieces.push(Piece::Shared(start..self.shared.len()));
         }
         len
     }
@@ -174,7 +187,8 @@ fn written_len(out: &Out, form: Form) -> usize {
         Out::Packet(Packet::Binary(data)) if form == Form::Base64 => {
             framed(base64_len(data.len()) + BASE64.len())
         }
-        Out::Packet(packet) => framed(packet.data().len() + 1),
+        Out::Packet(Packet::Spliced(spliced)) if spliced.is_binary() => framed(spliced.len()),
+        Out::Packet(packet) => framed(packet.data_len() + 1),
     }
 }
 
@@ -190,6 +204,7 @@ impl Line {
         let mut left = TURN;
         loop {
             let form = self.form();
+            let ready = self.deflate_next(work, &mut scratch.deflater);
             let Transport::WebSocket(socket) = &mut self.transport else {
                 return Written::All;
             };
@@ -199,12 +214,12 @@ impl Line {
             if self.queue.is_empty() {
                 return Written::All;
             }
-            if left == 0 {
+            if left == 0 || ready == 0 {
                 return Written::More;
             }
             scratch.begin();
             let mut total = 0;
-            for out in &self.queue {
+            for out in self.queue.iter().take(ready) {
                 total += scratch.push(out, form);
                 if total >= BATCH || scratch.pieces.len() >= MAX_PIECES - 1 {
                     break;
@@ -230,7 +245,7 @@ impl Line {
         }
     }
 
-    fn form(&self) -> Form {
+    pub(crate) fn form(&self) -> Form {
         match (self.revision3, self.base64) {
             (false, _) => Form::Plain,
             (true, false) => Form::Typed,
@@ -271,7 +286,16 @@ mod tests {
             Out::Packet(Packet::Binary(vec![2; 70_000].into())),
             Out::WsPong(Bytes::from_static(b"p")),
             Out::Packet(Packet::Ping("".into())),
+            spliced(5000, 2),
+            spliced(70_000, usize::MAX),
+            spliced(10, 1),
         ]
+    }
+
+    /// A message with a payload that others have, too.
+    fn spliced(len: usize, at: usize) -> Out {
+        let complete = || crate::spliced::complete(Packet::Message("2767".into()), false);
+        Out::Packet(crate::sharing(vec![b'x'; len].into(), at, complete))
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Any bytes at all, as the head of a WebSocket handshake: if it is one, then only when it is whole, to the router
 //! too, and whatever comes behind it; its session keeps it as it was sent, and its answer is one, and one alone.
 //!
-//! The first byte says whether revision 3 is let in.
+//! The first byte says whether revision 3 is let in, and whether messages may be deflated.
 
 #![no_main]
 
@@ -17,6 +17,7 @@ mod config {
         pub path: String,
         pub transports: Vec<Transport>,
         pub allow_eio3: bool,
+        pub per_message_deflate: bool,
     }
 }
 mod api {
@@ -46,6 +47,7 @@ fuzz_target!(|data: &[u8]| {
         path: "/socket.io/".into(),
         transports: vec![Transport::Polling, Transport::Websocket],
         allow_eio3: form & 1 == 1,
+        per_message_deflate: form & 2 == 2,
     };
     let mut room = [EMPTY_HEADER; 100];
     let Some(read) = head::read(&engine, bytes, &mut room) else {
@@ -86,11 +88,13 @@ fn kept(read: &WebSocketHead<'_, '_>) {
 }
 
 fn answered(read: &WebSocketHead<'_, '_>) {
-    let answer = request::switching_protocols(&read.parts.headers, std::iter::empty());
+    let headers = &read.parts.headers;
+    let answer = request::switching_protocols(headers, read.agreed, std::iter::empty());
     let mut room = [EMPTY_HEADER; 8];
     let mut parsed = httparse::Response::new(&mut room);
     assert_eq!(parsed.parse(&answer), Ok(Status::Complete(answer.len())));
     assert_eq!(parsed.code, Some(101));
     let protocol = request::subprotocol(&read.parts.headers);
-    assert_eq!(parsed.headers.len(), 3 + usize::from(protocol.is_some()));
+    let extras = usize::from(protocol.is_some()) + usize::from(read.agreed.is_some());
+    assert_eq!(parsed.headers.len(), 3 + extras);
 }

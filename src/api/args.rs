@@ -1,5 +1,7 @@
 //! An event's arguments, whatever they are: for handlers that pass them on without looking.
 
+mod places;
+mod streamed;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -20,7 +22,9 @@ use socketioxide::handler::FromMessageParts;
 use socketioxide::socket::Socket;
 use socketioxide_core::Value;
 
-use self::tree::{Attachments, Tree};
+use self::places::Attachments;
+use self::streamed::{Json, Packed};
+use self::tree::Tree;
 
 /// All arguments of an event, of any number and type, binary included. Serialised, they are the
 /// arguments again: `socket.emit(event, &args)`.
@@ -36,7 +40,10 @@ pub enum ArgsError {
     /// Not JSON, or JSON with attachments nested deeper than `serde_json` goes (128).
     #[error("the event's arguments are not JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// Not msgpack.
+    /// Msgpack, but no list.
+    #[error("the event's arguments are no list")]
+    NoList,
+    /// Not msgpack, or nested deeper than 128.
     #[error("the event's arguments are not msgpack: {0}")]
     Msgpack(#[from] rmp_serde::decode::Error),
     /// A placeholder for an attachment that did not come.
@@ -56,6 +63,9 @@ pub struct Arg(Held);
 enum Held {
     /// JSON without attachments, to the letter: numbers keep their spelling, nesting has no limit.
     Text(Box<RawValue>),
+    /// The same with attachments.
+    Json(Json),
+    Packed(Packed),
     Tree(Tree),
 }
 
@@ -99,8 +109,8 @@ impl Args {
             Value::Str(text, None) => Self::read_json(text, &VecDeque::new(), skip),
             Value::Str(text, Some(attachments)) => Self::read_json(text, attachments, skip),
             Value::Bytes(packed) => {
-                let all: Vec<Tree> = rmp_serde::from_slice(packed)?;
-                Ok(all.into_iter().skip(skip).collect())
+                let all = Packed::items(packed)?.into_iter().skip(skip);
+                Ok(Self(all.map(|item| Arg(Held::Packed(item))).collect()))
             }
         }
     }
@@ -116,8 +126,15 @@ impl Args {
             if attachments.are_none() || !raw.get().contains("_placeholder") {
                 return Ok(Arg(Held::Text(raw.to_owned())));
             }
-            let tree: Tree = serde_json::from_str(raw.get())?;
-            attachments.place(tree).map(Arg::from)
+            let placed = attachments.of(raw.get())?;
+            let text = raw.to_owned();
+            if placed.is_empty() {
+                return Ok(Arg(Held::Text(text)));
+            }
+            Ok(Arg(Held::Json(Json {
+                text,
+                attachments: placed,
+            })))
         });
         args.collect::<Result<_, _>>().map(Self)
     }
@@ -129,8 +146,9 @@ impl Arg {
     pub fn into_text(self) -> Option<String> {
         match self.0 {
             Held::Text(raw) => serde_json::from_str(raw.get()).ok(),
+            Held::Packed(packed) => packed.text(),
             Held::Tree(Tree::Text(text)) => Some(text),
-            Held::Tree(_) => None,
+            Held::Json(_) | Held::Tree(_) => None,
         }
     }
 }
@@ -191,6 +209,8 @@ impl Serialize for Arg {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
             Held::Text(raw) => raw.serialize(serializer),
+            Held::Json(json) => json.serialize(serializer),
+            Held::Packed(packed) => packed.serialize(serializer),
             Held::Tree(tree) => tree.serialize(serializer),
         }
     }

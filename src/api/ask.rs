@@ -22,6 +22,10 @@ use crate::bus::unread;
 /// spelling of numbers, not at all where an object's first key has a quote, a backslash or a control character in
 /// it, and with attachments in the order of the text.
 ///
+/// What clients answer to the open questions of one client may have 64 MiB together, and 256 MiB of all that a worker
+/// asks. What is beyond is not kept: its socket has the error
+/// [`SocketError::InternalChannelFull`](socketioxide::SocketError::InternalChannelFull).
+///
 /// # Errors
 /// If the event cannot be written, or not handed to the other workers.
 pub async fn ask<T: Serialize + ?Sized>(

@@ -17,7 +17,7 @@ use socketioxide::extract::AckSender;
 
 use crate::bus::BusAdapter;
 
-pub use crate::bus::{Answers, Cluster, ClusterError, Missing, Why, WorkerInfo};
+pub use crate::bus::{Answers, Cluster, ClusterError, Missing, TooManyRooms, Why, WorkerInfo};
 pub use args::{Ack, Arg, Args, ArgsError};
 pub use ask::{Responses, ask};
 pub use client_addr::ClientAddr;

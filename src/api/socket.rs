@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use socketioxide::extract::SocketRef;
 use socketioxide::handler::{FromConnectParts, FromDisconnectParts, FromMessageParts};
 use socketioxide::socket::{self, DisconnectReason};
@@ -11,8 +12,9 @@ use socketioxide::{SocketError, handler::MessageHandler};
 use socketioxide_core::Value;
 use socketioxide_core::adapter::{Room, RoomParam};
 
-use super::Adapter;
 use super::handler::Attributed;
+use super::{Adapter, ClusterError, TooManyRooms};
+use crate::bus::by_itself;
 
 /// A client's socket in one namespace: socketioxide's [`SocketRef`], to which it dereferences.
 ///
@@ -81,17 +83,27 @@ impl Socket {
         self.socket.on_fallback(Attributed(handler));
     }
 
-    /// Joins rooms, unless it has disconnected.
-    pub fn join(&self, rooms: impl RoomParam) {
-        if self.is_live() {
-            self.socket.join(rooms);
+    /// Joins rooms, all or none of them, unless it has disconnected.
+    ///
+    /// # Errors
+    /// If it would be in more rooms than `limits.rooms_per_socket` allows. What socketioxide's own `SocketRef` joins is
+    /// not counted.
+    pub fn join(&self, rooms: impl RoomParam) -> Result<(), TooManyRooms> {
+        if !self.is_live() {
+            return Ok(());
+        }
+        // With itself, on its own worker, there is nothing to wait for.
+        match by_itself(|| self.socket.local().join(rooms).now_or_never()) {
+            Some(Err(ClusterError::Rooms(error))) => Err(error),
+            _ => Ok(()),
         }
     }
 
     /// Leaves rooms, unless it has disconnected, and so left them all.
     pub fn leave(&self, rooms: impl RoomParam) {
         if self.is_live() {
-            self.socket.leave(rooms);
+            // As above. It cannot fail.
+            let _ = by_itself(|| self.socket.local().leave(rooms).now_or_never());
         }
     }
 

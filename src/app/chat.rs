@@ -18,6 +18,7 @@ use futures_util::StreamExt;
 use serde::Serialize;
 use serde_json::{Value, json};
 use socketioxide::operators::BroadcastOperators;
+use socketioxide::{AckError, SocketError};
 
 use crate::api::{Ack, Adapter, Arg, Args, Io, Socket, ask};
 
@@ -42,6 +43,8 @@ enum ChatError {
     Arguments(&'static str),
     #[error("the server could not do it: {0}")]
     Server(String),
+    #[error("the clients answered more than one may ask for")]
+    TooMuch,
 }
 
 impl ChatError {
@@ -51,9 +54,9 @@ impl ChatError {
 }
 
 async fn join(socket: Socket, args: Args, ack: Ack) {
-    let joined = one_room(args).map(|room| {
-        socket.join(room.clone());
-        json!({ "ok": true, "room": room })
+    let joined = one_room(args).and_then(|room| {
+        socket.join(room.clone()).map_err(ChatError::server)?;
+        Ok(json!({ "ok": true, "room": room }))
     });
     answer(ack, joined);
 }
@@ -129,12 +132,21 @@ async fn collect(io: Io, socket: Socket, args: Args, ack: Ack) {
         let everybody = everybody(&io, &socket)?.timeout(COLLECT_TIMEOUT);
         let acks = ask(everybody, "collect", &payload).await;
         let acks = acks.map_err(ChatError::server)?;
-        // Who gave no answer has none among the responses.
-        let given = acks.filter_map(async |(_, ack)| ack.ok());
-        let first = given.map(|args| args.into_iter().next().unwrap_or_default());
+        let mut acks = std::pin::pin!(acks);
+        let mut responses = Vec::new();
+        while let Some((_, ack)) = acks.next().await {
+            match ack {
+                Ok(args) => responses.push(args.into_iter().next().unwrap_or_default()),
+                Err(AckError::Socket(SocketError::InternalChannelFull)) => {
+                    return Err(ChatError::TooMuch);
+                }
+                // Who gave no answer has none among the responses.
+                Err(_) => {}
+            }
+        }
         Ok(Collected {
             ok: true,
-            responses: first.collect().await,
+            responses,
         })
     };
     answer(ack, collected.await);

@@ -10,6 +10,8 @@ use futures_util::{Stream, StreamExt};
 use socketioxide::{AckError, SocketError};
 use socketioxide_core::Sid;
 use socketioxide_core::adapter::AckStreamItem;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Sleep;
 
 use super::requests::{Pending, Update};
@@ -23,16 +25,23 @@ const BATCH: usize = 64 * 1024;
 /// The largest acknowledgement that the bus carries, in bytes.
 const LARGEST: usize = MAX_FRAME - BATCH;
 
-type Item = AckStreamItem<AckError>;
+pub(super) type Item = AckStreamItem<AckError>;
 
 /// The acknowledgements of this worker's clients, and those of the others'. Every socket yields one
 /// item: its client's answer, or why there is none.
 #[must_use = "streams do nothing unless polled"]
-pub struct Acks<S> {
-    local: Option<Pin<Box<S>>>,
+pub struct Acks {
+    local: Option<Local>,
     remote: Option<Remote>,
     /// Until all are there.
     turn: Option<Arc<Turn>>,
+}
+
+/// What is still to come from this worker's clients. It is taken from socketioxide, and counted, as it comes, however
+/// slowly the application takes it from here.
+struct Local {
+    items: mpsc::UnboundedReceiver<Item>,
+    task: JoinHandle<()>,
 }
 
 /// What is still to come from other workers.
@@ -48,41 +57,22 @@ pub(super) struct Remote {
     ready: VecDeque<Item>,
 }
 
-impl<S: Stream<Item = Item>> Acks<S> {
-    pub(super) fn new(local: S, remote: Option<Remote>, turn: Arc<Turn>) -> Self {
+impl Acks {
+    pub(super) fn new(
+        local: impl Stream<Item = Item> + Send + 'static,
+        remote: Option<Remote>,
+        turn: Arc<Turn>,
+    ) -> Self {
         Self {
-            local: Some(Box::pin(local)),
+            local: Some(Local::new(local, Arc::clone(&turn))),
             remote,
             turn: Some(turn),
         }
     }
-}
 
-impl<S> std::fmt::Debug for Acks<S> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Acks")
-            .field("local", &self.local.is_some())
-            .field("remote", &self.remote.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
-impl<S: Stream<Item = Item>> Stream for Acks<S> {
-    type Item = Item;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
-        let item = ready!(self.poll_item(cx));
-        if let Some((_, Ok(value))) = &item {
-            unread::given(value);
-        }
-        Poll::Ready(item)
-    }
-}
-
-impl<S: Stream<Item = Item>> Acks<S> {
     fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Item>> {
         if let Some(local) = &mut self.local {
-            match local.as_mut().poll_next(cx) {
+            match local.items.poll_recv(cx) {
                 Poll::Ready(None) => self.local = None,
                 Poll::Ready(item) => return Poll::Ready(item),
                 Poll::Pending => {}
@@ -103,10 +93,62 @@ impl<S: Stream<Item = Item>> Acks<S> {
     }
 }
 
-impl<S: Stream<Item = Item>> FusedStream for Acks<S> {
+impl std::fmt::Debug for Acks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Acks")
+            .field("local", &self.local.is_some())
+            .field("remote", &self.remote.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Stream for Acks {
+    type Item = Item;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Item>> {
+        let item = ready!(self.poll_item(cx));
+        if let Some((_, Ok(value))) = &item {
+            unread::given(value);
+        }
+        Poll::Ready(item)
+    }
+}
+
+impl FusedStream for Acks {
     fn is_terminated(&self) -> bool {
         self.local.is_none() && self.remote.is_none()
     }
+}
+
+impl Local {
+    fn new(acks: impl Stream<Item = Item> + Send + 'static, turn: Arc<Turn>) -> Self {
+        let (taken, items) = mpsc::unbounded_channel();
+        let task = tokio::spawn(async move {
+            let mut acks = std::pin::pin!(acks);
+            while let Some(ack) = acks.next().await {
+                if taken.send(counted(ack, &turn)).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { items, task }
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// An acknowledgement, if there is room for it.
+pub(super) fn counted((id, ack): Item, turn: &Turn) -> Item {
+    let ack = ack.and_then(|value| {
+        let has_room = turn.admit(value_size(&value));
+        let full = || AckError::Socket(SocketError::InternalChannelFull);
+        has_room.then_some(value).ok_or_else(full)
+    });
+    (id, ack)
 }
 
 impl Remote {
@@ -165,13 +207,13 @@ impl Remote {
                     *pending = Some(sockets.into_iter().collect());
                 }
             }
-            Update::Answer(from, Answer::Acks(acks)) => {
+            Update::Acks(from, acks) => {
                 let Some(Some(pending)) = pending_of(from) else {
                     return;
                 };
                 for (id, ack) in acks {
                     if pending.remove(&id) {
-                        self.ready.push_back((id, ack.map_err(Into::into)));
+                        self.ready.push_back((id, ack));
                     }
                 }
             }

@@ -7,6 +7,7 @@
 //! A broadcast that is dropped before it is done may have reached this worker's clients only.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use socketioxide::adapter::Emitter;
@@ -20,8 +21,9 @@ use socketioxide_core::{Sid, Value};
 use tokio::time::sleep;
 
 use super::acks::{self, Acks, Remote};
+use super::rooms::{self, Rooms, TooManyRooms};
 use super::turns::Responder;
-use super::{Bus, ClusterError, Namespace, REQUEST_TIMEOUT, Reply};
+use super::{Bus, ClusterError, Namespace, REQUEST_TIMEOUT, Reply, WARNING_INTERVAL, shared};
 use crate::wire::frame::{Answer, Body, BusMember, Command, Question};
 
 /// How much longer than the clients the other workers may take to tell their acknowledgements.
@@ -31,6 +33,7 @@ const ACK_GRACE: Duration = Duration::from_secs(1);
 pub struct BusAdapter<E: SocketEmitter = Emitter> {
     bus: Bus,
     local: CoreLocalAdapter<E>,
+    rooms: Rooms,
 }
 
 impl<E: SocketEmitter> std::fmt::Debug for BusAdapter<E> {
@@ -44,13 +47,14 @@ impl DefinedAdapter for BusAdapter {}
 impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
     type Error = ClusterError;
     type State = Bus;
-    type AckStream = Acks<E::AckStream>;
+    type AckStream = Acks;
     type InitRes = ();
 
     fn new(bus: &Bus, local: CoreLocalAdapter<E>) -> Self {
         Self {
             bus: bus.clone(),
             local,
+            rooms: Rooms::default(),
         }
     }
 
@@ -97,7 +101,7 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
         let timeout = timeout.unwrap_or(self.local.ack_timeout());
         let value = event(&packet.inner);
         let (local, delivered) = self.naming(&opts, |local| {
-            local.broadcast_with_ack(packet, opts.clone(), Some(timeout))
+            shared::broadcast_with_ack(local, packet, opts.clone(), timeout)
         });
         let remote = match (self.elsewhere(&opts), value) {
             (Elsewhere::Nobody, _) | (_, None) => None,
@@ -124,11 +128,14 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
     async fn add_sockets(
         &self,
         opts: BroadcastOptions,
-        rooms: impl RoomParam,
+        names: impl RoomParam,
     ) -> Result<(), ClusterError> {
-        let rooms: Vec<Room> = rooms.into_room_iter().collect();
-        self.join(&opts, &rooms);
-        self.publish(opts, Command::Join(rooms)).await
+        let names: Vec<Room> = names.into_room_iter().collect();
+        if let Some(id) = opts.sid.filter(|_| rooms::are_joined_by_itself()) {
+            return Ok(self.join_one(id, names)?);
+        }
+        self.join(&opts, &names);
+        self.publish(opts, Command::Join(names)).await
     }
 
     async fn del_sockets(
@@ -137,9 +144,7 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
         rooms: impl RoomParam,
     ) -> Result<(), ClusterError> {
         let rooms: Vec<Room> = rooms.into_room_iter().collect();
-        self.naming(&opts, |local| {
-            local.del_sockets(opts.clone(), rooms.clone());
-        });
+        self.leave(&opts, &rooms);
         self.publish(opts, Command::Leave(rooms)).await
     }
 
@@ -290,8 +295,31 @@ impl<E: SocketEmitter<AckError = AckError>> BusAdapter<E> {
     fn join(&self, opts: &BroadcastOptions, rooms: &[Room]) {
         let sockets = self.naming(opts, |local| local.fetch_sockets(opts.clone()));
         for socket in sockets {
-            self.local.add_all(socket.id, rooms.to_vec());
+            if let Err(error) = self.join_one(socket.id, rooms.to_vec())
+                && self.bus.0.warnings.allows(WARNING_INTERVAL)
+            {
+                tracing::warn!(socket_id = %socket.id, %error, "a socket was not made to join");
+            }
         }
+    }
+
+    fn join_one(&self, id: Sid, rooms: Vec<Room>) -> Result<(), TooManyRooms> {
+        let present = || self.local.socket_rooms(id);
+        let limit = self.bus.0.rooms_per_socket.load(Relaxed);
+        self.rooms.join(id, &rooms, limit, present)?;
+        self.local.add_all(id, rooms);
+        Ok(())
+    }
+
+    fn leave(&self, opts: &BroadcastOptions, rooms: &[Room]) {
+        self.naming(opts, |local| {
+            if self.rooms.are_many() {
+                for id in local.sockets(opts.clone()) {
+                    self.rooms.left(id, rooms);
+                }
+            }
+            local.del_sockets(opts.clone(), rooms.to_vec());
+        });
     }
 
     fn own_rooms(&self, opts: &BroadcastOptions) -> Vec<Room> {
@@ -356,7 +384,7 @@ impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
                 1
             }
             Command::Leave(rooms) => {
-                self.naming(&opts, |local| local.del_sockets(opts.clone(), rooms));
+                self.leave(&opts, &rooms);
                 1
             }
             Command::Disconnect => {
@@ -391,7 +419,8 @@ impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
                 let timeout = Duration::from_millis(timeout_ms);
                 let (sockets, acks) = self.naming(&opts, |local| {
                     let sockets = local.fetch_sockets(opts.clone());
-                    let (acks, _) = local.broadcast_with_ack(packet, opts.clone(), Some(timeout));
+                    let (acks, _) =
+                        shared::broadcast_with_ack(local, packet, opts.clone(), timeout);
                     (sockets, acks)
                 });
                 let delivered = sockets.len();
@@ -405,6 +434,7 @@ impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
     }
 
     fn forget(&self, id: Sid) {
+        self.rooms.forget(id);
         self.local.del_all(id);
     }
 }

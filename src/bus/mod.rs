@@ -13,7 +13,9 @@ mod adapter;
 mod cluster;
 mod outbox;
 mod requests;
+mod rooms;
 mod sessions;
+mod shared;
 mod turns;
 pub(crate) mod unread;
 
@@ -45,6 +47,8 @@ use crate::wire::frame::{Answer, Body, BusMember, Command, Failure, Frame, Frame
 pub(crate) use self::adapter::BusAdapter;
 pub use self::cluster::{Answers, Cluster, Missing, Why, WorkerInfo};
 pub(crate) use self::outbox::Gate;
+pub use self::rooms::TooManyRooms;
+pub(crate) use self::rooms::by_itself;
 pub(crate) use self::turns::asking;
 
 /// How long another worker may take to answer. Node's adapters call it `requestsTimeout`.
@@ -65,6 +69,9 @@ pub enum ClusterError {
     /// It waited for its turn, and its socket's session is over.
     #[error("the socket that asks is gone")]
     AskerGone,
+    /// A socket is in as many rooms as it may be.
+    #[error(transparent)]
+    Rooms(#[from] TooManyRooms),
     /// Not to be had as JSON.
     #[error("not to be had as JSON: {0}")]
     Json(#[from] serde_json::Error),
@@ -90,6 +97,8 @@ struct Shared {
     members: watch::Sender<Vec<BusMember>>,
     namespaces: RwLock<HashMap<Str, Arc<dyn Namespace>>>,
     handlers: Handlers,
+    /// 0: no limit.
+    rooms_per_socket: AtomicUsize,
     /// Deliveries to own sockets since other tasks last ran.
     delivered: AtomicUsize,
     unanswered: AtomicU64,
@@ -133,6 +142,11 @@ impl Bus {
         if let Ok(frame) = hello.encode() {
             self.0.outbox.push(frame);
         }
+    }
+
+    /// Sets how many rooms a socket may be in; 0: any number.
+    pub(crate) fn limit_rooms(&self, rooms_per_socket: usize) {
+        self.0.rooms_per_socket.store(rooms_per_socket, Relaxed);
     }
 
     /// Joins the bus, and serves it until it breaks.

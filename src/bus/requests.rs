@@ -7,10 +7,12 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use socketioxide::AckError;
 use socketioxide_core::Sid;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use super::acks::{self, Item};
 use super::turns::Turn;
 use crate::wire::frame::{Answer, BusMember, Failure};
 
@@ -26,6 +28,7 @@ struct Open {
     updates: mpsc::UnboundedSender<Update>,
     /// Whose answer is still to come.
     responders: Vec<BusMember>,
+    turn: Arc<Turn>,
 }
 
 /// What becomes of a request. A responder has updates until its last answer, or until it is gone.
@@ -35,6 +38,8 @@ pub(super) enum Update {
     Responders(Vec<BusMember>),
     /// An answer, or a part of one.
     Answer(BusMember, Answer),
+    /// Acknowledgements, counted.
+    Acks(BusMember, Vec<Item>),
     /// This one left without its last answer.
     Gone(BusMember),
 }
@@ -48,7 +53,6 @@ pub(super) struct Pending {
     pub(super) updates: mpsc::UnboundedReceiver<Update>,
     /// To whom the hub will probably pass it.
     pub(super) expected: Vec<BusMember>,
-    _turn: Arc<Turn>,
 }
 
 /// All answers that came to a request.
@@ -69,6 +73,7 @@ impl Requests {
         let open = Open {
             updates: sender,
             responders: Vec::new(),
+            turn,
         };
         self.all().insert(ticket, open);
         Pending {
@@ -76,7 +81,6 @@ impl Requests {
             ticket,
             updates,
             expected,
-            _turn: turn,
         }
     }
 
@@ -97,7 +101,15 @@ impl Requests {
                 (false, Some(member)) => *member,
                 _ => open.responders.swap_remove(at),
             };
-            open.update(Update::Answer(member, answer));
+            open.update(match answer {
+                Answer::Acks(acks) => {
+                    let acks = acks.into_iter();
+                    let acks = acks.map(|(id, ack)| (id, ack.map_err(AckError::from)));
+                    let counted = acks.map(|ack| acks::counted(ack, &open.turn));
+                    Update::Acks(member, counted.collect())
+                }
+                answer => Update::Answer(member, answer),
+            });
         }
     }
 
@@ -151,6 +163,8 @@ impl Pending {
                     done(member);
                     gathered.gone.push(member);
                 }
+                // Who gathers asks for none.
+                Update::Acks(..) => {}
             }
         }
         gathered

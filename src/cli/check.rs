@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{CheckArgs, Exit, nginx};
+use super::{CheckArgs, Exit, files, nginx};
 use crate::config::{Config, ConfigError, Loaded, STANDARD_FILE};
 use crate::systemd;
 
@@ -22,18 +22,37 @@ const UNIT_DIRECTORIES: [&str; 4] = [
 pub(crate) fn check(args: &CheckArgs) -> Exit {
     let loaded = Config::load(args.config.as_deref());
     let mut out = io::stdout().lock();
-    let exit = report(
-        &loaded,
-        systemd_listens(),
-        &mut out,
-        &mut io::stderr().lock(),
-    );
-    if exit == Exit::Ok {
-        for note in nginx::notes() {
+    let mut err = io::stderr().lock();
+    let files = loaded.as_ref().map(files_of_the_service);
+    let files = files.unwrap_or_default();
+    // What root has read is not good when the service cannot read it.
+    if !files.faults.is_empty() {
+        for fault in &files.faults {
+            let _ = writeln!(err, "{fault}");
+        }
+        return Exit::Config;
+    }
+    let exit = report(&loaded, systemd_listens(), &mut out, &mut err);
+    if let Ok(loaded) = &loaded {
+        for note in files.notes.into_iter().chain(nginx::notes(&loaded.config)) {
             let _ = writeln!(out, "note: {note}");
         }
     }
     exit
+}
+
+/// Whether the service can use its files, if it is the service's configuration that was read.
+fn files_of_the_service(loaded: &Loaded) -> files::Findings {
+    let is_another = |file: &Path| file != Path::new(STANDARD_FILE);
+    if loaded.file.as_deref().is_some_and(is_another) {
+        return files::Findings::default();
+    }
+    // Without a file the service has the default, whatever a server that is run by hand has.
+    let log = match &loaded.file {
+        Some(_) => loaded.config.log.file.clone(),
+        None => Config::default().log.file,
+    };
+    files::findings(log.as_deref())
 }
 
 /// Writes the report. Writing fails when nobody reads any more, which changes no answer.

@@ -6,6 +6,7 @@
 
 mod check;
 mod exit;
+mod files;
 mod help;
 mod nginx;
 

@@ -59,6 +59,7 @@ pub(crate) struct Config {
 
 /// The settings of Engine.IO and Socket.IO. The names and defaults are those of Node's server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub(crate) struct Engine {
     /// The request path, from `/` to `/`, in ASCII.
     pub path: String,
@@ -78,6 +79,12 @@ pub(crate) struct Engine {
     pub allow_eio3: bool,
     /// How Socket.IO packets are written.
     pub parser: Parser,
+    /// Whether messages over a `WebSocket` are deflated for clients that can inflate them.
+    pub per_message_deflate: bool,
+    /// Whether answers to polls are compressed for clients that accept it.
+    pub http_compression: bool,
+    /// How long a message or an answer is, at least, that is compressed, in bytes.
+    pub compression_threshold: usize,
     /// The other origins whose pages may connect, as browsers write them; `*` alone: all of them;
     /// empty: none, only pages of the same origin.
     pub cors_origins: Vec<String>,
@@ -99,6 +106,8 @@ pub(crate) struct Limits {
     pub head_timeout: Duration,
     /// New sessions in one second, over all workers; 0: no limit.
     pub new_sessions_per_second: u32,
+    /// How many rooms a socket may be in; 0: no limit.
+    pub rooms_per_socket: u32,
     /// How much memory a worker may have before it ends the sessions of clients that read too slowly,
     /// in bytes; 0: its share of the machine's.
     pub worker_memory: u64,
@@ -147,6 +156,9 @@ impl Default for Engine {
             transports: vec![Transport::Polling, Transport::Websocket],
             allow_eio3: false,
             parser: Parser::Common,
+            per_message_deflate: false,
+            http_compression: true,
+            compression_threshold: 1024,
             cors_origins: Vec::new(),
             cors_credentials: false,
             cors_headers: Vec::new(),
@@ -161,6 +173,7 @@ impl Default for Limits {
             max_connections: 0,
             head_timeout: Duration::from_secs(10),
             new_sessions_per_second: 0,
+            rooms_per_socket: 10_000,
             worker_memory: 0,
             trusted_proxies: Vec::new(),
         }

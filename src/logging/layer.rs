@@ -10,6 +10,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::Context;
 
 use super::journal::Journal;
+use super::origin;
 use super::queue::Queue;
 use super::record::Record;
 use crate::config::LogLevel;
@@ -95,15 +96,17 @@ impl Fanout {
     }
 
     fn admits(&self, metadata: &Metadata<'_>) -> bool {
-        let ours = metadata.target().starts_with("my_app");
-        // Libraries chatter about every connection; whoever wants that wants everything.
-        let everything = self.level == LevelFilter::TRACE;
-        let limit = if ours || everything {
-            self.level
-        } else {
-            self.level.min(LevelFilter::WARN)
-        };
-        *metadata.level() <= limit
+        *metadata.level() <= limit(self.level, origin::is_library(metadata))
+    }
+}
+
+/// Down to which level a library's lines are logged, or all others.
+pub(super) fn limit(level: LevelFilter, is_library: bool) -> LevelFilter {
+    // Libraries chatter about every connection; whoever wants that wants everything.
+    if is_library && level != LevelFilter::TRACE {
+        level.min(LevelFilter::WARN)
+    } else {
+        level
     }
 }
 

@@ -17,6 +17,7 @@ mod file;
 mod journal;
 mod layer;
 mod line;
+mod origin;
 mod queue;
 mod rate_limit;
 mod record;
@@ -114,7 +115,12 @@ fn assemble(config: &config::Log, role: LogRole) -> Result<(LogGuard, FanoutLaye
     let others = Arc::new(others);
     let reopen = Arc::<AtomicBool>::default();
     let file = config.file.as_ref().map(|path| {
-        let file = LogFile::new(path.clone(), Arc::clone(&reopen), others.notifier(level));
+        let notify = others.notifier(level);
+        let mut file = LogFile::new(path.clone(), Arc::clone(&reopen), notify);
+        if role == LogRole::Master {
+            file.speak_for_all();
+        }
+        file.open();
         Queue::start("log-file", QUEUE_LINES, config.format, file)
     });
     let fanout = Arc::new(Fanout {
@@ -188,8 +194,11 @@ impl LogGuard {
 
     /// Tells how many lines found a full queue since this was told last, if any did, and not more
     /// often than every five seconds. Made to be called by a periodic tick. A file that cannot be
-    /// written tells its own losses, when it can be written again.
+    /// written tells its own losses, when it can be written again; it is looked after here, too.
     pub(crate) fn report_losses(&self) {
+        if let Some(file) = &self.fanout.file {
+            file.look_after();
+        }
         let count = self.fanout.overflowed();
         let reported = self.reported.load(Ordering::Relaxed);
         if count != reported && self.reports.allows(LOSS_INTERVAL) {

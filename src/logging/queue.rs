@@ -20,7 +20,13 @@ pub(super) const QUEUE_LINES: usize = 8192;
 pub(super) trait LineWriter: Send + 'static {
     /// Writes one line with its end; `false` when the line is lost.
     fn write_line(&mut self, line: &[u8]) -> bool;
+
+    /// Looks whether lines could be written, when there has been none for a while.
+    fn look_after(&mut self) {}
 }
+
+/// Queued like a line, this asks the writer to [look](LineWriter::look_after). No line is like it.
+const LOOK_AFTER: &[u8] = b"\0";
 
 /// What became of the lines of one sink.
 #[derive(Debug, Default)]
@@ -56,6 +62,12 @@ impl Tally {
     #[cfg(test)]
     pub(super) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing waits in the queue.
+    fn is_idle(&self, overflowed: u64) -> bool {
+        let queued = self.queued.load(Ordering::Relaxed);
+        self.done.load(Ordering::Acquire) + overflowed >= queued
     }
 
     /// Waits until all that is queued now has left the queue, or until `deadline`.
@@ -109,6 +121,14 @@ impl Queue {
         let _ = self.lines.clone().write_all(line.as_bytes());
     }
 
+    /// Has the writer look after its sink, unless lines wait for it, with which it does so anyway.
+    pub(super) fn look_after(&self) {
+        if self.tally.is_idle(self.overflowed()) {
+            self.tally.queue();
+            let _ = self.lines.clone().write_all(LOOK_AFTER);
+        }
+    }
+
     pub(super) fn overflowed(&self) -> u64 {
         self.lines.error_counter().dropped_lines() as u64
     }
@@ -130,7 +150,12 @@ struct Counted<W> {
 
 impl<W: LineWriter> Write for Counted<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let written = self.writer.write_line(line);
+        let written = if line == LOOK_AFTER {
+            self.writer.look_after();
+            true
+        } else {
+            self.writer.write_line(line)
+        };
         self.tally.finish(written);
         // An error would end the queue's batch and be dropped; the tally has it.
         Ok(line.len())

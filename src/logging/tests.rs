@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use tracing::{debug, error, info, trace, warn};
+use tracing::{Level, debug, error, info, trace, warn};
 
 use super::queue::LineWriter;
 use super::*;
@@ -74,7 +74,7 @@ fn json_lines_hold_the_same() {
     assert_eq!((&line["worker"], &line["name"]), (&712.into(), &"é".into()));
 }
 
-/// One event of each level from us and from a library.
+/// One event of each level from us and from an application's crate.
 fn chatter() {
     macro_rules! all {
         ($target:literal) => {
@@ -86,11 +86,11 @@ fn chatter() {
         };
     }
     all!("my_app::worker");
-    all!("hyper::proto");
+    all!("acme_chat::rooms");
 }
 
 #[test]
-fn a_level_holds_for_us_and_libraries_only_warn() {
+fn a_level_holds_for_us_and_the_application_and_libraries_only_warn() {
     for (level, ours, theirs) in [
         (LogLevel::Off, 0, 0),
         (LogLevel::Error, 1, 1),
@@ -102,10 +102,21 @@ fn a_level_holds_for_us_and_libraries_only_warn() {
         let lines = logged(level, LogFormat::Text, chatter);
         let count = |target: &str| lines.iter().filter(|line| line.ends_with(target)).count();
         assert_eq!(
-            (count("my_app::worker"), count("hyper::proto")),
-            (ours, theirs),
+            (count("my_app::worker"), count("acme_chat::rooms")),
+            (ours, ours),
             "{level}"
         );
+        let of_a_library = layer::limit(layer::filter(level), true);
+        let shown = [
+            Level::ERROR,
+            Level::WARN,
+            Level::INFO,
+            Level::DEBUG,
+            Level::TRACE,
+        ]
+        .into_iter()
+        .filter(|level| *level <= of_a_library);
+        assert_eq!(shown.count(), theirs, "{level}");
     }
 }
 

@@ -148,6 +148,7 @@ impl Master {
         let (mut ready, mut is_late) = (false, false);
         let mut listening = std::pin::pin!(self.missing.keep_trying(&self.router));
         let mut all_listen = false;
+        let mut memory = std::pin::pin!(process::give_memory_back());
         loop {
             tokio::select! {
                 action = signals.recv() => match action {
@@ -179,6 +180,7 @@ impl Master {
                     }
                     self.notify.status(&health.line());
                 }
+                () = &mut memory => {}
                 () = &mut listening, if !all_listen => all_listen = true,
                 _ = tick.tick() => {
                     self.log.report_losses();

@@ -145,7 +145,7 @@ struct Reservation {
     asker: Rc<Member>,
 }
 
-/// See the module's text.
+/// Which workers there are, what each has, and what is reserved for it.
 #[derive(Debug)]
 pub(crate) struct Pool {
     keyring: Keyring,

@@ -61,7 +61,7 @@ enum Seen {
     Closed,
 }
 
-/// See the module's text.
+/// One for all listeners. Connections that no worker has yet are its own.
 #[derive(Debug)]
 pub(crate) struct Router {
     config: Rc<Config>,

@@ -32,8 +32,8 @@ use crate::wire::session_id::Home;
 const PING: Duration = Duration::from_millis(250);
 /// How long a worker may take to receive a message.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After so many unanswered rounds no sender of broadcasts waits for it: half a second at least.
-const DEAD_AFTER: u32 = 2;
+/// When it has been silent for this part of `watchdog`, no sender of broadcasts waits for it any more.
+const SILENT_PART: u128 = 4;
 /// After so many unanswered rounds it gets nothing new: one second.
 const STALLED_AFTER: u32 = 4;
 /// How long what a dead worker had sent over the bus may take to be read.
@@ -45,7 +45,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// A worker may take so many times `start_timeout` until it takes connections; then another is tried.
 const START_PATIENCE: u32 = 10;
 
-/// See the module's text.
+/// The task of each slot, and how all of them are told to stop.
 pub(crate) struct Supervisor {
     tasks: JoinSet<()>,
     failures: mpsc::Receiver<MasterError>,
@@ -216,6 +216,8 @@ impl Slot {
         let rounds = |time: Duration| time.as_millis().div_ceil(PING.as_millis());
         // An application may take its time before its worker reads anything.
         let to_start = self.config.start_timeout * START_PATIENCE;
+        let patience = rounds(self.config.watchdog);
+        let silent_after = patience.div_ceil(SILENT_PART).max(2);
         let mut unanswered: u32 = 0;
         let mut told_to_stop = false;
         loop {
@@ -232,7 +234,7 @@ impl Slot {
                             ToMaster::Pong => {
                                 unanswered = 0;
                                 member.set_stalled(false);
-                                self.hub.set_dead(member.pid, false);
+                                self.hub.set_silent(member.pid, false);
                             }
                             message => self.obey(member, message, passed),
                         }
@@ -268,14 +270,15 @@ impl Slot {
                         unanswered += 1;
                         continue;
                     }
-                    if u128::from(unanswered) >= rounds(self.config.watchdog) {
+                    if u128::from(unanswered) >= patience {
                         return Some(format!(
                             "it did not answer for {}",
                             format_duration(self.config.watchdog)
                         ));
                     }
                     member.set_stalled(unanswered >= STALLED_AFTER);
-                    self.hub.set_dead(member.pid, unanswered >= DEAD_AFTER);
+                    self.hub
+                        .set_silent(member.pid, u128::from(unanswered) >= silent_after);
                     // A link that takes nothing more is as good as no answer.
                     let sent = timeout(PING, member.link.send(&ToWorker::Ping, None)).await;
                     if matches!(sent, Ok(Err(LinkError::Closed))) {

@@ -21,7 +21,7 @@ use crate::wire::link::Origin;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// See the module's text.
+/// One for each worker; every handshake and every upgrade asks it once.
 #[derive(Debug)]
 pub(crate) struct Admission {
     app: App,

@@ -11,7 +11,7 @@ use engineioxide::{
 };
 use socketioxide::socket::Sid;
 use socketioxide::{ParserConfig, SocketIo, TransportType};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::admission::Admission;
 use super::http1::Cors;
@@ -52,6 +52,7 @@ impl fmt::Debug for Worker {
 impl Worker {
     pub(super) fn new(app: App, link: Link, welcome: Welcome, config: Config) -> Arc<Self> {
         let bus = Bus::default();
+        bus.limit_rooms(config.limits.rooms_per_socket as usize);
         let sessions = Arc::<Sessions>::default();
         let io = socket_io(&config.engine, &bus);
         bus.hello(*io.config().server_id);
@@ -60,6 +61,7 @@ impl Worker {
         let settings = Settings {
             connect_timeout: config.engine.connect_timeout,
             write_stall_timeout: config.engine.write_stall_timeout,
+            compression_threshold: config.engine.compression_threshold,
             common_parser: config.engine.parser == Parser::Common,
         };
         let hooks = EngineHooks {
@@ -122,11 +124,18 @@ impl Hooks for EngineHooks {
         }
     }
 
-    fn opened(&self, _: Sid) {
+    fn opened(&self, sid: Sid) {
+        debug!(socket_id = %sid, "a session began");
         self.sessions.opened();
     }
 
     fn ended(&self, ended: &Ended) {
+        debug!(
+            socket_id = %ended.sid,
+            transport = ?ended.transport,
+            reason = ?ended.reason,
+            "a session ended"
+        );
         self.sessions.ended(ended);
         self.bus.session_ended(ended.sid);
         if ended.reason == EndReason::WriteStall {

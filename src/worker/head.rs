@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use engineioxide::ProtocolVersion;
+use engineioxide::{Agreed, ProtocolVersion};
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request};
@@ -26,6 +26,8 @@ pub(crate) struct WebSocketHead<'a, 'b> {
     pub(crate) protocol: ProtocolVersion,
     /// Does the client want binary data as text?
     pub(crate) base64: bool,
+    /// About deflating messages.
+    pub(crate) agreed: Option<Agreed>,
 }
 
 /// Reads `bytes`, which begin with a request's head. None if that is not whole, or no such handshake: whatever is
@@ -60,6 +62,7 @@ pub(crate) fn read<'a, 'b>(
         protocol, base64, ..
     } = request::read(engine, &Method::GET, &parts.headers, query).ok()?;
     Some(WebSocketHead {
+        agreed: request::agreed(engine, &parts.headers),
         len,
         target,
         headers: parsed.headers,

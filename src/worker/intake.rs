@@ -132,10 +132,11 @@ fn open_websocket(
     let handshake = Handshake {
         protocol: head.protocol,
         base64: head.base64,
+        deflate: head.agreed.map(|agreed| agreed.deflate),
         head: http1::head(&head.target, headers, client),
     };
     let extra = worker.cors.headers(parts.headers.get(ORIGIN));
-    let preface = request::switching_protocols(&parts.headers, extra);
+    let preface = request::switching_protocols(&parts.headers, head.agreed, extra);
     let unread = read.get(head.len..).unwrap_or_default();
     worker.open_websocket(conn, unread, preface, handshake);
     // The session is counted.

@@ -43,7 +43,7 @@ pub(crate) enum Answer {
     Home(Option<(Home, Opening)>),
 }
 
-/// See the module's text.
+/// Numbers its questions, so that answers may come in any order.
 #[derive(Debug)]
 pub(crate) struct Master {
     link: Link,

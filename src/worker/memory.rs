@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use super::context::Worker;
+use crate::process::resident;
 
 /// How often a worker looks at its memory.
 const LOOK: Duration = Duration::from_millis(100);
@@ -85,13 +86,6 @@ fn choose(mut weights: Vec<Weight>) -> Vec<Weight> {
     weights.sort_by_key(|weight| std::cmp::Reverse(weight.bytes));
     weights.truncate(weights.len().div_ceil(PART));
     weights
-}
-
-/// What this process has in memory, in bytes (proc(5), statm).
-fn resident() -> u64 {
-    let statm = fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
-    pages.unwrap_or(0_u64) * rustix::param::page_size() as u64
 }
 
 /// What this machine has, or what its service may have if that is less, in bytes. Asked of the kernel

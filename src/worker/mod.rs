@@ -156,6 +156,7 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         stopped = engine => Err(stopped.map_or_else(WorkerError::Task, |()| WorkerError::Engine)),
         () = log_session_counts(&worker, &log) => Ok(()),
         () = memory::keep_below_ceiling(&worker, ceiling) => Ok(()),
+        () = process::give_memory_back() => Ok(()),
         () = async { while interrupt.recv().await.is_some() {} } => Ok(()),
         () = async { while terminate.recv().await.is_some() {} } => Ok(()),
         () = async { while hangup.recv().await.is_some() {} } => Ok(()),

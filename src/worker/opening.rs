@@ -17,7 +17,7 @@ enum Counted {
     Reserved(u64),
 }
 
-/// See the module's text.
+/// While it lives, the master counts a session that may come to be.
 #[derive(Debug)]
 pub(crate) struct Opening {
     sessions: Arc<Sessions>,

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use engineioxide::ProtocolVersion;
+use engineioxide::{Agreed, ProtocolVersion};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_EXTENSIONS,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TE, TRANSFER_ENCODING,
@@ -74,6 +74,8 @@ pub(crate) enum RequestError {
     InvalidVersion,
     #[error("Invalid Sec-WebSocket-Protocol header")]
     InvalidProtocol,
+    #[error("Invalid or unacceptable Sec-WebSocket-Extensions header")]
+    InvalidExtensions,
 }
 
 impl RequestError {
@@ -145,13 +147,13 @@ pub(crate) fn read<'a>(
     let purpose = match query.sid {
         SidParam::Repeated => return Err(RequestError::UnknownSession),
         SidParam::One(sid) => {
-            let action = action(transport, method, headers, upgrades)?;
+            let action = action(engine, transport, method, headers, upgrades)?;
             Purpose::Session(sid, action)
         }
         SidParam::Absent if method != Method::GET => return Err(RequestError::BadHandshakeMethod),
         SidParam::Absent => {
             if upgrades {
-                check_websocket(headers)?;
+                check_websocket(engine, headers)?;
             }
             if upgrades != (transport == Transport::Websocket) {
                 return Err(RequestError::BadRequest);
@@ -170,13 +172,14 @@ pub(crate) fn read<'a>(
 }
 
 fn action(
+    engine: &Engine,
     transport: Transport,
     method: &Method,
     headers: &HeaderMap,
     upgrades: bool,
 ) -> Result<Action, RequestError> {
     if upgrades {
-        check_websocket(headers)?;
+        check_websocket(engine, headers)?;
     }
     Ok(match transport {
         Transport::Websocket if upgrades && method == Method::GET => Action::Upgrade,
@@ -194,7 +197,7 @@ pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
 }
 
 /// Is this a client's opening handshake (RFC 6455 section 4.2.1), with nothing behind it?
-fn check_websocket(headers: &HeaderMap) -> Result<(), RequestError> {
+fn check_websocket(engine: &Engine, headers: &HeaderMap) -> Result<(), RequestError> {
     if !has_token(headers, &UPGRADE, "websocket") {
         return Err(RequestError::InvalidUpgrade);
     }
@@ -209,6 +212,7 @@ fn check_websocket(headers: &HeaderMap) -> Result<(), RequestError> {
     if headers.contains_key(SEC_WEBSOCKET_PROTOCOL) && subprotocol(headers).is_none() {
         return Err(RequestError::InvalidProtocol);
     }
+    agree(engine, headers)?;
     let has_body = headers.contains_key(TRANSFER_ENCODING)
         || headers
             .get(CONTENT_LENGTH)
@@ -237,6 +241,27 @@ pub(crate) fn subprotocol(headers: &HeaderMap) -> Option<&str> {
         }
     }
     names.first().copied()
+}
+
+/// What is agreed on with a WebSocket's client about deflating messages.
+pub(crate) fn agreed(engine: &Engine, headers: &HeaderMap) -> Option<Agreed> {
+    agree(engine, headers).ok().flatten()
+}
+
+fn agree(engine: &Engine, headers: &HeaderMap) -> Result<Option<Agreed>, RequestError> {
+    // As in Node, nobody looks into the header otherwise.
+    if !engine.per_message_deflate || !headers.contains_key(SEC_WEBSOCKET_EXTENSIONS) {
+        return Ok(None);
+    }
+    let mut offers = Vec::new();
+    for value in headers.get_all(SEC_WEBSOCKET_EXTENSIONS) {
+        offers.push(
+            value
+                .to_str()
+                .map_err(|_| RequestError::InvalidExtensions)?,
+        );
+    }
+    engineioxide::negotiate(&offers.join(", ")).map_err(|_| RequestError::InvalidExtensions)
 }
 
 /// RFC 9110 section 5.6.2.
@@ -275,6 +300,7 @@ pub(crate) fn is_kept(name: &str) -> bool {
 /// The answer to a WebSocket's handshake, in bytes. `extra`: headers that it has beside its own.
 pub(crate) fn switching_protocols(
     headers: &HeaderMap,
+    agreed: Option<Agreed>,
     extra: impl Iterator<Item = (HeaderName, HeaderValue)>,
 ) -> Vec<u8> {
     let key = headers
@@ -293,6 +319,9 @@ pub(crate) fn switching_protocols(
     line(b"Sec-WebSocket-Accept", accept.as_bytes());
     if let Some(protocol) = subprotocol(headers) {
         line(b"Sec-WebSocket-Protocol", protocol.as_bytes());
+    }
+    if let Some(agreed) = agreed {
+        line(b"Sec-WebSocket-Extensions", agreed.to_string().as_bytes());
     }
     for (name, value) in extra {
         line(name.as_str().as_bytes(), value.as_bytes());

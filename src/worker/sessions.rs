@@ -20,7 +20,7 @@ use crate::wire::session_id::BARE_LEN;
 /// The engine's id of a session, as bytes: text, always [`BARE_LEN`] characters.
 pub(crate) type BareSid = [u8; BARE_LEN];
 
-/// See the module's text.
+/// What the master counts this worker's load by, and what a drain has to end.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
     /// Live sessions.

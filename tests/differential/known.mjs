@@ -161,7 +161,18 @@ const LISTED = [
     [...on("plain", ["0", "abc", ""].map((index) => `GET ?EIO=4&transport=polling&j=${index}`)), "revision 3 with JSONP"],
   ],
   ["no browser needs X-XSS-Protection any more", ["a handshake from Internet Explorer"]],
-  ["answers to polls are not compressed", ["an answer above the compression threshold, gzip accepted"]],
+  [
+    "an offer of permessage-deflate that cannot be had is declined, and the session goes on without, as RFC 7692 has it; Node refuses the handshake",
+    [
+      "unknown",
+      "server_no_context_takeover=1",
+      "server_max_window_bits",
+      "server_max_window_bits=16",
+      "client_max_window_bits=7",
+      "client_max_window_bits; client_max_window_bits",
+      "unknown, permessage-deflate",
+    ].map((offer) => `permessage-deflate; ${offer}`),
+  ],
 ];
 
 /** The name of a case, and the reason. */

@@ -38,5 +38,10 @@ export const SERVERS = {
     { cors: { origin: ["http://a.example", "http://b.example"], credentials: true } },
     ['cors_origins = ["http://a.example", "http://b.example"]', "cors_credentials = true"],
   ),
+  // Node's window is not kept from message to message either, as ours never is.
+  deflate: pair(
+    { perMessageDeflate: { serverNoContextTakeover: true, clientNoContextTakeover: true }, httpCompression: false },
+    ["per_message_deflate = true", "http_compression = false"],
+  ),
   star: pair({ cors: { origin: "*" } }, ['cors_origins = ["*"]']),
 };

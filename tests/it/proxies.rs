@@ -213,3 +213,18 @@ fn forty_polling_clients_that_share_an_upstream_connection_miss_nothing() {
     saw("events", &stats["received"]);
     proxied.assert_no_failure();
 }
+
+/// How the package's script for nginx sees whether a request to port 80 came here.
+#[test]
+fn a_request_with_a_mark_gets_it_back() {
+    let server = Server::start();
+    let mut raw = Raw::tcp(server.addr);
+    for target in ["/", "/socket.io/", "/nowhere"] {
+        raw.send(format!(
+            "GET {target} HTTP/1.1\r\nHost: x\r\nX-My-App-Mark: 0123\r\n\r\n"
+        ));
+        let response = raw.response();
+        assert_eq!(response.header("x-my-app-mark"), Some("0123"), "{target}");
+    }
+    assert_eq!(raw.get("/").header("x-my-app-mark"), None);
+}

@@ -64,12 +64,12 @@ fn no_event_of_300_kb_is_lost_or_doubled_when_clients_upgrade() {
 
 #[test]
 fn where_a_websocket_carries_nothing_clients_stay_on_polling() {
-    const SECONDS: usize = 7;
+    const SECONDS: usize = 14;
     const CLIENTS: usize = 4;
     let short = "[engine]\nupgrade_timeout = \"3s\"";
     let server = Setup::new().config(short).start();
     let network = Network::to(server.addr).swallow_frames_after_101();
-    let told = node("withheld.mjs", &network.url(), &["--seconds", "7"]);
+    let told = node("withheld.mjs", &network.url(), &["--seconds", "14"]);
     let polls = network.seen().polls();
     saw("polls", polls);
     saw("the slowest answer, in ms", &told["slowest"]);

@@ -1,7 +1,10 @@
 //! The package itself: what Debian's own tools say of it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::process::Command;
+
+use memchr::memmem;
 
 use super::harness::*;
 
@@ -116,5 +119,78 @@ fn two_builds_of_a_commit_are_the_same_bytes() {
     assert!(
         same,
         "my-app.deb and {again} differ; is my-app.deb from this commit?"
+    );
+}
+
+/// `name version` of the crates of Cargo.lock that have code in the program: those whose folder stands in its
+/// line tables.
+fn crates_with_code() -> BTreeSet<String> {
+    let program = fs::read(env!("CARGO_BIN_EXE_my-app")).unwrap();
+    let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).unwrap();
+    let lock: toml::Table = lock.parse().unwrap();
+    let packages = lock["package"].as_array().unwrap();
+    let foreign = packages.iter().filter(|p| p.get("source").is_some());
+    let is_in_it = |name: &str, version: &str| {
+        let folder = format!("/{name}-{version}");
+        memmem::find_iter(&program, &folder).any(|at| {
+            let next = program.get(at + folder.len()).copied().unwrap_or(0);
+            // Not 1.2.3 of 1.2.30.
+            !(next.is_ascii_alphanumeric() || b".-+".contains(&next))
+        })
+    };
+    foreign
+        .map(|package| ["name", "version"].map(|key| package[key].as_str().unwrap()))
+        .filter(|[name, version]| is_in_it(name, version))
+        .map(|words| words.join(" "))
+        .collect()
+}
+
+/// The license texts that the package has for each crate, by `name version`.
+fn texts_in_the_package() -> BTreeMap<String, String> {
+    let listing = the_file_in_the_package("usr/share/doc/my-app/licenses");
+    let line = format!("{}\n", "-".repeat(80));
+    let parts: Vec<_> = listing.split(&line).skip(1).collect();
+    let mut texts = BTreeMap::<_, String>::new();
+    for part in parts.chunks(2) {
+        let [crates, text] = part else {
+            panic!("the last crates have no text");
+        };
+        for line in crates.lines() {
+            let (name, _file) = line.rsplit_once(" (").unwrap();
+            texts.entry(name.to_owned()).or_default().push_str(text);
+        }
+    }
+    texts
+}
+
+fn the_file_in_the_package(path: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-c", "dpkg-deb --fsys-tarfile $0 | tar -xO ./$1"])
+        .arg(the_package())
+        .arg(path)
+        .output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
+
+#[test]
+fn every_crate_in_the_program_has_its_license_in_the_package() {
+    let texts = texts_in_the_package();
+    let crates = crates_with_code();
+    for name in &crates {
+        let text = texts
+            .get(name)
+            .unwrap_or_else(|| panic!("{name} has no text"));
+        let grants = ["Permission is ", "Redistribution", "Apache License"];
+        assert!(
+            grants.iter().any(|words| text.contains(words)),
+            "{name}: {text}"
+        );
+    }
+    // Some have no code of their own: macros, constants, what was inlined away.
+    assert!(crates.len() > 60, "few crates were found: {crates:?}");
+    println!(
+        "    saw: {} crates with code, {} with texts",
+        crates.len(),
+        texts.len()
     );
 }

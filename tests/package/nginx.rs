@@ -29,7 +29,8 @@ fn a_broken_nginx_breaks_no_installation(release: &'static Release) {
         machine.assert_active();
         machine.echo("http://127.0.0.1:3000", "upgrade");
     }
-    machine.sh("rm /etc/nginx/conf.d/broken.conf; systemctl reload nginx");
+    // What the line says.
+    machine.sh("rm /etc/nginx/conf.d/broken.conf; /usr/share/my-app/nginx-site enable");
     machine.echo("http://127.0.0.1", "upgrade");
     machine.write("/etc/nginx/conf.d/broken.conf", "server { listen 80");
     machine.sh("apt-get purge -q -y my-app");

@@ -210,7 +210,11 @@ impl Drop for Failing<'_> {
 
 /// Tries all cases, each in all ways.
 pub async fn try_all(cases: impl IntoIterator<Item = Case>) {
-    let server = Server::start();
+    try_all_with(Server::start(), cases).await;
+}
+
+/// Tries all cases with this server, each in all ways.
+pub async fn try_all_with(server: Server, cases: impl IntoIterator<Item = Case>) {
     for case in cases {
         for delivery in deliveries(case.sent.len()) {
             case.try_it(&server, delivery).await;

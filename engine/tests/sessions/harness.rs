@@ -11,8 +11,8 @@ use engineioxide::service::{EngineIoService, NotFoundService};
 use engineioxide::socket::Sid;
 pub use engineioxide::{Conn, ProtocolVersion};
 use engineioxide::{
-    DisconnectReason, EndReason, Ended, Engine, Handshake, Head, Hooks, Opened, Settings, Socket,
-    Str,
+    Deflate, DisconnectReason, EndReason, Ended, Engine, Handshake, Head, Hooks, Opened, Settings,
+    Socket, Str, Upgraded,
 };
 use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream};
@@ -22,7 +22,7 @@ use tokio::time::timeout;
 #[path = "harness/websocket.rs"]
 mod websocket;
 
-pub use websocket::{Frame, WebSocket, client_frame, text};
+pub use websocket::{Frame, WebSocket, client_frame, deflate, inflate, noise, text};
 
 /// Whatever is awaited comes within this time, or the test fails.
 pub const SOON: Duration = Duration::from_secs(5);
@@ -103,6 +103,8 @@ pub struct Server {
     pub engine: Engine,
     handler: Arc<Echo>,
     ends: Arc<Ends>,
+    /// What is agreed on with those who connect from now on.
+    pub deflate: Option<Deflate>,
 }
 
 /// Intervals that make a test quick, and are long enough not to get in the way.
@@ -120,6 +122,7 @@ pub fn settings() -> Settings {
     Settings {
         connect_timeout: Duration::from_secs(45),
         write_stall_timeout: Duration::from_secs(10),
+        compression_threshold: 1024,
         common_parser: false,
     }
 }
@@ -149,7 +152,15 @@ impl Server {
             engine,
             handler,
             ends,
+            deflate: None,
         }
+    }
+
+    /// One that agrees on this with whoever connects.
+    pub fn agreeing(mut self, offers: &str) -> Self {
+        let agreed = engineioxide::negotiate(offers).unwrap().unwrap();
+        self.deflate = Some(agreed.deflate);
+        self
     }
 
     pub fn told(&self) -> Vec<Told> {
@@ -233,29 +244,30 @@ impl Server {
         unread: &[u8],
         protocol: ProtocolVersion,
     ) -> WebSocket<S> {
-        let sid = self
-            .engine
-            .open_websocket(theirs, unread, b"101!".to_vec(), handshake(protocol));
+        let sid =
+            self.engine
+                .open_websocket(theirs, unread, b"101!".to_vec(), self.handshake(protocol));
         WebSocket::new(ours, sid)
     }
 
     pub fn polling(&self) -> Polling<'_> {
         let opened = self
             .engine
-            .open_polling(handshake(ProtocolVersion::V4))
+            .open_polling(self.handshake(ProtocolVersion::V4))
             .unwrap();
         Polling {
             server: self,
             opened,
         }
     }
-}
 
-fn handshake(protocol: ProtocolVersion) -> Handshake {
-    Handshake {
-        protocol,
-        base64: false,
-        head: Head::default(),
+    fn handshake(&self, protocol: ProtocolVersion) -> Handshake {
+        Handshake {
+            protocol,
+            base64: false,
+            deflate: self.deflate,
+            head: Head::default(),
+        }
     }
 }
 
@@ -288,7 +300,12 @@ impl Polling<'_> {
     pub fn upgrade(&self) -> WebSocket {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let upgrading = self.server.engine.upgrade(self.opened.sid).unwrap();
-        upgrading.start(Conn::Unix(theirs), &[], Vec::new());
+        let upgraded = Upgraded {
+            conn: Conn::Unix(theirs),
+            preface: Vec::new(),
+            deflate: self.server.deflate,
+        };
+        upgrading.start(upgraded, &[]);
         WebSocket::new(ours, None)
     }
 }

@@ -11,6 +11,11 @@
 )]
 
 mod closing;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "a vocabulary: each word is there for whoever needs it"
+)]
 mod harness;
 mod polling;
 mod pressure;

@@ -55,6 +55,10 @@ fn placeholders_name_attachments_by_number_in_any_order_and_repeatedly() {
         (r#"[{"num":2,"_placeholder":true}]"#, vec![third]),
         (r#"[{"x":$0,"_placeholder":true,"num":1}]"#, vec![second]),
         (
+            r#"[{},{"x":{"y":$0},"_placeholder":true,"num":1,"z":{}},{},$2]"#,
+            vec![second, third],
+        ),
+        (
             r#"[{"_placeholder":false,"_placeholder":true,"num":0,"num":2}]"#,
             vec![third],
         ),
@@ -148,4 +152,46 @@ fn an_acknowledgement_carries_the_name_first() {
     let args = Args::of_event(&text(r#"["a",1]"#, &[])).unwrap();
     let ack = CommonParser.encode_value(&args.after("a"), None).unwrap();
     assert_eq!(ack, text(r#"["a",1]"#, &[]));
+}
+
+#[test]
+fn what_is_written_twice_is_the_same() {
+    let event = text(r#"["e",[1,{"_placeholder":true,"num":0}]]"#, &[b"x"]);
+    let args = Args::of_event(&event).unwrap();
+    for _ in 0..2 {
+        let again = CommonParser.encode_value(&args, Some("e")).unwrap();
+        assert_eq!(again, event);
+    }
+}
+
+#[test]
+fn msgpack_is_nested_as_deep_as_json_and_no_deeper() {
+    let nested = |depth: usize| {
+        let list = [vec![0x91; depth], vec![0xc0]].concat();
+        Value::Bytes([&b"\x92\xa1e"[..], &list].concat().into())
+    };
+    let deep = nested(120);
+    assert_eq!(echo(MsgPackParser, &deep), deep);
+    assert!(Args::of_event(&nested(100_000)).is_err());
+}
+
+#[test]
+fn what_is_no_list_in_msgpack_or_ends_early_is_an_error() {
+    for packed in [
+        &b""[..],
+        b"\xa1e",
+        b"\x92\xa1e",
+        b"\xdc\x00",
+        b"\xdd\xff\xff\xff\xff\xc0",
+    ] {
+        let event = Value::Bytes(Bytes::copy_from_slice(packed));
+        assert!(Args::of_event(&event).is_err(), "{packed:?}");
+    }
+    // Long lists, and a text.
+    let event = Value::Bytes(Bytes::from_static(b"\xdd\0\0\0\x03\xa1e\xd9\x02ab\x01"));
+    let [text, number] = Args::of_event(&event).unwrap().exactly().unwrap();
+    assert_eq!(
+        (text.into_text(), number.into_text()),
+        (Some("ab".into()), None)
+    );
 }

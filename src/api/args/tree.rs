@@ -1,6 +1,5 @@
-//! An argument that is no JSON text: with binary in it, or from msgpack.
+//! An argument that serde has shown us.
 
-use std::collections::VecDeque;
 use std::fmt;
 
 use bytes::Bytes;
@@ -8,14 +7,7 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::ArgsError;
-
-/// What an event's attachments may hold that are named again, in bytes; each place counts for some more.
-/// Each is copied into whatever is emitted, and a client needs but 33 bytes to name one.
-const MAX_REPEATED: usize = 1024 * 1024;
-const PLACE_SIZE: usize = 64;
-
-/// A value with binary in it, or one that came as msgpack.
+/// Any value.
 #[derive(Debug, Clone)]
 pub(super) enum Tree {
     Nil,
@@ -31,76 +23,15 @@ pub(super) enum Tree {
     Map(Vec<(Tree, Tree)>),
 }
 
-/// The attachments of an event.
-pub(super) struct Attachments<'a> {
-    all: &'a VecDeque<Bytes>,
-    /// Which of them have a place.
-    placed: Vec<bool>,
-    repeated: usize,
-}
-
-impl<'a> Attachments<'a> {
-    pub(super) fn new(all: &'a VecDeque<Bytes>) -> Self {
-        Self {
-            all,
-            placed: vec![false; all.len()],
-            repeated: 0,
+impl Tree {
+    /// A msgpack extension.
+    pub(super) fn of_ext<'de, D: Deserializer<'de>>(ext: D) -> Result<Self, D::Error> {
+        let (tag, data) = <(i8, Self)>::deserialize(ext)?;
+        match data {
+            Self::Binary(data) => Ok(Self::Ext(tag, data)),
+            _ => Err(serde::de::Error::custom("an extension holds bytes")),
         }
     }
-
-    pub(super) fn are_none(&self) -> bool {
-        self.all.is_empty()
-    }
-
-    /// Puts them where their placeholders are (`{"_placeholder":true,"num":0}`, Socket.IO protocol revision 5,
-    /// "Sending and receiving binary data"): in any order, and one in several places if they name it.
-    pub(super) fn place(&mut self, tree: Tree) -> Result<Tree, ArgsError> {
-        Ok(match tree {
-            Tree::Seq(items) => {
-                let items = items.into_iter().map(|item| self.place(item));
-                Tree::Seq(items.collect::<Result<_, _>>()?)
-            }
-            Tree::Map(entries) => {
-                if let Some(num) = placeholder(&entries)? {
-                    return self.named(num).map(Tree::Binary);
-                }
-                let entries = entries.into_iter();
-                let entries = entries.map(|(key, value)| Ok((key, self.place(value)?)));
-                Tree::Map(entries.collect::<Result<_, ArgsError>>()?)
-            }
-            leaf => leaf,
-        })
-    }
-
-    fn named(&mut self, num: usize) -> Result<Bytes, ArgsError> {
-        let named = self.all.get(num).zip(self.placed.get_mut(num));
-        let (bytes, placed) = named.ok_or(ArgsError::Attachment)?;
-        if std::mem::replace(placed, true) {
-            self.repeated = self.repeated.saturating_add(bytes.len() + PLACE_SIZE);
-            if self.repeated > MAX_REPEATED {
-                return Err(ArgsError::Repeated);
-            }
-        }
-        Ok(bytes.clone())
-    }
-}
-
-/// The number of a placeholder, if it is one. As to Node, an object is a placeholder if its key `_placeholder`
-/// is `true`, whatever else it has, and of two equal keys the last one counts.
-fn placeholder(entries: &[(Tree, Tree)]) -> Result<Option<usize>, ArgsError> {
-    let get = |name: &str| {
-        let named = |(key, _): &&(Tree, Tree)| matches!(key, Tree::Text(key) if key == name);
-        entries.iter().rfind(named).map(|(_, value)| value)
-    };
-    let Some(Tree::Bool(true)) = get("_placeholder") else {
-        return Ok(None);
-    };
-    let Some(Tree::Unsigned(num)) = get("num") else {
-        return Err(ArgsError::Attachment);
-    };
-    usize::try_from(*num)
-        .map(Some)
-        .map_err(|_| ArgsError::Attachment)
 }
 
 /// serde's `[u8]` is a list of numbers; this is binary.
@@ -185,11 +116,7 @@ impl<'de> Deserialize<'de> for Tree {
                 Ok(Tree::Binary(value.into()))
             }
             fn visit_newtype_struct<D: Deserializer<'de>>(self, ext: D) -> Result<Tree, D::Error> {
-                let (tag, data) = <(i8, Tree)>::deserialize(ext)?;
-                match data {
-                    Tree::Binary(data) => Ok(Tree::Ext(tag, data)),
-                    _ => Err(serde::de::Error::custom("an extension holds bytes")),
-                }
+                Tree::of_ext(ext)
             }
             fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Tree, S::Error> {
                 let mut items = Vec::new();

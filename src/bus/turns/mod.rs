@@ -21,6 +21,13 @@ use tokio::sync::oneshot;
 const MOST: usize = 1024;
 /// Turns of one socket at one time.
 const QUOTA: usize = 64;
+/// What clients may acknowledge the open questions of one socket with, in bytes; of nobody known, one question. It
+/// counts from when it comes until the question is over, whoever keeps it meanwhile.
+const ANSWERS: usize = 64 << 20;
+/// The same of all sockets of a worker.
+const ALL_ANSWERS: usize = 256 << 20;
+/// Who has no more than this is not refused because of others, in bytes.
+const FEW_ANSWERS: usize = 1 << 20;
 
 tokio::task_local! {
     /// Whose event this task handles.
@@ -123,12 +130,16 @@ struct State {
     askers: HashMap<Option<Sid>, Questions>,
     /// Who is next.
     next: VecDeque<Option<Sid>>,
+    /// Of all acknowledgements, in bytes.
+    answers: usize,
 }
 
 /// The questions of one asker; those of nobody known are one asker's without a quota.
 #[derive(Debug, Default)]
 struct Questions {
     open: usize,
+    /// What they were acknowledged with, in bytes.
+    answers: usize,
     waiting: VecDeque<oneshot::Sender<Turn>>,
     /// Does it stand in the row?
     stands: bool,
@@ -141,6 +152,8 @@ struct Questions {
 pub(super) struct Turn {
     row: Arc<Row>,
     asker: Option<Sid>,
+    /// What its questions were acknowledged with, in bytes.
+    answers: AtomicUsize,
 }
 
 impl Row {
@@ -191,7 +204,13 @@ impl Row {
             state.open += 1;
             state.stand(asker);
             let row = Arc::clone(self);
-            return Some((sender, Turn { row, asker }));
+            let answers = AtomicUsize::new(0);
+            let turn = Turn {
+                row,
+                asker,
+                answers,
+            };
+            return Some((sender, turn));
         }
         None
     }
@@ -274,12 +293,38 @@ impl Questions {
     }
 }
 
+impl Turn {
+    /// Counts an acknowledgement of so many bytes, if there is room for it.
+    pub(super) fn admit(&self, bytes: usize) -> bool {
+        let mut state = self.row.lock();
+        let all = state.answers.saturating_add(bytes);
+        let Some(questions) = state.askers.get_mut(&self.asker) else {
+            return false;
+        };
+        let own = match self.asker {
+            Some(_) => questions.answers,
+            None => self.answers.load(Relaxed),
+        };
+        let own = own.saturating_add(bytes);
+        if own > ANSWERS || own > FEW_ANSWERS && all > ALL_ANSWERS {
+            return false;
+        }
+        questions.answers = questions.answers.saturating_add(bytes);
+        state.answers = all;
+        self.answers.fetch_add(bytes, Relaxed);
+        true
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
+        let answers = self.answers.load(Relaxed);
         let mut state = self.row.lock();
         state.open -= 1;
+        state.answers = state.answers.saturating_sub(answers);
         if let Some(questions) = state.askers.get_mut(&self.asker) {
             questions.open -= 1;
+            questions.answers = questions.answers.saturating_sub(answers);
         }
         state.stand(self.asker);
         state.forget_idle(self.asker);

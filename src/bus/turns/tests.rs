@@ -170,3 +170,38 @@ async fn what_nobody_is_known_to_ask_has_no_quota() {
     yield_now().await;
     assert!(now(&row, Some(id(1))).is_some());
 }
+
+#[tokio::test]
+async fn what_clients_answer_is_bounded_for_each_who_asks() {
+    let row = Arc::<Row>::default();
+    let first = fill(&row, Some(id(1)), 2).await;
+    let half = ANSWERS / 2;
+    assert!(first[0].admit(half) && first[1].admit(half));
+    assert!(!first[0].admit(1) && !first[1].admit(1));
+    let other = fill(&row, Some(id(2)), 1).await;
+    assert!(other[0].admit(ANSWERS), "another has its own");
+    drop(first);
+    let again = fill(&row, Some(id(1)), 1).await;
+    assert!(again[0].admit(ANSWERS), "those were over");
+    // Of nobody known each question has its own.
+    let unknown = fill(&row, None, 2).await;
+    assert!(unknown[0].admit(ANSWERS) && unknown[1].admit(ANSWERS));
+    assert!(!unknown[0].admit(1));
+}
+
+#[tokio::test]
+async fn what_all_are_answered_is_bounded_and_who_has_little_is_let_be() {
+    let row = Arc::<Row>::default();
+    let mut greedy = Vec::new();
+    for n in 0..ALL_ANSWERS / ANSWERS {
+        greedy.extend(fill(&row, Some(id(u16::try_from(n).unwrap())), 1).await);
+    }
+    assert!(greedy.iter().all(|turn| turn.admit(ANSWERS)));
+    let innocent = fill(&row, Some(id(100)), 1).await;
+    assert!(innocent[0].admit(FEW_ANSWERS));
+    assert!(!innocent[0].admit(1), "now there is no room");
+    greedy.pop();
+    assert!(innocent[0].admit(FEW_ANSWERS));
+    drop((greedy, innocent));
+    assert!(row.lock().answers == 0 && row.lock().askers.is_empty());
+}

@@ -79,6 +79,16 @@ const KEYS: &[Key] = &[
     key("engine.parser", |c, v| {
         store(&mut c.engine.parser, v.word())
     }),
+    key("engine.per_message_deflate", |c, v| {
+        store(&mut c.engine.per_message_deflate, v.truth())
+    }),
+    key("engine.http_compression", |c, v| {
+        store(&mut c.engine.http_compression, v.truth())
+    }),
+    key("engine.compression_threshold", |c, v| {
+        let most = *PAYLOAD.end();
+        store(&mut c.engine.compression_threshold, v.whole(0..=most))
+    }),
     key("engine.cors_origins", |c, v| {
         store(&mut c.engine.cors_origins, cors_origins(v))
     }),
@@ -102,6 +112,9 @@ const KEYS: &[Key] = &[
     }),
     key("limits.new_sessions_per_second", |c, v| {
         store(&mut c.limits.new_sessions_per_second, v.whole(0..=u32::MAX))
+    }),
+    key("limits.rooms_per_socket", |c, v| {
+        store(&mut c.limits.rooms_per_socket, v.whole(0..=u32::MAX))
     }),
     key("limits.worker_memory", |c, v| {
         store(&mut c.limits.worker_memory, v.whole(MEMORY))

@@ -81,11 +81,14 @@ fn every_key_reaches_its_own_field() {
         engine.transports = ["websocket"]
         engine.allow_eio3 = true
         engine.parser = "msgpack"
+        engine.per_message_deflate = true
+        engine.http_compression = false
+        engine.compression_threshold = 0
         engine.cors_origins = ["https://a.example", "https://b.example"]
         engine.cors_credentials = true
         engine.cors_headers = ["X-Token"]
         engine.write_stall_timeout = "3s"
-        limits = { max_connections = 1, head_timeout = "4s", new_sessions_per_second = 0x10 }
+        limits = { max_connections = 1, head_timeout = "4s", new_sessions_per_second = 0x10, rooms_per_socket = 5 }
         [log]
         level = "trace"
         file = ""
@@ -111,6 +114,8 @@ fn every_key_reaches_its_own_field() {
     assert_eq!(engine.transports, [Transport::Websocket]);
     assert!(engine.allow_eio3 && engine.cors_credentials);
     assert_eq!(engine.parser, Parser::Msgpack);
+    assert!(engine.per_message_deflate && !engine.http_compression);
+    assert_eq!(engine.compression_threshold, 0);
     assert_eq!(
         engine.cors_origins,
         ["https://a.example", "https://b.example"]
@@ -120,6 +125,7 @@ fn every_key_reaches_its_own_field() {
     assert_eq!(config.limits.max_connections, 1);
     assert_eq!(config.limits.head_timeout, Duration::from_secs(4));
     assert_eq!(config.limits.new_sessions_per_second, 16);
+    assert_eq!(config.limits.rooms_per_socket, 5);
     assert_eq!(
         (config.log.level, config.log.format),
         (LogLevel::Trace, LogFormat::Json)

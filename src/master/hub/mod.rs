@@ -4,9 +4,9 @@
 //! It reads heads, never bodies. It knows exactly who is a member: a worker joins with its first
 //! frame and has left when its socket is at its end and all that it had sent was passed on.
 //!
-//! Nothing is dropped and nobody waits for the dead: a worker for which more than [`CAP`] bytes wait
-//! is given up (one that is silent for `watchdog` the supervisor ends). A worker that is alive but
-//! slower than what it is sent slows down who sends it.
+//! Nothing is dropped and nobody waits for the dead. A worker that is slower than what it is sent, or busy for a
+//! second or two, slows down who sends it. One that has been silent for a quarter of `watchdog` slows nobody any more:
+//! it is given up when more than [`CAP`] bytes wait for it (and after `watchdog` the supervisor ends it).
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -50,8 +50,8 @@ pub(crate) struct Hub {
 struct Seat {
     member: BusMember,
     queue: Queue,
-    /// It does not answer; nobody waits for it.
-    dead: Cell<bool>,
+    /// It has not answered for long; nobody waits for it.
+    silent: Cell<bool>,
     overflowed: Notify,
 }
 
@@ -93,12 +93,12 @@ impl Hub {
         }
     }
 
-    /// Does a worker answer at all? What its socket takes does not tell: that is some hundred kilobytes
+    /// Has a worker not answered for long? What its socket takes does not tell: that is some hundred kilobytes
     /// at a time, which may be many seconds' work.
-    pub(crate) fn set_dead(&self, pid: u32, dead: bool) {
+    pub(crate) fn set_silent(&self, pid: u32, silent: bool) {
         let seats = self.seats.borrow();
         if let Some(seat) = seats.iter().find(|seat| seat.member.pid == pid)
-            && seat.dead.replace(dead) != dead
+            && seat.silent.replace(silent) != silent
         {
             self.moved.notify_waiters();
         }
@@ -108,7 +108,7 @@ impl Hub {
         let seat = Rc::new(Seat {
             member,
             queue: Queue::default(),
-            dead: Cell::new(false),
+            silent: Cell::new(false),
             overflowed: Notify::new(),
         });
         self.seats.borrow_mut().push(Rc::clone(&seat));
@@ -156,10 +156,10 @@ impl Hub {
         receivers
     }
 
-    /// Waits while anybody who is to get more, and lives, has too much waiting. That ends when it has
-    /// taken some, or is gone, or is dead. Nothing comes between the end of this and the sending.
+    /// Waits while anybody who is to get more, and is not silent, has too much waiting. That ends when it has
+    /// taken some, or is gone, or has been silent for long. Nothing comes between the end of this and the sending.
     async fn let_catch_up(&self, from: &Seat, to: Option<Sid>) {
-        let slow = |seat: &Rc<Seat>| seat.queue.bytes() > SLOW && !seat.dead.get();
+        let slow = |seat: &Rc<Seat>| seat.queue.bytes() > SLOW && !seat.silent.get();
         loop {
             let moved = self.moved.notified();
             if !self.receivers(from, to).iter().any(slow) {

@@ -153,7 +153,7 @@ async fn nobody_waits_for_who_takes_nothing() {
         };
         let died = async {
             sleep(Duration::from_millis(200)).await;
-            hub.set_dead(101, true);
+            hub.set_silent(101, true);
         };
         let receive = async {
             for n in 0..count {
@@ -170,7 +170,7 @@ async fn who_has_too_much_waiting_is_given_up_at_once() {
     on_a_hub(async |hub| {
         let mut a = Peer::join(&hub, 0).await;
         let frozen = Peer::join(&hub, 1).await;
-        hub.set_dead(101, true);
+        hub.set_silent(101, true);
         let piece = 8 << 20;
         for n in 0..=CAP / piece + 1 {
             a.emit(None, n, piece).await;

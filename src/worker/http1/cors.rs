@@ -23,7 +23,7 @@ const TOLD_EVERY: Duration = Duration::from_mins(1);
 /// As Node's `cors` answers.
 const METHODS: HeaderValue = HeaderValue::from_static("GET,HEAD,PUT,PATCH,POST,DELETE");
 
-/// See the module's text.
+/// The rules, made once of the configuration.
 #[derive(Debug)]
 pub(crate) struct Cors {
     origins: Vec<String>,

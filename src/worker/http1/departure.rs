@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
-use engineioxide::{Handshake, Upgrading};
+use engineioxide::{Deflate, Handshake, Upgraded, Upgrading};
 use http::Response;
 use http::request::Parts;
 use socketioxide::socket::Sid;
@@ -31,6 +31,7 @@ pub(super) enum Departure {
         sid: Sid,
         upgrading: Upgrading,
         preface: Vec<u8>,
+        deflate: Option<Deflate>,
     },
     /// To another worker, with the request's head.
     Pass {
@@ -77,9 +78,15 @@ impl Connection {
                 sid,
                 upgrading,
                 preface,
+                deflate,
             } => {
                 worker.sessions.upgrades(sid);
-                upgrading.start(conn.into(), &unread, preface);
+                let upgraded = Upgraded {
+                    conn: conn.into(),
+                    preface,
+                    deflate,
+                };
+                upgrading.start(upgraded, &unread);
                 drop(counted);
             }
             Departure::Pass {

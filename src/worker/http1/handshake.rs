@@ -36,6 +36,7 @@ pub(super) fn of(
     Handshake {
         protocol,
         base64,
+        deflate: None,
         head: head(
             target.map_or("/", |target| target.as_str()),
             headers,

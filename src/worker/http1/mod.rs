@@ -13,6 +13,7 @@ mod answer;
 mod body;
 mod cors;
 mod departure;
+mod encoding;
 mod handshake;
 mod judge;
 mod session;
@@ -24,8 +25,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body as AppBody;
-use engineioxide::ProtocolVersion;
-use http::header::ORIGIN;
+use engineioxide::{Deflate, ProtocolVersion};
+use http::header::{HeaderName, ORIGIN};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -58,6 +59,9 @@ use crate::wire::session_id::Home;
 /// How long a kept-alive connection may be idle: longer than what proxies keep theirs (nginx and
 /// AWS's load balancers: 60 s), so that it is they who close, and never while a request is coming.
 const IDLE: Duration = Duration::from_secs(75);
+
+/// Who asks with this header gets it back: so `nginx-site` sees whether a request that it sent to nginx came here.
+const MARK: HeaderName = HeaderName::from_static("x-my-app-mark");
 
 /// What is known of a connection's first request before hyper reads it; of later ones nothing is.
 #[derive(Debug, Default)]
@@ -165,7 +169,11 @@ impl Connection {
     async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
         self.control.goes_on();
         self.control.set_activity(Activity::Busy);
-        let response = self.serve(request).await;
+        let mark = request.headers().get(MARK).cloned();
+        let mut response = self.serve(request).await;
+        if let Some(mark) = mark {
+            response.headers_mut().insert(MARK, mark);
+        }
         self.control.set_activity(Activity::Idle(Instant::now()));
         response
     }
@@ -240,14 +248,16 @@ impl Connection {
         first: &mut First,
     ) -> Result<Response<Body>, Refused> {
         let worker = &self.worker;
-        let handshake = handshake::of(parts, wish.protocol, wish.base64, client);
+        let mut handshake = handshake::of(parts, wish.protocol, wish.base64, client);
         if wish.transport == Transport::Polling {
             return handshake::polling(worker, handshake).await;
         }
         worker.admission.check_capacity()?;
+        let (preface, deflate) = self.preface(parts);
+        handshake.deflate = deflate;
         let departure = Departure::Open {
             handshake,
-            preface: self.preface(parts),
+            preface,
             opening: first.opening.take(),
         };
         Ok(self.leave(departure).await)
@@ -264,16 +274,18 @@ impl Connection {
     ) -> Result<Response<Body>, Refused> {
         let worker = &self.worker;
         match action {
-            Action::Poll => session::poll(worker, sid, &self.control).await,
+            Action::Poll => session::poll(worker, sid, parts, &self.control).await,
             Action::Post => session::post(worker, sid, protocol, parts, body, client).await,
             Action::Upgrade => {
                 worker.cors.check(&parts.headers)?;
                 worker.admission.check(parts, client)?;
                 let upgrading = worker.engine.upgrade(sid).map_err(RequestError::from)?;
+                let (preface, deflate) = self.preface(parts);
                 let departure = Departure::Upgrade {
                     sid,
                     upgrading,
-                    preface: self.preface(parts),
+                    preface,
+                    deflate,
                 };
                 Ok(self.leave(departure).await)
             }
@@ -281,10 +293,12 @@ impl Connection {
         }
     }
 
-    /// The answer to a WebSocket's handshake.
-    fn preface(&self, parts: &Parts) -> Vec<u8> {
+    /// The answer to a WebSocket's handshake, and what it says of deflated messages.
+    fn preface(&self, parts: &Parts) -> (Vec<u8>, Option<Deflate>) {
         let extra = self.worker.cors.headers(parts.headers.get(ORIGIN));
-        request::switching_protocols(&parts.headers, extra)
+        let agreed = request::agreed(&self.worker.config.engine, &parts.headers);
+        let preface = request::switching_protocols(&parts.headers, agreed, extra);
+        (preface, agreed.map(|agreed| agreed.deflate))
     }
 
     /// Has the worker answer that has the session.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use engineioxide::{Answer, EndReason, ProtocolVersion};
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
 use hyper::body::Incoming;
@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::answer::{self, Body};
 use super::body::{self, BodyError};
+use super::encoding::Encoding;
 use crate::api::ClientAddr;
 use crate::worker::context::Worker;
 use crate::worker::request::{Refused, RequestError};
@@ -22,6 +23,7 @@ use crate::worker::stream::{Control, Receipt};
 pub(super) async fn poll(
     worker: &Worker,
     sid: Sid,
+    parts: &Parts,
     control: &Arc<Control>,
 ) -> Result<Response<Body>, Refused> {
     // Dropped while it waits, it ends the session: its client is gone.
@@ -31,9 +33,19 @@ pub(super) async fn poll(
         binary,
         receipt,
     } = waiting.await;
+    let encoding = Encoding::of(&worker.config.engine, &parts.headers, body.len());
+    let body = match encoding {
+        Some(encoding) => encoding.encode(body).await,
+        None => body,
+    };
     let receipt = Receipt::Poll(receipt);
     let body = Body::Polled(body, Some((receipt, Arc::clone(control))));
-    Ok(answer::packets(body, binary))
+    let mut response = answer::packets(body, binary);
+    if let Some(encoding) = encoding {
+        let name = HeaderValue::from_static(encoding.name());
+        response.headers_mut().insert(CONTENT_ENCODING, name);
+    }
+    Ok(response)
 }
 
 /// Takes what the session's client sends.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::ipc::conn::Conn;
 
-/// See the module's text.
+/// Shared with the connection's [`Stream`](super::Stream): either may outlive the other.
 #[derive(Debug)]
 pub(crate) struct Control {
     abort: AtomicBool,

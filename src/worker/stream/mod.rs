@@ -52,7 +52,7 @@ struct Stall {
     tick: Pin<Box<Sleep>>,
 }
 
-/// See the module's text.
+/// What hyper reads from and writes to.
 pub(crate) struct Stream {
     /// Gone only while the stream is dropped, or when the connection was taken out.
     conn: Option<Conn>,

@@ -5,6 +5,9 @@ import net from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
+const children = [];
+process.on("exit", () => children.forEach((child) => child.kill()));
+
 async function freePort() {
   const listener = net.createServer();
   await new Promise((listening) => listener.listen(0, "127.0.0.1", listening));
@@ -22,7 +25,7 @@ export async function startOurs(binary, engine, application) {
   const child = spawn(program, ["--config", config, "--workers", "1", "--listen", `127.0.0.1:${port}`], {
     stdio: ["ignore", "pipe", "inherit"],
   });
-  process.on("exit", () => child.kill());
+  children.push(child);
   await new Promise((started, failed) => {
     child.stdout.on("data", (data) => / started/.test(data) && started());
     child.on("exit", (code) => failed(new Error(`${program} ended with ${code}`)));

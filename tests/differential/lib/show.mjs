@@ -1,4 +1,5 @@
 // How what was seen is written into a transcript.
+import { unzipSync } from "node:zlib";
 
 /** The headers that are compared, wherever they stand in an answer. */
 const COMPARED = [
@@ -27,13 +28,17 @@ export function headersShown(headers) {
 
 export function describe({ status, headers, body }) {
   const told = COMPARED.filter((name) => name in headers).map((name) => `${name}: ${value(name, headers[name])}`);
-  const binary = headers["content-type"] === "application/octet-stream" || headers["content-encoding"];
-  const text = binary ? hex(body) : short(body.toString());
+  const whole = headers["content-encoding"] ? unzipSync(body) : body;
+  const binary = headers["content-type"] === "application/octet-stream";
+  const text = binary ? hex(whole) : short(whole.toString());
   return `${status}${told.length ? ` {${told.join("; ")}}` : ""}${body.length ? ` ${text}` : ""}`;
 }
 
-/** Field names in a `Vary` have no case. */
+/** Field names in a `Vary` have no case, and parameters of an extension no order. */
 function value(name, given) {
+  if (name === "sec-websocket-extensions") {
+    return given.split(/; */).sort().join("; ");
+  }
   return name === "vary" ? given.toLowerCase().split(/, */).sort().join(", ") : given;
 }
 

@@ -1,4 +1,5 @@
 // A WebSocket, whose every frame is written down.
+import { constants, inflateRawSync } from "node:zlib";
 import { hex, short, shown } from "./show.mjs";
 import { frame, readFrame } from "./wire.mjs";
 
@@ -62,7 +63,12 @@ export class Socket {
       this.over = this.connection.ended !== null;
       return null;
     }
-    const { first, payload } = got;
+    let { first, payload } = got;
+    if (first === 0xc1 || first === 0xc2) {
+      first &= ~0x40;
+      payload = inflateRawSync(payload, { finishFlush: constants.Z_SYNC_FLUSH });
+      this.say("< deflated:");
+    }
     if (first === 0x81) {
       this.say(`< ${short(payload.toString())}`);
     } else if (first === 0x82) {

@@ -1,24 +1,35 @@
 //! The tests' vocabulary.
 
 mod client;
+mod cluster;
+mod flow;
 mod jitter;
 mod light;
 mod network;
+mod newcomers;
 mod nginx;
 mod process;
 mod puppets;
 mod raw;
 mod server;
 mod socket;
+mod stage;
 
 pub use client::{Held, node, node_fails, python, run};
+pub use cluster::{
+    GAP, PROMPT, ROOM, Stop, chat, counts_to, firsts, nobody_went, operators, pairs, sample,
+    server_side_answers, strings, wait_for_replacement,
+};
+pub use flow::{Flow, Sent, Times};
 pub use jitter::Jitter;
 pub use network::{Break, Cut, Direction, Network};
+pub use newcomers::{HANDSHAKE, Newcomers, Outcomes, handshake, number};
 pub use nginx::Nginx;
 pub use process::{Memory, alive, cpu_time, descriptors, memory, names};
 pub use raw::{Polling, Raw, Response, WebSocket};
 pub use server::{Server, Setup, free_port, signal_process};
 pub use socket::{Answer, Answered, Asked, Client, Crowd, Heard, ids, ok};
+pub use stage::{ALL, ALL_BUT_0, Stage};
 
 use std::time::{Duration, Instant};
 

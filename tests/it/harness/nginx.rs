@@ -159,22 +159,12 @@ fn shipped(dir: &Path, port: u16, upstream: &Path, workers: u16) -> String {
     let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("nginx");
     let mut text = frame(dir, workers);
     include(&mut text, &files, "my-app.conf");
+    include(&mut text, &files, "my-app.site.conf");
     text.push_str("}\n");
-    // Two lines that listen would be one too many.
-    let mut listens = false;
-    let lines = text.lines().filter_map(|line| {
-        let line = if line.trim_start().starts_with("listen ") {
-            if std::mem::replace(&mut listens, true) {
-                return None;
-            }
-            format!("listen 127.0.0.1:{port} backlog=4096;")
-        } else {
-            line.replace("/run/my-app/my-app.sock", &upstream.display().to_string())
-                .replace("/var/log/nginx", &dir.display().to_string())
-        };
-        Some(line + "\n")
-    });
-    lines.collect()
+    let listen = format!("listen 127.0.0.1:{port} backlog=4096;");
+    text.replace("include snippets/my-app-listen[.]conf;", &listen)
+        .replace("/run/my-app/my-app.sock", &upstream.display().to_string())
+        .replace("/var/log/nginx", &dir.display().to_string())
 }
 
 /// Puts a shipped file, and those that it includes, behind `text`.

@@ -36,6 +36,7 @@ pub struct Setup {
     more: Vec<String>,
     own_group: bool,
     log_file: Option<PathBuf>,
+    level: &'static str,
     inherits: Option<Inherited>,
 }
 
@@ -79,6 +80,7 @@ impl Setup {
             more: Vec::new(),
             own_group: false,
             log_file: None,
+            level: "info",
             inherits: None,
         }
     }
@@ -152,6 +154,12 @@ impl Setup {
         self
     }
 
+    /// With lines of this level, too.
+    pub fn level(mut self, level: &'static str) -> Self {
+        self.level = level;
+        self
+    }
+
     /// Started as systemd would, with the listeners that it kept for another server.
     pub fn listeners_of(mut self, server: &Server) -> Self {
         let kept = server.kept.iter().map(|fd| fd.try_clone().unwrap());
@@ -189,7 +197,9 @@ impl Setup {
         let inherits = self.inherits.take();
         let Self { top, tables, .. } = &self;
         let log = log.display();
-        let log_table = format!("[log]\nfile = \"{log}\"\nstats_interval = \"200ms\"");
+        let level = self.level;
+        let log_table =
+            format!("[log]\nlevel = \"{level}\"\nfile = \"{log}\"\nstats_interval = \"200ms\"");
         fs::write(&config, format!("{top}\n{tables}\n{log_table}\n")).unwrap();
 
         let mut command = self.command(&config);

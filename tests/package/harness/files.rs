@@ -52,7 +52,12 @@ fn the_next_version(share: &Path) {
     change(&tree.join("DEBIAN/control"), |control| {
         control.replacen("\nVersion: ", "\nVersion: 99.", 1)
     });
-    for path in ["etc/my-app/my-app.toml", "etc/nginx/conf.d/my-app.conf"] {
+    for path in [
+        "etc/my-app/my-app.toml",
+        "etc/nginx/conf.d/my-app.conf",
+        "etc/nginx/sites-available/my-app",
+        "etc/nginx/snippets/my-app-proxy.conf",
+    ] {
         change(&tree.join(path), |text| {
             format!("{text}\n# What the next version says.\n")
         });

@@ -3,6 +3,7 @@
 use std::io;
 
 use engineioxide::socket::Sid;
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
@@ -22,6 +23,8 @@ pub struct WebSocket<S = UnixStream> {
 pub enum Frame {
     Text(String),
     Binary(Vec<u8>),
+    /// A message that was deflated, as it was before.
+    Deflated(Box<Frame>),
     Pong(Vec<u8>),
     Close(Vec<u8>),
     End,
@@ -31,6 +34,42 @@ pub enum Frame {
 
 pub fn text(text: &str) -> Frame {
     Frame::Text(text.to_owned())
+}
+
+/// What a message was before it was deflated.
+pub fn inflate(payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(16 << 20);
+    let whole = [payload, &[0, 0, 0xff, 0xff]].concat();
+    let mut stream = Decompress::new(false);
+    stream
+        .decompress_vec(&whole, &mut out, FlushDecompress::Sync)
+        .unwrap();
+    assert_eq!(stream.total_in(), whole.len() as u64);
+    out
+}
+
+/// What a client's message is when it is deflated.
+pub fn deflate(message: impl AsRef<[u8]>) -> Vec<u8> {
+    let message = message.as_ref();
+    let mut out = Vec::with_capacity(message.len() + 1024);
+    let mut stream = Compress::new(Compression::default(), false);
+    stream
+        .compress_vec(message, &mut out, FlushCompress::Sync)
+        .unwrap();
+    out.truncate(out.len() - 4);
+    out
+}
+
+/// Bytes that cannot be deflated.
+pub fn noise(len: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let bytes = std::iter::repeat_with(|| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_be_bytes()[3]
+    });
+    bytes.take(len).collect()
 }
 
 pub fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -111,13 +150,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             masked => panic!("a frame of a server with a mask: {masked:x}"),
         };
         let payload = self.read(len).await.unwrap();
-        match head[0] {
+        let first = head[0] & !0x40;
+        let deflated = first != head[0];
+        let payload = if deflated { inflate(&payload) } else { payload };
+        let frame = match first {
             0x81 => Frame::Text(String::from_utf8(payload).unwrap()),
             0x82 => Frame::Binary(payload),
             0x8a => Frame::Pong(payload),
             0x88 => Frame::Close(payload),
             other => panic!("a frame that begins with {other:x}"),
+        };
+        if deflated {
+            assert!(matches!(frame, Frame::Text(_) | Frame::Binary(_)));
+            return Frame::Deflated(frame.into());
         }
+        frame
     }
 
     /// The open packet.

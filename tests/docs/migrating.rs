@@ -1,14 +1,6 @@
-//! What the documents show is true.
+//! The guide for those who come from Node.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
-
-use std::fs;
-use std::path::Path;
-
-/// The text of a file of the sources.
-fn read(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
-}
+use super::read;
 
 /// The lines of a text without the blanks around them, and without empty ones.
 fn lines(text: &str) -> Vec<&str> {
