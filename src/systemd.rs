@@ -4,9 +4,11 @@
 
 use std::cell::{Cell, RefCell};
 use std::env;
+use std::fs;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::time::Duration;
 
 use listenfd::ListenFd;
@@ -14,6 +16,10 @@ use rustix::net::sockopt;
 use sd_notify::NotifyState;
 use tokio::time::Instant;
 use tracing::debug;
+
+/// How long systemd waits for a start or a stop after it was last told that it goes on. A machine may be so
+/// busy that nothing runs for seconds.
+const EXTENSION: Duration = Duration::from_secs(15);
 
 /// Whether systemd started this process as a service.
 pub(crate) fn is_parent() -> bool {
@@ -44,7 +50,7 @@ pub(crate) struct NotAListener {
 
 /// The listeners that systemd passed. To be called before any thread is started: it removes
 /// `LISTEN_FDS` from the environment.
-pub(crate) fn listeners() -> Result<Vec<Listener>, NotAListener> {
+pub(crate) fn listeners() -> Vec<Result<Listener, NotAListener>> {
     let mut passed = ListenFd::from_env();
     (0..passed.len())
         .map(|number| {
@@ -61,6 +67,49 @@ pub(crate) fn listeners() -> Result<Vec<Listener>, NotAListener> {
             }
         })
         .collect()
+}
+
+/// Where the links of the socket units are that this service wants, and where a mask of one may be; see
+/// systemd.unit(5).
+const UNIT_DIRECTORIES: [&str; 3] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/lib/systemd/system",
+];
+const WANTS: &str = "my-app.service.wants";
+
+/// The socket units that are enabled for this service, but have passed nothing: their address was taken or
+/// not there. To be called before [`listeners`].
+pub(crate) fn missing_sockets() -> Vec<String> {
+    match env::var("LISTEN_FDNAMES") {
+        Ok(names) if passes_listeners() => missing_among(&UNIT_DIRECTORIES.map(Path::new), &names),
+        // Not systemd: it always says the names.
+        _ => Vec::new(),
+    }
+}
+
+/// Our units call their descriptors by their own name; without a name it would have the suffix, too.
+fn missing_among(directories: &[&Path], passed: &str) -> Vec<String> {
+    let wanted = directories
+        .iter()
+        .filter_map(|directory| fs::read_dir(directory.join(WANTS)).ok())
+        .flatten();
+    let mut missing: Vec<_> = wanted
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|unit| {
+            let Some(name) = unit.strip_suffix(".socket") else {
+                return false;
+            };
+            let is_there = passed.split(':').any(|it| it == name || it == unit);
+            let is_masked = directories.iter().any(|directory| {
+                fs::read_link(directory.join(unit)).is_ok_and(|to| to == Path::new("/dev/null"))
+            });
+            !is_there && !is_masked
+        })
+        .collect();
+    missing.sort_unstable();
+    missing.dedup();
+    missing
 }
 
 fn is_listening(socket: impl AsFd) -> bool {
@@ -121,6 +170,13 @@ pub(crate) fn notify_stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
+/// It is still starting or stopping, and goes round: systemd shall wait for another [`EXTENSION`], whatever
+/// the unit's timeouts say. To be repeated.
+pub(crate) fn extend_timeout() {
+    let microseconds = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
+    notify(&[NotifyState::ExtendTimeoutUsec(microseconds)]);
+}
+
 fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         debug!(%error, "systemd could not be told");
@@ -159,6 +215,24 @@ mod tests {
         let named = parse(&format!("{}:{}", stat.st_dev, stat.st_ino)).unwrap();
         assert!(is_stream(&file, named));
         assert!(!is_stream(&file, (named.0, named.1 + 1)));
+    }
+
+    #[test]
+    fn a_wanted_socket_that_passed_nothing_is_missing() {
+        let (etc, run) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let directories = [etc.path(), Path::new("/nonexistent"), run.path()];
+        let wants = etc.path().join(WANTS);
+        fs::create_dir(&wants).unwrap();
+        for unit in ["my-app.socket", "my-app-tcp.socket", "other.target"] {
+            std::os::unix::fs::symlink("/nonexistent", wants.join(unit)).unwrap();
+        }
+        let missing = |names| missing_among(&directories, names);
+        assert_eq!(missing("my-app"), ["my-app-tcp.socket"]);
+        assert!(missing("my-app:my-app-tcp").is_empty());
+        assert!(missing("my-app-tcp.socket:my-app").is_empty());
+        // Its address is somebody else's business for now.
+        std::os::unix::fs::symlink("/dev/null", run.path().join("my-app-tcp.socket")).unwrap();
+        assert!(missing("my-app").is_empty());
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub(crate) struct Config {
     pub balance: Balance,
     /// How long the sessions may take to end when the server stops; zero ends them at once.
     pub stop_drain: Duration,
+    /// How long the start waits for the last of the workers when one takes connections already.
+    pub start_timeout: Duration,
     /// A worker that gives no sign of life for this long is replaced. At least a second.
     pub watchdog: Duration,
     /// What Engine.IO and Socket.IO clients meet.
@@ -133,6 +135,7 @@ impl Default for Config {
             workers: 0,
             balance: Balance::LeastConnection,
             stop_drain: Duration::from_secs(2),
+            start_timeout: Duration::from_secs(30),
             watchdog: Duration::from_secs(10),
             engine: Engine::default(),
             limits: Limits::default(),

@@ -1,24 +1,24 @@
-//! The listeners: systemd's, or our own.
+//! The listeners: systemd's, or our own (`bind`). Each has its own fate: the server needs one of them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use rustix::net::SocketFlags;
-use tokio::net::{TcpSocket, TcpStream, UnixStream, lookup_host};
+use tokio::net::{TcpStream, UnixStream};
+use tracing::warn;
 
+use super::bind::{self, Refused};
+use super::router::Router;
 use crate::config::ListenAddr;
 use crate::ipc::conn::{self, Conn};
 use crate::systemd::{self, NotAListener};
 use crate::wire::link::Origin;
-
-/// The kernel caps it at net.core.somaxconn (listen(2)).
-const BACKLOG: u32 = 65_535;
 
 /// A listener could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -26,43 +26,43 @@ pub(crate) enum ListenError {
     /// One of systemd's descriptors is no listener.
     #[error(transparent)]
     NotAListener(#[from] NotAListener),
-    /// The name has no address.
-    #[error("cannot listen on {address}: {source}")]
+    /// The name has no address, or the system refuses it.
+    #[error("cannot listen on {place}: {source}")]
     Bind {
-        /// As it was configured.
-        address: ListenAddr,
+        /// As it was configured, or one address of that.
+        place: String,
         /// What the system said.
         source: io::Error,
     },
     /// Another process listens there.
-    #[error("cannot listen on {address}: another process listens there already")]
+    #[error("cannot listen on {place}: another process listens there already")]
     InUse {
         /// As it was configured.
-        address: ListenAddr,
+        place: String,
     },
     /// Something else is at the path of a Unix socket.
-    #[error("cannot listen on {address}: there is a file at this path that is no socket")]
+    #[error("cannot listen on {place}: there is a file at this path that is no socket")]
     NotASocket {
         /// As it was configured.
-        address: ListenAddr,
+        place: String,
     },
+    /// None of several addresses could be had.
+    #[error("{}", .0.join("\nmy-app: "))]
+    Nowhere(Vec<String>),
     /// A listener could not be watched.
     #[error("a listener cannot be used: {0}")]
     Watch(#[source] io::Error),
 }
 
-/// Listeners that nobody accepts from yet.
-#[derive(Debug, Default)]
-pub(crate) struct Listeners {
-    tcp: Vec<std::net::TcpListener>,
-    unix: Vec<StdUnixListener>,
-    /// The files of our own Unix sockets.
-    files: Vec<SocketFile>,
-}
-
 /// The file of a Unix socket, removed when the socket is no more.
 #[derive(Debug)]
 pub(crate) struct SocketFile(PathBuf);
+
+impl SocketFile {
+    pub(super) fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
@@ -83,7 +83,7 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    fn tcp(listener: std::net::TcpListener) -> io::Result<Self> {
+    pub(super) fn tcp(listener: std::net::TcpListener) -> io::Result<Self> {
         // Who connects from now on inherits it.
         conn::tune(&listener)?;
         listener.set_nonblocking(true)?;
@@ -95,7 +95,7 @@ impl Listener {
         })
     }
 
-    fn unix(listener: StdUnixListener, file: Option<SocketFile>) -> io::Result<Self> {
+    pub(super) fn unix(listener: StdUnixListener, file: Option<SocketFile>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let listener = UnixStream::from_std(OwnedFd::from(listener).into())?;
         Ok(Self {
@@ -130,105 +130,118 @@ impl Listener {
     }
 }
 
-impl Listeners {
-    /// Those that systemd passed; none without systemd. To be called before any thread is started.
-    pub(crate) fn inherited() -> Result<Self, ListenError> {
+/// What systemd passed, before any runtime exists.
+#[derive(Debug, Default)]
+pub(crate) struct Inherited {
+    listeners: Vec<systemd::Listener>,
+    /// Descriptors that are no listeners.
+    useless: Vec<NotAListener>,
+    /// Socket units that the service should have and has not.
+    missing: Vec<String>,
+}
+
+impl Inherited {
+    /// Nothing without systemd. To be called before any thread is started.
+    pub(crate) fn take() -> Self {
+        let missing = systemd::missing_sockets();
         let mut inherited = Self::default();
-        for listener in systemd::listeners()? {
+        for listener in systemd::listeners() {
             match listener {
-                systemd::Listener::Tcp(listener) => inherited.tcp.push(listener),
-                systemd::Listener::Unix(listener) => inherited.unix.push(listener),
+                Ok(listener) => inherited.listeners.push(listener),
+                Err(error) => inherited.useless.push(error),
             }
         }
-        Ok(inherited)
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.tcp.is_empty() && self.unix.is_empty()
-    }
-
-    /// Binds what the configuration says.
-    pub(crate) async fn bind(addresses: &[ListenAddr]) -> Result<Self, ListenError> {
-        let mut bound = Self::default();
-        for address in addresses {
-            match address {
-                ListenAddr::Tcp(name) => {
-                    let failed = |source| ListenError::Bind {
-                        address: address.clone(),
-                        source,
-                    };
-                    // A name such as localhost has several addresses.
-                    for socket in lookup_host(name).await.map_err(failed)? {
-                        bound.tcp.push(bind_tcp(socket).map_err(failed)?);
-                    }
-                }
-                ListenAddr::Unix(path) => {
-                    bound.unix.push(bind_unix(path, address)?);
-                    bound.files.push(SocketFile(path.clone()));
-                }
-            }
-        }
-        Ok(bound)
-    }
-
-    /// Makes them ready to accept from.
-    pub(crate) fn watched(self) -> Result<Vec<Listener>, ListenError> {
-        let tcp = self.tcp.into_iter().map(Listener::tcp);
-        let files = self
-            .files
-            .into_iter()
-            .map(Some)
-            .chain(std::iter::repeat_with(|| None));
-        let unix = self.unix.into_iter().zip(files);
-        let unix = unix.map(|(listener, file)| Listener::unix(listener, file));
-        tcp.chain(unix)
-            .collect::<io::Result<_>>()
-            .map_err(ListenError::Watch)
+        inherited.missing = missing;
+        inherited
     }
 }
 
-fn bind_tcp(address: std::net::SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = match address {
-        std::net::SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        std::net::SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // A restart must not wait for the connections of its predecessor.
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?.into_std()
+/// The listeners that should be there and are not, each with what mends it.
+#[derive(Debug, Default)]
+pub(crate) struct Missing {
+    units: Vec<String>,
+    addresses: Rc<RefCell<Vec<Refused>>>,
 }
 
-/// Binds a Unix socket, in the place of one that nobody listens on any more.
-fn bind_unix(path: &Path, address: &ListenAddr) -> Result<StdUnixListener, ListenError> {
-    let failed = |source| ListenError::Bind {
-        address: address.clone(),
-        source,
-    };
-    match fs::symlink_metadata(path) {
-        Ok(file) if !file.file_type().is_socket() => {
-            return Err(ListenError::NotASocket {
-                address: address.clone(),
+impl Missing {
+    /// What the status line says of them.
+    pub(crate) fn describe(&self) -> Vec<String> {
+        let units = self.units.iter().map(|unit| absent(unit));
+        let addresses = self.addresses.borrow();
+        let addresses = addresses
+            .iter()
+            .map(|refused| format!("{}, tried again", refused.error));
+        units.chain(addresses).collect()
+    }
+
+    /// Tries the addresses again, for as long as there are any; what can be had goes to the router.
+    pub(crate) async fn keep_trying(&self, router: &Rc<Router>) {
+        bind::keep_trying(Rc::clone(&self.addresses), Rc::clone(router)).await;
+    }
+}
+
+fn absent(unit: &str) -> String {
+    format!("{unit} is not open: 'systemctl restart {unit}' once its address is free")
+}
+
+/// Opens the listeners: systemd's, or else those that the configuration names. One that cannot be had is
+/// told, and costs no other.
+///
+/// # Errors
+/// When there is none at all.
+pub(crate) async fn open(
+    inherited: Inherited,
+    addresses: &[ListenAddr],
+) -> Result<(Vec<Listener>, Missing), ListenError> {
+    let Inherited {
+        listeners: passed,
+        useless,
+        missing: units,
+    } = inherited;
+    if passed.is_empty() && useless.is_empty() {
+        let (listeners, mut refused) = bind::bind(addresses).await;
+        if listeners.is_empty() && !refused.is_empty() {
+            return Err(match refused.len() {
+                1 => refused.swap_remove(0).error,
+                _ => ListenError::Nowhere(refused.iter().map(|r| r.error.to_string()).collect()),
             });
         }
-        Ok(_) => match StdUnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                fs::remove_file(path).map_err(failed)?;
-            }
-            _ => {
-                return Err(ListenError::InUse {
-                    address: address.clone(),
-                });
-            }
-        },
-        Err(_) => {}
+        bind::complain(&refused);
+        let missing = Missing {
+            units: Vec::new(),
+            addresses: Rc::new(RefCell::new(refused)),
+        };
+        return Ok((listeners, missing));
     }
-    let listener = StdUnixListener::bind(path).map_err(failed)?;
-    // For the proxy's group; others have no business here.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
-    // std's backlog is smaller; listen(2) may be called again.
-    rustix::net::listen(&listener, BACKLOG.try_into().unwrap_or(i32::MAX))
-        .map_err(|error| failed(error.into()))?;
-    Ok(listener)
+    let mut errors: Vec<_> = useless.into_iter().map(ListenError::from).collect();
+    let mut listeners = Vec::new();
+    for listener in passed {
+        let listener = match listener {
+            systemd::Listener::Tcp(listener) => Listener::tcp(listener),
+            systemd::Listener::Unix(listener) => Listener::unix(listener, None),
+        };
+        match listener {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => errors.push(ListenError::Watch(error)),
+        }
+    }
+    if listeners.is_empty() {
+        return Err(errors.swap_remove(0));
+    }
+    for error in errors {
+        warn!("{error}; the other listeners serve");
+    }
+    for unit in &units {
+        warn!(
+            "{}; 'systemctl status {unit}' tells why; the other listeners serve",
+            absent(unit)
+        );
+    }
+    let missing = Missing {
+        units,
+        addresses: Rc::default(),
+    };
+    Ok((listeners, missing))
 }
 
 #[cfg(test)]
@@ -238,6 +251,7 @@ mod tests {
     use rustix::net::sockopt;
     use tokio::time::timeout;
 
+    use super::super::bind::bind_tcp;
     use super::*;
 
     #[tokio::test]

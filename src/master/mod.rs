@@ -12,10 +12,14 @@
 //! ```
 
 mod balance;
+mod bind;
+mod child;
 mod hub;
 mod listeners;
 mod pool;
 mod router;
+mod slots;
+mod status;
 mod supervisor;
 
 use std::io;
@@ -24,12 +28,14 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::LocalSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
-use self::listeners::{ListenError, Listeners};
+use self::listeners::{Inherited, ListenError, Missing};
 use self::pool::Pool;
 use self::router::Router;
+use self::slots::Slots;
+use self::status::Health;
 use self::supervisor::Supervisor;
 use crate::cli::RunArgs;
 use crate::config::{Config, ConfigError, WORKERS};
@@ -80,7 +86,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), MasterError> {
     let loaded = args.load()?;
     let config = loaded.config;
     // Before any thread is started.
-    let inherited = Listeners::inherited()?;
+    let inherited = Inherited::take();
     let log = logging::init(&config.log, LogRole::Master)?;
     process::raise_descriptor_limit();
     // The main thread runs all of it: a worker dies with the thread that started it (prctl(2),
@@ -92,73 +98,141 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), MasterError> {
     LocalSet::new().block_on(&runtime, serve(config, inherited, log))
 }
 
-async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Result<(), MasterError> {
+async fn serve(mut config: Config, inherited: Inherited, log: LogGuard) -> Result<(), MasterError> {
     let mut signals = Signals::new().map_err(MasterError::Start)?;
-    let notify = Notify::from_env(TICK);
     info!("Master {} is running", std::process::id());
-    let listeners = if inherited.is_empty() {
-        Listeners::bind(&config.listen).await?
-    } else {
-        inherited
-    };
-    let listeners = listeners.watched()?;
+    let (listeners, missing) = listeners::open(inherited, &config.listen).await?;
     config.workers = worker_count(config.workers);
     let config = Rc::new(config);
     let keyring = Keyring::draw(machine())?;
     let max_sessions = config.limits.max_connections;
     let pool = Rc::new(Pool::new(config.balance, max_sessions, keyring));
+    let slots = Rc::new(Slots::new(config.workers));
     let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
-    let mut workers = Supervisor::start(&config, &pool, &router);
-    let memory = process::give_memory_back();
-    tokio::pin!(memory);
+    let mut master = Master {
+        workers: Supervisor::start(&config, &pool, &router, &slots),
+        notify: Notify::from_env(TICK),
+        config,
+        log,
+        missing,
+        pool,
+        slots,
+        router,
+    };
+    master.run(&mut signals).await?;
+    master.stop(&mut signals).await;
+    // Whatever is left of the workers dies with this process.
+    Ok(())
+}
 
-    let mut tick = interval(TICK);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut ready = false;
-    loop {
-        tokio::select! {
-            action = signals.recv() => match action {
-                SignalAction::Stop => break,
-                SignalAction::Reopen => log.reopen(),
-            },
-            failed = workers.failed() => return Err(failed),
-            () = &mut memory => {}
-            () = pool.all_ready(config.workers), if !ready => {
-                ready = true;
-                systemd::notify_ready();
-                notify.status(&pool.status());
-            }
-            _ = tick.tick() => {
-                log.report_losses();
-                notify.alive();
-                if ready {
-                    notify.status(&pool.status());
+/// The running server.
+struct Master {
+    config: Rc<Config>,
+    log: LogGuard,
+    notify: Notify,
+    missing: Missing,
+    pool: Rc<Pool>,
+    slots: Rc<Slots>,
+    router: Rc<Router>,
+    workers: Supervisor,
+}
+
+impl Master {
+    /// Until it is told to stop.
+    async fn run(&mut self, signals: &mut Signals) -> Result<(), MasterError> {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let patience = self.config.start_timeout;
+        let late = Instant::now() + patience;
+        let mut enough = self.config.workers;
+        let (mut ready, mut is_late) = (false, false);
+        let mut listening = std::pin::pin!(self.missing.keep_trying(&self.router));
+        let mut all_listen = false;
+        let mut memory = std::pin::pin!(process::give_memory_back());
+        loop {
+            tokio::select! {
+                action = signals.recv() => match action {
+                    SignalAction::Stop => return Ok(()),
+                    SignalAction::Reopen => self.log.reopen(),
+                    SignalAction::Nothing => warn!(
+                        "SIGHUP does nothing: 'systemctl restart my-app.service' reads the \
+                         configuration anew, SIGUSR1 opens the log file anew"
+                    ),
+                },
+                failed = self.workers.failed() => return Err(failed),
+                () = sleep_until(late), if !ready && !is_late => {
+                    is_late = true;
+                    enough = 1;
+                    if self.pool.is_empty() {
+                        let patience = humantime::format_duration(patience);
+                        warn!(
+                            "no worker takes connections after {patience}; an application that needs \
+                             longer to start needs a longer start_timeout"
+                        );
+                    }
+                }
+                () = self.pool.all_ready(enough), if !ready => {
+                    ready = true;
+                    systemd::notify_ready();
+                    let health = self.health();
+                    if !health.vacant.is_empty() {
+                        warn!("serving, although {}", health.missing().join("; "));
+                    }
+                    self.notify.status(&health.line());
+                }
+                () = &mut memory => {}
+                () = &mut listening, if !all_listen => all_listen = true,
+                _ = tick.tick() => {
+                    self.log.report_losses();
+                    self.notify.alive();
+                    // From then on it is the unit's own timeout that gives up.
+                    if !ready && !is_late {
+                        systemd::extend_timeout();
+                    }
+                    self.notify.status(&self.health().line());
                 }
             }
         }
     }
-    systemd::notify_stopping();
-    info!(
-        "stopping: the sessions end within {}",
-        humantime::format_duration(config.stop_drain)
-    );
-    router.stop();
-    workers.stop(config.stop_drain);
-    let deadline = config.stop_drain + STOP_GRACE;
-    tokio::select! {
-        left = timeout(deadline, workers.left()) => if left.is_err() {
-            warn!("workers that did not leave in time are killed");
-        },
-        () = signals.stop_again() => warn!("stopped at once, as asked twice"),
+
+    fn health(&self) -> Health {
+        Health {
+            workers: self.config.workers,
+            vacant: self.slots.vacant(),
+            clients: self.pool.sessions(),
+            deaf: self.missing.describe(),
+        }
     }
-    // Whatever is left of the workers dies with this process.
-    Ok(())
+
+    /// Ends the sessions, and then the workers.
+    async fn stop(&mut self, signals: &mut Signals) {
+        let drain = self.config.stop_drain;
+        let within = humantime::format_duration(drain);
+        systemd::notify_stopping();
+        self.notify
+            .status(&format!("stopping: the sessions end within {within}"));
+        info!("stopping: the sessions end within {within}");
+        self.router.stop();
+        self.workers.stop(drain);
+        let mut deadline = std::pin::pin!(sleep(drain + STOP_GRACE));
+        let mut tick = interval(TICK);
+        loop {
+            tokio::select! {
+                () = self.workers.left() => return,
+                () = &mut deadline => return warn!("workers that did not leave in time are killed"),
+                () = signals.stop_again() => return warn!("stopped at once, as asked twice"),
+                _ = tick.tick() => systemd::extend_timeout(),
+            }
+        }
+    }
 }
 
 /// What a signal makes the server do.
 enum SignalAction {
     Stop,
     Reopen,
+    /// It is told what it could have meant.
+    Nothing,
 }
 
 /// The signals that the server handles.
@@ -166,6 +240,8 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     reopen: Signal,
+    /// What a terminal that is closed sends, and what makes other servers read their configuration.
+    hangup: Signal,
 }
 
 impl Signals {
@@ -174,6 +250,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             reopen: signal(SignalKind::user_defined1())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
@@ -182,6 +259,7 @@ impl Signals {
             _ = self.terminate.recv() => SignalAction::Stop,
             _ = self.interrupt.recv() => SignalAction::Stop,
             _ = self.reopen.recv() => SignalAction::Reopen,
+            _ = self.hangup.recv() => SignalAction::Nothing,
         }
     }
 

@@ -156,7 +156,6 @@ pub(crate) struct Pool {
     reservations: RefCell<HashMap<u64, Reservation>>,
     next_reservation: Cell<u64>,
     eio3: RefCell<HashMap<[u8; BARE_LEN], Home>>,
-    was_ready: Cell<bool>,
     changed: Notify,
 }
 
@@ -170,7 +169,6 @@ impl Pool {
             reservations: RefCell::default(),
             next_reservation: Cell::new(0),
             eio3: RefCell::default(),
-            was_ready: Cell::new(false),
             changed: Notify::new(),
         }
     }
@@ -179,14 +177,8 @@ impl Pool {
         &self.keyring
     }
 
-    /// Has any worker taken connections since the start?
-    pub(crate) fn was_ready(&self) -> bool {
-        self.was_ready.get()
-    }
-
     /// A worker takes connections from now on.
     pub(crate) fn add(&self, member: Rc<Member>) {
-        self.was_ready.set(true);
         self.members.borrow_mut().insert(member.home.slot, member);
         self.changed.notify_waiters();
     }
@@ -297,7 +289,12 @@ impl Pool {
         self.changed.notified()
     }
 
-    /// Waits until `count` workers take connections.
+    /// Does nobody take connections?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.borrow().is_empty()
+    }
+
+    /// Waits until `count` workers, or more, take connections.
     pub(crate) async fn all_ready(&self, count: u16) {
         loop {
             let changed = self.changed.notified();
@@ -323,18 +320,13 @@ impl Pool {
             .sum()
     }
 
-    /// What `systemctl status` shows.
-    pub(crate) fn status(&self) -> String {
+    /// Open sessions, as far as the workers have told.
+    pub(crate) fn sessions(&self) -> u64 {
         let members = self.members.borrow();
-        let clients: u64 = members
+        members
             .values()
             .map(|member| member.report.get().sessions)
-            .sum();
-        format!(
-            "my-app {}: {} worker(s), {clients} client(s)",
-            env!("CARGO_PKG_VERSION"),
-            members.len()
-        )
+            .sum()
     }
 
     /// A revision 3 session was opened.

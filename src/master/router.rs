@@ -84,10 +84,15 @@ impl Router {
             accepting: RefCell::default(),
         });
         for listener in listeners {
-            let task = spawn_local(Rc::clone(&router).accept(listener));
-            router.accepting.borrow_mut().push(task.abort_handle());
+            router.listen(listener);
         }
         router
+    }
+
+    /// Accepts from this one, too.
+    pub(crate) fn listen(self: &Rc<Self>, listener: Listener) {
+        let task = spawn_local(Rc::clone(self).accept(listener));
+        self.accepting.borrow_mut().push(task.abort_handle());
     }
 
     /// Accepts nothing more. Our own listeners are closed; systemd keeps its.
@@ -96,6 +101,8 @@ impl Router {
     }
 
     async fn accept(self: Rc<Self>, listener: Listener) {
+        // Until then whoever connects waits in the backlog, for as long as it likes.
+        self.pool.all_ready(1).await;
         let mut complained: Option<Instant> = None;
         let mut accepted = 0_u32;
         loop {

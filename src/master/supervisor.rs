@@ -1,27 +1,28 @@
 //! Starts the workers, hears them, and replaces those that die.
 //!
-//! A worker is this binary again (`/proc/self/exe`, so that a package upgrade in between changes
-//! nothing), with its end of the link as standard input. One task looks after each slot.
+//! One task looks after each slot.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
+use humantime::format_duration;
 use rustix::fs::MemfdFlags;
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::MasterError;
+use super::child::{self, describe, ended};
 use super::hub::{Hub, Left};
 use super::pool::{Member, Pool};
 use super::router::Router;
+use super::slots::Slots;
 use crate::config::Config;
 use crate::ipc::link::{self, Inbox, Link, LinkError};
 use crate::wire::link::{ToMaster, ToWorker, Welcome};
@@ -41,13 +42,12 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 const SHORT_LIFE: Duration = Duration::from_secs(10);
 /// The pauses between attempts grow up to this.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
-/// So many workers of one slot may end before the first one is ready; then it is the server that
-/// cannot start.
-const START_ATTEMPTS: u32 = 3;
+/// A worker may take so many times `start_timeout` until it takes connections; then another is tried.
+const START_PATIENCE: u32 = 10;
 
 /// The task of each slot, and how all of them are told to stop.
 pub(crate) struct Supervisor {
-    slots: JoinSet<()>,
+    tasks: JoinSet<()>,
     failures: mpsc::Receiver<MasterError>,
     stop: watch::Sender<Option<Duration>>,
 }
@@ -58,6 +58,7 @@ struct Slot {
     config: Rc<Config>,
     pool: Rc<Pool>,
     router: Rc<Router>,
+    slots: Rc<Slots>,
     hub: Rc<Hub>,
     stop: watch::Receiver<Option<Duration>>,
     failed: mpsc::Sender<MasterError>,
@@ -72,10 +73,15 @@ struct Ended {
 
 impl Supervisor {
     /// Starts all workers.
-    pub(crate) fn start(config: &Rc<Config>, pool: &Rc<Pool>, router: &Rc<Router>) -> Self {
+    pub(crate) fn start(
+        config: &Rc<Config>,
+        pool: &Rc<Pool>,
+        router: &Rc<Router>,
+        slots: &Rc<Slots>,
+    ) -> Self {
         let (failed, failures) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(None);
-        let mut slots = JoinSet::new();
+        let mut tasks = JoinSet::new();
         let hub = Rc::<Hub>::default();
         for slot in 0..config.workers {
             let slot = Slot {
@@ -86,14 +92,15 @@ impl Supervisor {
                 config: Rc::clone(config),
                 pool: Rc::clone(pool),
                 router: Rc::clone(router),
+                slots: Rc::clone(slots),
                 hub: Rc::clone(&hub),
                 stop: stopped.clone(),
                 failed: failed.clone(),
             };
-            slots.spawn_local(slot.keep_filled());
+            tasks.spawn_local(slot.keep_filled());
         }
         Self {
-            slots,
+            tasks,
             failures,
             stop,
         }
@@ -114,8 +121,8 @@ impl Supervisor {
 
     /// Waits until all workers have left.
     pub(crate) async fn left(&mut self) {
-        while let Some(slot) = self.slots.join_next().await {
-            if let Err(error) = slot {
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
                 error!(%error, "the task of a slot ended unexpectedly");
             }
         }
@@ -125,7 +132,6 @@ impl Supervisor {
 impl Slot {
     async fn keep_filled(mut self) {
         let mut pause = Duration::ZERO;
-        let mut attempts = 0;
         loop {
             let began = Instant::now();
             let ended = self.run_worker().await;
@@ -140,14 +146,11 @@ impl Slot {
                 Err(error) => error!(%error, slot = self.home.slot, "a worker cannot be started"),
             }
             let was_ready = ended.as_ref().is_ok_and(|ended| ended.was_ready);
-            attempts = if was_ready { 0 } else { attempts + 1 };
-            if attempts >= START_ATTEMPTS && !self.pool.was_ready() {
-                let why = ended.map_or_else(|error| error.to_string(), |ended| ended.why);
+            let why = ended.map_or_else(|error| error.to_string(), |ended| ended.why);
+            let slot = self.home.slot;
+            if self.slots.ended(slot, (!was_ready).then_some(&why)) {
                 // Somebody else may have said so already.
-                let _ = self.failed.try_send(MasterError::Worker {
-                    slot: self.home.slot,
-                    why,
-                });
+                let _ = self.failed.try_send(MasterError::Worker { slot, why });
                 return;
             }
             pause = match began.elapsed() < SHORT_LIFE {
@@ -165,7 +168,7 @@ impl Slot {
     /// Starts a worker and looks after it until it is gone.
     async fn run_worker(&mut self) -> io::Result<Ended> {
         let (ours, theirs) = link::pair()?;
-        let mut child = spawn(self.home.slot, theirs)?;
+        let mut child = child::spawn(self.home.slot, theirs)?;
         let pid = child.id().unwrap_or_default();
         let member = Rc::new(Member::new(self.home, pid, Link::new(ours)?));
         let (ours, theirs) = UnixStream::pair()?;
@@ -210,7 +213,10 @@ impl Slot {
         let mut inbox = Inbox::default();
         let mut ping = interval(PING);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let patience = self.config.watchdog.as_millis().div_ceil(PING.as_millis());
+        let rounds = |time: Duration| time.as_millis().div_ceil(PING.as_millis());
+        // An application may take its time before its worker reads anything.
+        let to_start = self.config.start_timeout * START_PATIENCE;
+        let patience = rounds(self.config.watchdog);
         let silent_after = patience.div_ceil(SILENT_PART).max(2);
         let mut unanswered: u32 = 0;
         let mut told_to_stop = false;
@@ -221,6 +227,8 @@ impl Slot {
                         match message {
                             ToMaster::Ready => {
                                 *was_ready = true;
+                                unanswered = 0;
+                                self.slots.ready(self.home.slot);
                                 self.pool.add(Rc::clone(member));
                             }
                             ToMaster::Pong => {
@@ -242,6 +250,10 @@ impl Slot {
                 },
                 _ = child.wait() => return None,
                 Ok(drain) = async { self.stop.wait_for(Option::is_some).await.map(|d| *d) }, if !told_to_stop => {
+                    // It has no sessions, and may not hear it for a while.
+                    if !*was_ready {
+                        return Some("it was not ready when the server stopped".to_owned());
+                    }
                     told_to_stop = true;
                     let drain = drain.unwrap_or_default().as_millis();
                     let within_ms = u32::try_from(drain).unwrap_or(u32::MAX);
@@ -251,10 +263,17 @@ impl Slot {
                 }
                 _ = ping.tick() => {
                     // Rounds are counted, not time: a machine that was suspended kills nobody.
+                    if !*was_ready {
+                        if u128::from(unanswered) >= rounds(to_start) {
+                            return Some(format!("it was not ready within {}", format_duration(to_start)));
+                        }
+                        unanswered += 1;
+                        continue;
+                    }
                     if u128::from(unanswered) >= patience {
                         return Some(format!(
                             "it did not answer for {}",
-                            humantime::format_duration(self.config.watchdog)
+                            format_duration(self.config.watchdog)
                         ));
                     }
                     member.set_stalled(unanswered >= STALLED_AFTER);
@@ -359,43 +378,9 @@ impl Slot {
     }
 }
 
-/// Why a worker had to be ended that has closed something. Its exit status tells more.
-async fn ended(child: &mut Child, closed: &str) -> Option<String> {
-    match timeout(Duration::from_secs(1), child.wait()).await {
-        Ok(_) => None,
-        Err(_) => Some(closed.to_owned()),
-    }
-}
-
 /// Tells a worker something that is no connection. One that takes nothing is as good as gone.
 async fn tell(member: &Member, message: &ToWorker) -> Result<(), LinkError> {
     timeout(PATIENCE, member.link.send(message, None))
         .await
         .unwrap_or(Err(LinkError::Closed))
-}
-
-/// Starts a worker. Together its arguments read "my-app: worker 0", in `ps` and `systemctl status`.
-fn spawn(slot: u16, link: OwnedFd) -> io::Result<Child> {
-    Command::new("/proc/self/exe")
-        .arg0("my-app:")
-        .args(["worker", &slot.to_string()])
-        .stdin(link)
-        // systemd's messages and descriptors are the master's.
-        .env_remove("NOTIFY_SOCKET")
-        .env_remove("WATCHDOG_USEC")
-        .env_remove("WATCHDOG_PID")
-        .env_remove("LISTEN_FDS")
-        .env_remove("LISTEN_PID")
-        .env_remove("LISTEN_FDNAMES")
-        .kill_on_drop(true)
-        .spawn()
-}
-
-fn describe(status: ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt;
-    match (status.signal(), status.code()) {
-        (Some(signal), _) => format!("killed by signal {signal}"),
-        (None, Some(code)) => format!("exit code {code}"),
-        (None, None) => status.to_string(),
-    }
 }

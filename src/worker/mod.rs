@@ -110,6 +110,7 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
     // master's to decide: a worker that left by itself would still be sent clients.
     let mut terminate = signal(SignalKind::terminate()).map_err(WorkerError::Start)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(WorkerError::Start)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(WorkerError::Start)?;
     let mut reopen = signal(SignalKind::user_defined1()).map_err(WorkerError::Start)?;
     let link = Link::new(link).map_err(|_| WorkerError::NoMaster)?;
     let mut inbox = Inbox::default();
@@ -158,6 +159,7 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         () = process::give_memory_back() => Ok(()),
         () = async { while interrupt.recv().await.is_some() {} } => Ok(()),
         () = async { while terminate.recv().await.is_some() {} } => Ok(()),
+        () = async { while hangup.recv().await.is_some() {} } => Ok(()),
         () = async { while reopen.recv().await.is_some() { log.reopen() } } => Ok(()),
         () = leave => Ok(()),
     }

@@ -53,6 +53,7 @@ mod questions;
 mod routing;
 mod server_side;
 mod session_ids;
+mod starts;
 mod stops;
 mod streams;
 mod upgrades;

@@ -18,14 +18,14 @@ fn a_bad_configuration_is_told_and_does_not_fill_the_journal(release: &'static R
         "{said}"
     );
     assert_eq!(machine.sh("systemctl is-failed my-app.service"), "failed");
-    machine.sh("systemctl is-active my-app.socket");
+    machine.sh("systemctl is-active my-app.socket my-app-tcp.socket");
     machine.wait_for_journal(
         "/etc/my-app/my-app.toml: line 2: worker: unknown key; did you mean workers?",
     );
 
     // Clients that knock all the time start it again and again, but not without a pause.
     let seconds = 25;
-    let lines = "journalctl -q -o cat -u my-app.service -u my-app.socket | wc -l";
+    let lines = "journalctl -q -o cat -u my-app.service -u 'my-app*.socket' | wc -l";
     let before = machine.number(lines);
     machine.try_sh(&format!(
         "end=$(($(date +%s) + {seconds}))
@@ -37,7 +37,7 @@ fn a_bad_configuration_is_told_and_does_not_fill_the_journal(release: &'static R
         "lines in ten minutes, with clients that knock all the time",
         within,
     );
-    machine.sh("systemctl is-active my-app.socket");
+    machine.sh("systemctl is-active my-app.socket my-app-tcp.socket");
 
     // Put right, the next start is a good one; those who waited are served.
     machine.sh("sed -i s/worker/workers/ /etc/my-app/my-app.toml && my-app check && systemctl restart my-app.service");

@@ -70,6 +70,7 @@ fn every_key_reaches_its_own_field() {
         workers = 3
         balance = "round-robin"
         stop_drain = "0s"
+        start_timeout = "5s"
         watchdog = "1s"
         engine.path = "/ws"
         engine.ping_interval = "1m 30s"
@@ -102,6 +103,7 @@ fn every_key_reaches_its_own_field() {
         (config.stop_drain, config.watchdog),
         (Duration::ZERO, Duration::from_secs(1))
     );
+    assert_eq!(config.start_timeout, Duration::from_secs(5));
     let engine = &config.engine;
     assert_eq!(engine.path, "/ws/");
     assert_eq!(engine.ping_interval, Duration::from_secs(90));

@@ -22,7 +22,8 @@ pub fn the_package() -> PathBuf {
 /// The directory that every machine sees at /srv/share.
 ///
 /// `my-app.deb`; `my-app-next.deb`: a later version with other files for the server and for nginx;
-/// `outbound`: the example.
+/// `my-app-one-socket.deb`: an earlier one, with both listeners in one unit; `outbound`, `slow_start`: the
+/// examples.
 pub fn share() -> &'static Path {
     static SHARE: OnceLock<PathBuf> = OnceLock::new();
     SHARE.get_or_init(|| {
@@ -30,10 +31,14 @@ pub fn share() -> &'static Path {
         let _ = fs::remove_dir_all(&share);
         fs::create_dir_all(&share).unwrap();
         fs::copy(the_package(), share.join("my-app.deb")).unwrap();
-        let outbound = Path::new(env!("CARGO_BIN_EXE_my-app")).with_file_name("examples/outbound");
-        fs::copy(outbound, share.join("outbound"))
-            .expect("`cargo build --release --example outbound` comes first");
+        let examples = Path::new(env!("CARGO_BIN_EXE_my-app")).with_file_name("examples");
+        for example in ["outbound", "slow_start"] {
+            fs::copy(examples.join(example), share.join(example)).expect(
+                "`cargo build --release --example outbound --example slow_start` comes first",
+            );
+        }
         the_next_version(&share);
+        the_version_with_one_socket(&share);
         share
     })
 }
@@ -58,9 +63,44 @@ fn the_next_version(share: &Path) {
         });
     }
     run(Command::new("dpkg-deb")
-        .args(["--root-owner-group", "-b"])
+        .args(["--root-owner-group", "-Znone", "-b"])
         .arg(&tree)
         .arg(share.join("my-app-next.deb")));
+    fs::remove_dir_all(&tree).unwrap();
+}
+
+/// What was installed before there was my-app-tcp.socket: my-app.socket had the port.
+fn the_version_with_one_socket(share: &Path) {
+    let tree = share.join("one-socket");
+    run(Command::new("dpkg-deb")
+        .arg("-R")
+        .arg(share.join("my-app.deb"))
+        .arg(&tree));
+    change(&tree.join("DEBIAN/control"), |control| {
+        control.replacen("\nVersion: ", "\nVersion: 0.0.", 1)
+    });
+    let units = tree.join("usr/lib/systemd/system");
+    fs::remove_file(units.join("my-app-tcp.socket")).unwrap();
+    change(&units.join("my-app.socket"), |unit| {
+        let path = "ListenStream=/run/my-app/my-app.sock\n";
+        assert!(unit.contains(path));
+        unit.replace(path, &format!("{path}ListenStream=127.0.0.1:3000\n"))
+    });
+    change(&units.join("my-app.service"), |unit| {
+        unit.replace("PartOf=my-app-tcp.socket\n", "")
+            .replace("Also=my-app-tcp.socket\n", "")
+            .replace(" my-app-tcp.socket ", " ")
+    });
+    // What the scripts do with the one is done twice with the other, which changes nothing.
+    for script in ["preinst", "postinst", "prerm", "postrm"] {
+        change(&tree.join("DEBIAN").join(script), |text| {
+            text.replace("my-app-tcp.socket", "my-app.socket")
+        });
+    }
+    run(Command::new("dpkg-deb")
+        .args(["--root-owner-group", "-Znone", "-b"])
+        .arg(&tree)
+        .arg(share.join("my-app-one-socket.deb")));
     fs::remove_dir_all(&tree).unwrap();
 }
 

@@ -181,7 +181,7 @@ impl Machine {
         ));
     }
 
-    /// `apt install ./my-app.deb`, which must succeed and leave both units active.
+    /// `apt install ./my-app.deb`, which must succeed and leave all units active.
     #[track_caller]
     pub fn install(&self) -> String {
         self.install_with("")
@@ -195,6 +195,18 @@ impl Machine {
         said
     }
 
+    /// Installs a package of the share, whatever comes of it.
+    pub fn install_package(&self, package: &str) -> Said {
+        self.try_sh(&install(package, ""))
+    }
+
+    /// What my-app.socket, my-app-tcp.socket and my-app.service are.
+    pub fn states(&self) -> String {
+        let units = "my-app.socket my-app-tcp.socket my-app.service";
+        let said = self.try_sh(&format!("systemctl is-active {units} || true"));
+        said.text.trim().replace('\n', " ")
+    }
+
     /// Installs the next version, whatever comes of it.
     pub fn upgrade_with(&self, options: &str) -> Said {
         self.try_sh(&install("my-app-next.deb", options))
@@ -202,10 +214,7 @@ impl Machine {
 
     #[track_caller]
     pub fn assert_active(&self) {
-        for unit in ["my-app.socket", "my-app.service"] {
-            let said = self.try_sh(&format!("systemctl is-active {unit}"));
-            assert!(said.ok, "{unit} is {}", said.text);
-        }
+        assert_eq!(self.states(), "active active active");
     }
 
     /// Runs a script of tests/clients to its end, and gives what its last line says.

@@ -1,0 +1,238 @@
+//! Listeners of our own, where systemd passes none.
+//!
+//! Each address has its own fate: one that is taken, or that this machine does not have yet, is told and
+//! tried again, while the others serve. A name may have several addresses.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::net::{TcpSocket, lookup_host};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::listeners::{ListenError, Listener, SocketFile};
+use super::router::Router;
+use crate::config::ListenAddr;
+
+/// The kernel caps it at net.core.somaxconn (listen(2)).
+const BACKLOG: u32 = 65_535;
+
+/// How often what could not be had is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Something to listen at.
+#[derive(Debug, Clone)]
+enum Place {
+    /// As it was configured: a name that was not looked up yet, or a path.
+    Configured(ListenAddr),
+    /// One address of a name.
+    Address(ListenAddr, SocketAddr),
+}
+
+impl Place {
+    fn error(&self, source: io::Error) -> ListenError {
+        ListenError::Bind {
+            place: self.to_string(),
+            source,
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Configured(configured) => write!(f, "{configured}"),
+            Self::Address(configured, address) => {
+                let (configured, address) = (configured.to_string(), address.to_string());
+                if configured == address {
+                    f.write_str(&address)
+                } else {
+                    write!(f, "{configured} ({address})")
+                }
+            }
+        }
+    }
+}
+
+/// Where nobody listens although somebody should.
+#[derive(Debug)]
+pub(super) struct Refused {
+    place: Place,
+    pub(super) error: ListenError,
+}
+
+/// Binds all addresses: the listeners that could be had, and what could not.
+pub(super) async fn bind(addresses: &[ListenAddr]) -> (Vec<Listener>, Vec<Refused>) {
+    let (mut listeners, mut refused) = Default::default();
+    for address in addresses {
+        try_place(
+            Place::Configured(address.clone()),
+            &mut listeners,
+            &mut refused,
+        )
+        .await;
+    }
+    (listeners, refused)
+}
+
+/// Tries again what is in `missing`, for ever; what can be had goes to the router.
+pub(super) async fn keep_trying(missing: Rc<RefCell<Vec<Refused>>>, router: Rc<Router>) {
+    while !missing.borrow().is_empty() {
+        sleep(RETRY).await;
+        let places: Vec<_> = missing.borrow().iter().map(|r| r.place.clone()).collect();
+        let mut still_refused = Vec::new();
+        for place in places {
+            let mut listeners = Vec::new();
+            try_place(place.clone(), &mut listeners, &mut still_refused).await;
+            if !listeners.is_empty() {
+                info!("listening on {place} now");
+            }
+            for listener in listeners {
+                router.listen(listener);
+            }
+        }
+        missing.replace(still_refused);
+    }
+}
+
+/// Says what could not be had.
+pub(super) fn complain(refused: &[Refused]) {
+    let seconds = RETRY.as_secs();
+    for Refused { error, .. } in refused {
+        warn!("{error}; the other listeners serve, and it is tried again every {seconds} s");
+    }
+}
+
+async fn try_place(place: Place, listeners: &mut Vec<Listener>, refused: &mut Vec<Refused>) {
+    let attempts = match &place {
+        Place::Configured(ListenAddr::Unix(path)) => {
+            vec![(place.clone(), bind_unix(path, &place))]
+        }
+        Place::Address(_, address) => vec![(place.clone(), bind_address(*address, &place))],
+        Place::Configured(configured @ ListenAddr::Tcp(name)) => match addresses(name).await {
+            Ok(addresses) => addresses
+                .into_iter()
+                .map(|address| {
+                    let place = Place::Address(configured.clone(), address);
+                    let listener = bind_address(address, &place);
+                    (place, listener)
+                })
+                .collect(),
+            Err(error) => vec![(place.clone(), Err(place.error(error)))],
+        },
+    };
+    for (place, listener) in attempts {
+        match listener {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => refused.push(Refused { place, error }),
+        }
+    }
+}
+
+/// The addresses of a name, each once.
+async fn addresses(name: &str) -> io::Result<BTreeSet<SocketAddr>> {
+    Ok(lookup_host(name).await?.collect())
+}
+
+fn bind_address(address: SocketAddr, place: &Place) -> Result<Listener, ListenError> {
+    let listener = bind_tcp(address).and_then(Listener::tcp);
+    listener.map_err(|error| place.error(error))
+}
+
+/// Opens a TCP listener.
+pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait for the connections of its predecessor.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
+/// Opens a Unix socket, in the place of one that nobody listens on any more.
+fn bind_unix(path: &Path, place: &Place) -> Result<Listener, ListenError> {
+    let failed = |source| place.error(source);
+    match fs::symlink_metadata(path) {
+        Ok(file) if !file.file_type().is_socket() => {
+            return Err(ListenError::NotASocket {
+                place: place.to_string(),
+            });
+        }
+        Ok(_) => match UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(failed)?;
+            }
+            _ => {
+                return Err(ListenError::InUse {
+                    place: place.to_string(),
+                });
+            }
+        },
+        Err(_) => {}
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    let file = SocketFile::new(path);
+    // For the proxy's group; others have no business here.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    // std's backlog is smaller; listen(2) may be called again.
+    rustix::net::listen(&listener, BACKLOG.try_into().unwrap_or(i32::MAX))
+        .map_err(|error| failed(error.into()))?;
+    Listener::unix(listener, Some(file)).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(name: &str) -> ListenAddr {
+        ListenAddr::Tcp(name.to_owned())
+    }
+
+    #[tokio::test]
+    async fn an_address_that_cannot_be_had_costs_no_other() {
+        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = other.local_addr().unwrap().to_string();
+        // 192.0.2.0/24 is for documents (RFC 5737): no machine has such an address.
+        let addresses = [
+            tcp(&taken),
+            tcp("192.0.2.1:1"),
+            tcp("no.invalid:1"),
+            tcp("127.0.0.1:0"),
+        ];
+        let (listeners, refused) = bind(&addresses).await;
+        assert_eq!(listeners.len(), 1);
+        let said: Vec<_> = refused.iter().map(|r| r.error.to_string()).collect();
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(
+            said[0].starts_with(&format!("cannot listen on {taken}: ")),
+            "{said:?}"
+        );
+        assert!(
+            said[1].starts_with("cannot listen on 192.0.2.1:1: "),
+            "{said:?}"
+        );
+        assert!(
+            said[2].starts_with("cannot listen on no.invalid:1: "),
+            "{said:?}"
+        );
+    }
+
+    #[test]
+    fn an_address_of_a_name_is_told_with_the_name() {
+        let address = ([127, 0, 0, 1], 80).into();
+        let named = Place::Address(tcp("localhost:80"), address);
+        assert_eq!(named.to_string(), "localhost:80 (127.0.0.1:80)");
+        let same = Place::Address(tcp("127.0.0.1:80"), address);
+        assert_eq!(same.to_string(), "127.0.0.1:80");
+    }
+}

@@ -1,0 +1,98 @@
+//! The line that `systemctl status` shows: how the server is, and what is missing with the command that
+//! mends it.
+
+use super::slots::Vacancy;
+
+/// So many slots are named; of the others only the number is told.
+const NAMED: usize = 3;
+
+/// What there is to say.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Health {
+    /// How many workers there are to be.
+    pub(crate) workers: u16,
+    /// The slots without a worker that takes connections.
+    pub(crate) vacant: Vec<(u16, Vacancy)>,
+    /// Open sessions.
+    pub(crate) clients: u64,
+    /// The listeners that could not be had, each with what mends it.
+    pub(crate) deaf: Vec<String>,
+}
+
+impl Health {
+    /// The line.
+    pub(crate) fn line(&self) -> String {
+        let (version, workers, clients) = (env!("CARGO_PKG_VERSION"), self.workers, self.clients);
+        let ready = match u16::try_from(self.vacant.len()) {
+            Ok(0) => String::new(),
+            vacant => format!("{} of ", workers.saturating_sub(vacant.unwrap_or(workers))),
+        };
+        let figures = format!("my-app {version}: {ready}{workers} worker(s), {clients} client(s)");
+        let mut parts = vec![figures];
+        parts.extend(self.missing());
+        parts.join("; ")
+    }
+
+    /// What is missing, each in a few words; nothing if all is well.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let mut missing: Vec<_> = self.vacant.iter().take(NAMED).map(describe).collect();
+        if let Some(more) = self.vacant.len().checked_sub(NAMED).filter(|&n| n > 0) {
+            missing.push(format!("{more} more workers are missing"));
+        }
+        missing.extend(self.deaf.iter().cloned());
+        missing
+    }
+}
+
+fn describe((slot, vacancy): &(u16, Vacancy)) -> String {
+    match vacancy {
+        Vacancy::Starting => format!("worker {slot} is still starting"),
+        Vacancy::Failed(why) => format!("worker {slot} does not start ({why}) and is tried again"),
+        Vacancy::Died => format!("worker {slot} is being replaced"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(workers: u16, vacant: Vec<(u16, Vacancy)>, deaf: &[&str]) -> String {
+        let health = Health {
+            workers,
+            vacant,
+            clients: 7,
+            deaf: deaf.iter().map(ToString::to_string).collect(),
+        };
+        let line = health.line();
+        let version = format!("my-app {}: ", env!("CARGO_PKG_VERSION"));
+        line.strip_prefix(&version).unwrap().to_owned()
+    }
+
+    #[test]
+    fn when_all_is_well_there_are_two_figures() {
+        assert_eq!(line(4, vec![], &[]), "4 worker(s), 7 client(s)");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let vacant = vec![
+            (1, Vacancy::Starting),
+            (3, Vacancy::Failed("exit code 101".into())),
+        ];
+        assert_eq!(
+            line(4, vacant, &["nobody hears port 80"]),
+            "2 of 4 worker(s), 7 client(s); worker 1 is still starting; \
+             worker 3 does not start (exit code 101) and is tried again; nobody hears port 80"
+        );
+    }
+
+    #[test]
+    fn many_slots_are_not_all_named() {
+        let vacant = (0..16).map(|slot| (slot, Vacancy::Starting)).collect();
+        assert_eq!(
+            line(16, vacant, &[]),
+            "0 of 16 worker(s), 7 client(s); worker 0 is still starting; worker 1 is still starting; \
+             worker 2 is still starting; 13 more workers are missing"
+        );
+    }
+}
