@@ -14,8 +14,12 @@
 mod balance;
 mod hub;
 mod listeners;
+mod member;
 mod pool;
+mod rate;
+mod refusal;
 mod router;
+mod spawn;
 mod supervisor;
 
 use std::io;
@@ -105,8 +109,7 @@ async fn serve(mut config: Config, inherited: Listeners, log: LogGuard) -> Resul
     config.workers = worker_count(config.workers);
     let config = Rc::new(config);
     let keyring = Keyring::draw(machine())?;
-    let max_sessions = config.limits.max_connections;
-    let pool = Rc::new(Pool::new(config.balance, max_sessions, keyring));
+    let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
     let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
     let mut workers = Supervisor::start(&config, &pool, &router);
     let memory = process::give_memory_back();

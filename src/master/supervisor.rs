@@ -6,13 +6,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
 use rustix::fs::MemfdFlags;
 use tokio::net::UnixStream;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -20,8 +19,10 @@ use tracing::{debug, error, info, warn};
 
 use super::MasterError;
 use super::hub::{Hub, Left};
-use super::pool::{Member, Pool};
+use super::member::Member;
+use super::pool::Pool;
 use super::router::Router;
+use super::spawn::{describe, spawn};
 use crate::config::Config;
 use crate::ipc::link::{self, Inbox, Link, LinkError};
 use crate::wire::link::{ToMaster, ToWorker, Welcome};
@@ -304,8 +305,13 @@ impl Slot {
     /// and it must be heard while it is told.
     fn obey(&self, member: &Rc<Member>, message: ToMaster, passed: Option<OwnedFd>) {
         let answer = match message {
-            ToMaster::Report { counts, released } => {
+            ToMaster::Report {
+                counts,
+                released,
+                clients,
+            } => {
                 member.reported(counts);
+                member.clients_changed(&clients);
                 return released
                     .iter()
                     .for_each(|&number| self.pool.release(number));
@@ -324,10 +330,16 @@ impl Slot {
                 }
                 return;
             }
-            ToMaster::Reserve { ticket, client } => {
-                let place = self.pool.reserve(member);
-                if place.is_none() {
-                    debug!(?client, "there is no room for one more session");
+            ToMaster::Reserve {
+                ticket,
+                client,
+                dispatched,
+            } => {
+                let place = self
+                    .pool
+                    .reserve(member, client.map(Into::into), dispatched);
+                if let Err(why) = place {
+                    self.pool.refused(why, client);
                 }
                 ToWorker::Home { ticket, place }
             }
@@ -349,7 +361,7 @@ impl Slot {
             if let Err(error) = tell(&member, &answer).await {
                 debug!(%error, pid = member.pid, "an answer was not heard");
                 if let ToWorker::Home {
-                    place: Some(place), ..
+                    place: Ok(place), ..
                 } = answer
                 {
                     pool.release(place.reservation);
@@ -372,30 +384,4 @@ async fn tell(member: &Member, message: &ToWorker) -> Result<(), LinkError> {
     timeout(PATIENCE, member.link.send(message, None))
         .await
         .unwrap_or(Err(LinkError::Closed))
-}
-
-/// Starts a worker. Together its arguments read "my-app: worker 0", in `ps` and `systemctl status`.
-fn spawn(slot: u16, link: OwnedFd) -> io::Result<Child> {
-    Command::new("/proc/self/exe")
-        .arg0("my-app:")
-        .args(["worker", &slot.to_string()])
-        .stdin(link)
-        // systemd's messages and descriptors are the master's.
-        .env_remove("NOTIFY_SOCKET")
-        .env_remove("WATCHDOG_USEC")
-        .env_remove("WATCHDOG_PID")
-        .env_remove("LISTEN_FDS")
-        .env_remove("LISTEN_PID")
-        .env_remove("LISTEN_FDNAMES")
-        .kill_on_drop(true)
-        .spawn()
-}
-
-fn describe(status: ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt;
-    match (status.signal(), status.code()) {
-        (Some(signal), _) => format!("killed by signal {signal}"),
-        (None, Some(code)) => format!("exit code {code}"),
-        (None, None) => status.to_string(),
-    }
 }

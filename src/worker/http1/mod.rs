@@ -26,9 +26,9 @@ use std::time::Duration;
 
 use axum::body::Body as AppBody;
 use engineioxide::{Deflate, ProtocolVersion};
-use http::header::{HeaderName, ORIGIN};
+use http::header::ORIGIN;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -46,9 +46,11 @@ pub(crate) use handshake::head;
 use self::answer::Body;
 use self::departure::{Departure, head_of};
 use self::judge::{Route, Wish};
+use self::session::Post;
 use super::context::Worker;
 use super::opening::Opening;
 use super::peers::{self, Detour, Said};
+use super::repeats::Digest;
 use super::request::{self, Action, Refused, RequestError};
 use super::stream::{Activity, Control, Stream};
 use crate::api::ClientAddr;
@@ -62,6 +64,9 @@ const IDLE: Duration = Duration::from_secs(75);
 
 /// Who asks with this header gets it back: so `nginx-site` sees whether a request that it sent to nginx came here.
 const MARK: HeaderName = HeaderName::from_static("x-my-app-mark");
+
+/// What nginx calls a request: the same if it sends it again.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is known of a connection's first request before hyper reads it; of later ones nothing is.
 #[derive(Debug, Default)]
@@ -275,7 +280,17 @@ impl Connection {
         let worker = &self.worker;
         match action {
             Action::Poll => session::poll(worker, sid, parts, &self.control).await,
-            Action::Post => session::post(worker, sid, protocol, parts, body, client).await,
+            Action::Post => {
+                let post = Post {
+                    sid,
+                    protocol,
+                    id: self.request_id(parts),
+                    // Then it is the other worker that may have gone, and not the client.
+                    passed_on: self.origin == Origin::Worker,
+                    client,
+                };
+                session::post(worker, post, parts, body).await
+            }
             Action::Upgrade => {
                 worker.cors.check(&parts.headers)?;
                 worker.admission.check(parts, client)?;
@@ -291,6 +306,14 @@ impl Connection {
             }
             Action::Nothing => Err(RequestError::BadRequest.into()),
         }
+    }
+
+    /// The id of a request by which it is known again if its proxy sends it twice.
+    fn request_id(&self, parts: &Parts) -> Option<Digest> {
+        let trusted = self.worker.admission.trusts(self.origin);
+        let id = parts.headers.get(&REQUEST_ID).filter(|_| trusted);
+        let id = id.map(HeaderValue::as_bytes).filter(|id| !id.is_empty())?;
+        Some(self.worker.repeats.digest(id))
     }
 
     /// The answer to a WebSocket's handshake, and what it says of deflated messages.
@@ -325,7 +348,11 @@ impl Connection {
                 })
                 .await);
         }
-        let request = Request::from_parts(parts, AppBody::new(body));
+        let mut request = Request::from_parts(parts, AppBody::new(body));
+        if !self.worker.admission.trusts(self.origin) {
+            // The other worker believes whatever comes from here.
+            request.headers_mut().remove(&REQUEST_ID);
+        }
         match peers::forward(&self.worker, home, request, client).await {
             Ok((response, detour)) => Ok(self.came_back(response, detour, action)),
             Err(error) => {
