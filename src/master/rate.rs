@@ -122,8 +122,8 @@ mod tests {
 
     use super::*;
 
-    fn client(number: u32) -> Option<ClientKey> {
-        Some(ClientKey::V4(Ipv4Addr::from_bits(number)))
+    fn client(number: u32) -> ClientKey {
+        ClientKey::V4(Ipv4Addr::from_bits(number))
     }
 
     /// What happens at which millisecond: everybody asks as often as is said, the greedy first.
@@ -149,7 +149,7 @@ mod tests {
         fn greedy(&mut self, at: u64, clients: u32) {
             let now = self.start + Duration::from_millis(at);
             for nth in 0..clients {
-                while self.rate.take(client(nth), now).is_ok() {
+                while self.rate.take(Some(client(nth)), now).is_ok() {
                     self.greedy += 1;
                 }
             }
@@ -159,7 +159,7 @@ mod tests {
             let now = self.start + Duration::from_millis(at);
             self.innocents += 1;
             let number = 1000 + self.innocents;
-            self.refused += u32::from(self.rate.take(client(number), now).is_err());
+            self.refused += u32::from(self.rate.take(Some(client(number)), now).is_err());
         }
     }
 
@@ -221,7 +221,7 @@ mod tests {
         let mut taken = 0;
         for at in 0..10_000_u32 {
             let now = start + Duration::from_millis(at.into());
-            taken += u32::from(rate.take(client(at), now).is_ok());
+            taken += u32::from(rate.take(Some(client(at)), now).is_ok());
         }
         assert!((115..=121).contains(&taken), "{taken}");
     }
@@ -233,22 +233,28 @@ mod tests {
         let taken = (0..40).filter(|_| rate.take(None, now).is_ok()).count();
         assert_eq!(taken, 10);
         assert!(matches!(rate.take(None, now), Err(NoPlace::Rate)));
-        assert!(rate.take(client(1), now).is_ok());
+        assert!(rate.take(Some(client(1)), now).is_ok());
     }
 
     #[test]
     fn the_one_that_asks_too_often_is_told_so_and_the_others_that_there_are_too_many() {
         let mut rate = Rate::new(10);
         let now = Instant::now();
-        while rate.take(client(1), now).is_ok() {}
+        while rate.take(Some(client(1)), now).is_ok() {}
         assert!(matches!(
-            rate.take(client(1), now),
+            rate.take(Some(client(1)), now),
             Err(NoPlace::ClientRate)
         ));
-        let others = (2..40).filter(|&nth| rate.take(client(nth), now).is_ok());
+        let others = (2..40).filter(|&nth| rate.take(Some(client(nth)), now).is_ok());
         assert_eq!(others.count(), 10);
-        assert!(matches!(rate.take(client(99), now), Err(NoPlace::Rate)));
-        assert!(matches!(rate.take(client(1), now), Err(NoPlace::Rate)));
+        assert!(matches!(
+            rate.take(Some(client(99)), now),
+            Err(NoPlace::Rate)
+        ));
+        assert!(matches!(
+            rate.take(Some(client(1)), now),
+            Err(NoPlace::Rate)
+        ));
     }
 
     #[test]
@@ -265,7 +271,7 @@ mod tests {
         assert!(rate.clients.len() <= MAX_CLIENTS);
         assert!(most <= 2 * MAX_CLIENTS, "{most}");
         let later = start + Duration::from_mins(1);
-        rate.take(client(1), later).unwrap();
+        rate.take(Some(client(1)), later).unwrap();
         assert!(rate.clients.len() <= 64, "{}", rate.clients.len());
     }
 
@@ -273,7 +279,7 @@ mod tests {
     fn without_a_rate_nothing_is_remembered() {
         let mut rate = Rate::new(0);
         let now = Instant::now();
-        assert!((0..1000).all(|nth| rate.take(client(nth), now).is_ok()));
+        assert!((0..1000).all(|nth| rate.take(Some(client(nth)), now).is_ok()));
         assert!(rate.clients.is_empty());
     }
 }
