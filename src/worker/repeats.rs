@@ -13,9 +13,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::{HeaderMap, HeaderName, HeaderValue};
 use socketioxide::socket::Sid;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
+
+/// What nginx calls a request: the same if it sends it again.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// How long a post is remembered: a proxy sends it again at once, or never.
 const KEEP: Duration = Duration::from_mins(1);
@@ -51,6 +55,12 @@ struct Post {
 }
 
 impl Repeats {
+    /// The id of a request, if it has one.
+    pub(crate) fn id_of(&self, headers: &HeaderMap) -> Option<Digest> {
+        let id = headers.get(&REQUEST_ID).map(HeaderValue::as_bytes);
+        id.filter(|id| !id.is_empty()).map(|id| self.digest(id))
+    }
+
     /// Of an id, or of a body.
     pub(crate) fn digest(&self, bytes: &[u8]) -> Digest {
         Digest(self.hasher.hash_one(bytes))

@@ -28,7 +28,7 @@ use axum::body::Body as AppBody;
 use engineioxide::{Deflate, ProtocolVersion};
 use http::header::ORIGIN;
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderName, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -50,7 +50,7 @@ use self::session::Post;
 use super::context::Worker;
 use super::opening::Opening;
 use super::peers::{self, Detour, Said};
-use super::repeats::Digest;
+use super::repeats;
 use super::request::{self, Action, Refused, RequestError};
 use super::stream::{Activity, Control, Stream};
 use crate::api::ClientAddr;
@@ -64,9 +64,6 @@ const IDLE: Duration = Duration::from_secs(75);
 
 /// Who asks with this header gets it back: so `nginx-site` sees whether a request that it sent to nginx came here.
 const MARK: HeaderName = HeaderName::from_static("x-my-app-mark");
-
-/// What nginx calls a request: the same if it sends it again.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is known of a connection's first request before hyper reads it; of later ones nothing is.
 #[derive(Debug, Default)]
@@ -281,10 +278,11 @@ impl Connection {
         match action {
             Action::Poll => session::poll(worker, sid, parts, &self.control).await,
             Action::Post => {
+                let trusted = worker.admission.trusts(self.origin);
                 let post = Post {
                     sid,
                     protocol,
-                    id: self.request_id(parts),
+                    id: worker.repeats.id_of(&parts.headers).filter(|_| trusted),
                     // Then it is the other worker that may have gone, and not the client.
                     passed_on: self.origin == Origin::Worker,
                     client,
@@ -306,14 +304,6 @@ impl Connection {
             }
             Action::Nothing => Err(RequestError::BadRequest.into()),
         }
-    }
-
-    /// The id of a request by which it is known again if its proxy sends it twice.
-    fn request_id(&self, parts: &Parts) -> Option<Digest> {
-        let trusted = self.worker.admission.trusts(self.origin);
-        let id = parts.headers.get(&REQUEST_ID).filter(|_| trusted);
-        let id = id.map(HeaderValue::as_bytes).filter(|id| !id.is_empty())?;
-        Some(self.worker.repeats.digest(id))
     }
 
     /// The answer to a WebSocket's handshake, and what it says of deflated messages.
@@ -351,7 +341,7 @@ impl Connection {
         let mut request = Request::from_parts(parts, AppBody::new(body));
         if !self.worker.admission.trusts(self.origin) {
             // The other worker believes whatever comes from here.
-            request.headers_mut().remove(&REQUEST_ID);
+            request.headers_mut().remove(&repeats::REQUEST_ID);
         }
         match peers::forward(&self.worker, home, request, client).await {
             Ok((response, detour)) => Ok(self.came_back(response, detour, action)),
