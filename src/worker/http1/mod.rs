@@ -283,7 +283,6 @@ impl Connection {
                     sid,
                     protocol,
                     id: worker.repeats.id_of(&parts.headers).filter(|_| trusted),
-                    // Then it is the other worker that may have gone, and not the client.
                     passed_on: self.origin == Origin::Worker,
                     client,
                 };
