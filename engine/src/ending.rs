@@ -218,6 +218,7 @@ impl<H: EngineIoHandler> Core<H> {
         let connected = line.connected;
         let ended = Ended {
             sid: socket.id,
+            client: socket.req_parts.address(),
             protocol: socket.protocol,
             transport,
             began_polling: line.began_polling,

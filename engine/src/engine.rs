@@ -372,7 +372,7 @@ impl<H: EngineIoHandler> Core<H> {
         };
         self.work.sessions.fetch_add(1, Relaxed);
         self.arm(socket.key, &mut socket.line());
-        self.hooks().opened(sid);
+        self.hooks().opened(sid, socket.req_parts.address());
         if revision3 {
             self.connect(&socket);
         }

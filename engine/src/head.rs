@@ -47,6 +47,11 @@ impl Head {
         }
     }
 
+    /// The client's address.
+    pub(crate) fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     fn read(&self) -> Box<Parts> {
         let (mut parts, ()) = Request::new(()).into_parts();
         let mut lines = self.bytes.split(|&byte| byte == b'\n');

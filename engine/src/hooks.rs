@@ -1,5 +1,6 @@
 //! What the engine tells the worker around it, and asks of it.
 
+use std::net::IpAddr;
 use std::task::Waker;
 
 use engineioxide_core::{ProtocolVersion, Sid, TransportType};
@@ -15,9 +16,9 @@ pub trait Hooks: Send + Sync + 'static {
         sid.to_string()
     }
 
-    /// A session was opened.
-    fn opened(&self, sid: Sid) {
-        let _ = sid;
+    /// A session was opened, for a client of this address.
+    fn opened(&self, sid: Sid, client: Option<IpAddr>) {
+        let _ = (sid, client);
     }
 
     /// A session has ended.
@@ -67,6 +68,8 @@ impl Hooks for NoHooks {}
 pub struct Ended {
     /// The socket id.
     pub sid: Sid,
+    /// The address of its client.
+    pub client: Option<IpAddr>,
     /// Its revision.
     pub protocol: ProtocolVersion,
     /// The transport that it had last.

@@ -74,6 +74,15 @@ impl Refusal {
         }
     }
 
+    /// 429 with `Retry-After: 1`: this client asks for too much.
+    pub fn too_many(message: impl Into<String>) -> Self {
+        Self {
+            status: StatusCode::TOO_MANY_REQUESTS,
+            code: 4,
+            message: message.into(),
+        }
+    }
+
     /// 503 with `Retry-After: 1`: later, perhaps.
     pub fn busy(message: impl Into<String>) -> Self {
         Self {

@@ -20,6 +20,7 @@ mod load;
 mod validate;
 mod value;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::systemd;
+use crate::wire::client::ClientKey;
+use crate::wire::link::Origin;
 
 pub(crate) use choices::{Balance, LogFormat, LogLevel, Parser, Transport};
 pub(crate) use error::ConfigError;
@@ -102,6 +105,8 @@ pub(crate) struct Engine {
 pub(crate) struct Limits {
     /// Connections, and sessions, at one time, over all workers; 0: no limit.
     pub max_connections: u32,
+    /// The same for each client address, or IPv6 network of 64 bits; 0: no limit.
+    pub max_connections_per_address: u32,
     /// How long a client may take to send the head of a request.
     pub head_timeout: Duration,
     /// New sessions in one second, over all workers; 0: no limit.
@@ -171,12 +176,34 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_connections: 0,
+            max_connections_per_address: 0,
             head_timeout: Duration::from_secs(10),
             new_sessions_per_second: 0,
             rooms_per_socket: 10_000,
             worker_memory: 0,
             trusted_proxies: Vec::new(),
         }
+    }
+}
+
+impl Limits {
+    /// Is what this peer says of its clients believed?
+    pub(crate) fn trusts(&self, peer: IpAddr) -> bool {
+        let peer = peer.to_canonical();
+        self.trusted_proxies.iter().any(|net| net.contains(&peer))
+    }
+
+    /// Whose connection is it? None's if it is a proxy's: that has those of many clients.
+    pub(crate) fn client_of(&self, origin: Origin) -> Option<ClientKey> {
+        match origin {
+            Origin::Tcp(peer) if !self.trusts(peer.ip()) => origin.peer(),
+            _ => None,
+        }
+    }
+
+    /// Is there a limit for which it matters who opens a session?
+    pub(crate) fn count_clients(&self) -> bool {
+        self.new_sessions_per_second > 0 || self.max_connections_per_address > 0
     }
 }
 

@@ -188,6 +188,7 @@ mod tests {
         let handoff = Handoff {
             origin: Origin::Unix,
             opens: true,
+            reservation: None,
             admitted: false,
             age_ms: 3,
             head: b"GET".to_vec(),

@@ -4,3 +4,4 @@
 pub(crate) mod bus;
 pub(crate) mod conn;
 pub(crate) mod link;
+pub(crate) mod reserve;

@@ -16,7 +16,10 @@ mod bind;
 mod child;
 mod hub;
 mod listeners;
+mod member;
 mod pool;
+mod rate;
+mod refusal;
 mod router;
 mod slots;
 mod status;
@@ -105,8 +108,7 @@ async fn serve(mut config: Config, inherited: Inherited, log: LogGuard) -> Resul
     config.workers = worker_count(config.workers);
     let config = Rc::new(config);
     let keyring = Keyring::draw(machine())?;
-    let max_sessions = config.limits.max_connections;
-    let pool = Rc::new(Pool::new(config.balance, max_sessions, keyring));
+    let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
     let slots = Rc::new(Slots::new(config.workers));
     let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
     let mut master = Master {

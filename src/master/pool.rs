@@ -6,143 +6,33 @@
 //! one of the two workers tells what became of it, or is gone.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::timeout;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::balance::{Balancer, Candidate, Room};
-use crate::config::Balance;
-use crate::ipc::link::Link;
-use crate::wire::link::{Handoff, Origin, Place, Report, ToWorker};
+use super::member::Member;
+use super::rate::Rate;
+use crate::config::{Balance, Limits};
+use crate::logging::RateLimit;
+use crate::wire::client::ClientKey;
+use crate::wire::link::{NoPlace, Origin, Place};
 use crate::wire::session_id::{BARE_LEN, Home, Keyring};
 
-/// Handoffs to one worker that it has not acknowledged yet.
-const WINDOW: usize = 256;
-
-/// How long a handoff may wait for a worker that has its window full.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// A connection that was handed off and may still be lost with its worker.
-#[derive(Debug)]
-pub(crate) struct Unacknowledged {
-    pub(crate) conn: OwnedFd,
-    pub(crate) handoff: Handoff,
-}
-
-/// A worker that takes connections.
-#[derive(Debug)]
-pub(crate) struct Member {
-    pub(crate) home: Home,
-    pub(crate) pid: u32,
-    pub(crate) link: Link,
-    report: Cell<Report>,
-    dispatched: Cell<u64>,
-    window: Semaphore,
-    unacknowledged: RefCell<VecDeque<Unacknowledged>>,
-    stalled: Cell<bool>,
-}
-
-impl Member {
-    pub(crate) fn new(home: Home, pid: u32, link: Link) -> Self {
-        Self {
-            home,
-            pid,
-            link,
-            report: Cell::default(),
-            dispatched: Cell::new(0),
-            window: Semaphore::new(WINDOW),
-            unacknowledged: RefCell::default(),
-            stalled: Cell::new(false),
-        }
-    }
-
-    fn load(&self) -> u64 {
-        let report = self.report.get();
-        report.sessions + self.dispatched.get().saturating_sub(report.resolved)
-    }
-
-    /// One session more is on its way.
-    fn count_up(&self) {
-        self.dispatched.set(self.dispatched.get() + 1);
-    }
-
-    /// It does not come on that way.
-    fn count_down(&self) {
-        self.dispatched.set(self.dispatched.get().saturating_sub(1));
-    }
-
-    /// Hands a connection off. The descriptor is kept until the worker has said that it took it.
-    ///
-    /// # Errors
-    /// With the connection, when the worker is gone or does not take any.
-    pub(crate) async fn take(&self, conn: OwnedFd, handoff: Handoff) -> Result<(), OwnedFd> {
-        let opens = handoff.opens;
-        let taken = self.send(conn, handoff).await;
-        if taken.is_err() {
-            // Until it answers again, or is replaced.
-            self.stalled.set(true);
-            if opens {
-                self.count_down();
-            }
-        }
-        taken
-    }
-
-    async fn send(&self, conn: OwnedFd, handoff: Handoff) -> Result<(), OwnedFd> {
-        match timeout(PATIENCE, self.window.acquire()).await {
-            Ok(Ok(permit)) => permit.forget(),
-            _ => return Err(conn),
-        }
-        let message = ToWorker::Take(handoff);
-        let sent = timeout(PATIENCE, self.link.send(&message, Some(conn.as_fd()))).await;
-        match (sent, message) {
-            (Ok(Ok(())), ToWorker::Take(handoff)) => {
-                // Nothing runs between the packet's departure and this, so that the order here is
-                // the order of the acknowledgements.
-                let sent = Unacknowledged { conn, handoff };
-                self.unacknowledged.borrow_mut().push_back(sent);
-                Ok(())
-            }
-            (failed, _) => {
-                debug!(?failed, pid = self.pid, "a handoff failed");
-                self.window.add_permits(1);
-                Err(conn)
-            }
-        }
-    }
-
-    /// The worker told its counts.
-    pub(crate) fn reported(&self, report: Report) {
-        let took = report.taken.saturating_sub(self.report.get().taken);
-        let mut unacknowledged = self.unacknowledged.borrow_mut();
-        let took = usize::try_from(took).unwrap_or(0).min(unacknowledged.len());
-        unacknowledged.drain(..took);
-        self.window.add_permits(took);
-        self.report.set(report);
-    }
-
-    /// Has the worker not answered for a second? Then it gets nothing new.
-    pub(crate) fn set_stalled(&self, stalled: bool) {
-        self.stalled.set(stalled);
-    }
-
-    /// The connections that go down with the worker unless somebody else takes them.
-    pub(crate) fn take_unacknowledged(&self) -> VecDeque<Unacknowledged> {
-        self.unacknowledged.take()
-    }
-}
+/// The same trouble is told once in this time.
+const COMPLAINT_PAUSE: Duration = Duration::from_mins(1);
 
 /// A session that is counted for `member` because `asker` asked where it shall be opened.
 #[derive(Debug)]
 struct Reservation {
     member: Rc<Member>,
     asker: Rc<Member>,
+    client: Option<ClientKey>,
 }
 
 /// Which workers there are, what each has, and what is reserved for it.
@@ -153,22 +43,29 @@ pub(crate) struct Pool {
     members: RefCell<BTreeMap<u16, Rc<Member>>>,
     /// How many sessions there may be; zero: no limit.
     max_sessions: u64,
+    /// How many of one client; zero: no limit.
+    max_sessions_of_one: u64,
+    rate: RefCell<Rate>,
     reservations: RefCell<HashMap<u64, Reservation>>,
     next_reservation: Cell<u64>,
     eio3: RefCell<HashMap<[u8; BARE_LEN], Home>>,
+    complaints: RateLimit,
     changed: Notify,
 }
 
 impl Pool {
-    pub(crate) fn new(method: Balance, max_sessions: u32, keyring: Keyring) -> Self {
+    pub(crate) fn new(method: Balance, limits: &Limits, keyring: Keyring) -> Self {
         Self {
             keyring,
             balancer: RefCell::new(Balancer::new(method)),
             members: RefCell::default(),
-            max_sessions: max_sessions.into(),
+            max_sessions: limits.max_connections.into(),
+            max_sessions_of_one: limits.max_connections_per_address.into(),
+            rate: RefCell::new(Rate::new(limits.new_sessions_per_second)),
             reservations: RefCell::default(),
             next_reservation: Cell::new(0),
             eio3: RefCell::default(),
+            complaints: RateLimit::default(),
             changed: Notify::new(),
         }
     }
@@ -223,24 +120,83 @@ impl Pool {
         Some(member)
     }
 
-    /// Where a session is to be opened for which `asker` asks; it is counted there at once. None if there is
-    /// no room for one more.
-    pub(crate) fn reserve(&self, asker: &Rc<Member>) -> Option<Place> {
-        let mut balancer = self.balancer.borrow_mut();
-        let slot = balancer.place(self.room(), &self.candidates(), asker.home.slot)?;
-        let member = self.members.borrow().get(&slot).cloned()?;
+    /// Where a session of `client` is to be opened for which `asker` asks, if it may be; it is counted there at once.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) fn reserve(
+        &self,
+        asker: &Rc<Member>,
+        client: Option<ClientKey>,
+        dispatched: bool,
+    ) -> Result<Place, NoPlace> {
+        let slot = if dispatched {
+            // There was room when the connection was dispatched, and it is counted since.
+            asker.home.slot
+        } else {
+            let mut balancer = self.balancer.borrow_mut();
+            let slot = balancer.place(self.room(), &self.candidates(), asker.home.slot);
+            slot.ok_or(NoPlace::Full)?
+        };
+        let member = self.members.borrow().get(&slot).cloned();
+        let member = member.ok_or(NoPlace::Full)?;
+        if let Some(client) = client
+            && self.max_sessions_of_one > 0
+            && self.sessions_of(client) >= self.max_sessions_of_one
+        {
+            return Err(NoPlace::ClientFull);
+        }
+        self.rate.borrow_mut().take(client, Instant::now())?;
         let (home, number) = (member.home, self.next_reservation.get());
         self.next_reservation.set(number + 1);
         member.count_up();
         let reservation = Reservation {
             member,
             asker: Rc::clone(asker),
+            client,
         };
         self.reservations.borrow_mut().insert(number, reservation);
-        Some(Place {
+        Ok(Place {
             home,
             reservation: number,
         })
+    }
+
+    /// A session was not let in: who installs the server may have to know that one client is many.
+    pub(crate) fn refused(&self, why: NoPlace, client: Option<IpAddr>) {
+        let key = match why {
+            NoPlace::Full | NoPlace::Rate => return debug!(?why, ?client, "a session was refused"),
+            NoPlace::ClientRate => "new_sessions_per_second",
+            NoPlace::ClientFull => "max_connections_per_address",
+        };
+        let client = client.map(|client| client.to_string()).unwrap_or_default();
+        if self.complaints.allows(COMPLAINT_PAUSE) {
+            warn!(
+                client,
+                "sessions of one address are refused, for it has its share of {key}; if it is a proxy, \
+                 name it in trusted_proxies"
+            );
+        }
+    }
+
+    /// The sessions of a client, those that are on their way included.
+    fn sessions_of(&self, client: ClientKey) -> u64 {
+        let reservations = self.reservations.borrow();
+        let reserved = reservations
+            .values()
+            .filter(|reservation| reservation.client == Some(client));
+        let members = self.members.borrow();
+        let held = members.values().map(|member| member.held(client).sessions);
+        held.map(u64::from).sum::<u64>() + reserved.count() as u64
+    }
+
+    /// The connections of a client that workers have, or are about to have; those that are no session's WebSocket.
+    pub(crate) fn connections_of(&self, client: ClientKey) -> u64 {
+        let members = self.members.borrow();
+        let held = members
+            .values()
+            .map(|member| member.held(client).connections);
+        held.map(u64::from).sum()
     }
 
     /// It is known what became of a reserved session; it may be told more than once.
@@ -252,13 +208,15 @@ impl Pool {
         }
     }
 
-    /// A connection that opens a session goes to `member`, where a place may be reserved for it. From here
-    /// on it is counted as one that was dispatched.
-    pub(crate) fn redeem(&self, reservation: Option<u64>, member: &Rc<Member>) {
-        member.count_up();
-        if let Some(reservation) = reservation {
-            self.release(reservation);
+    /// A connection goes to `member` that opens a session there: under this number, if it is counted so still,
+    /// or else as one that was dispatched.
+    pub(crate) fn redeem(&self, reservation: Option<u64>, member: &Rc<Member>) -> Option<u64> {
+        let reservations = self.reservations.borrow();
+        let kept = reservation.filter(|number| reservations.contains_key(number));
+        if kept.is_none() {
+            member.count_up();
         }
+        kept
     }
 
     /// Is there no room for one more session?

@@ -6,6 +6,8 @@
 //! `head_timeout` for it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt::Display;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,15 +16,19 @@ use std::task::Poll;
 use std::time::Duration;
 
 use rustix::net::RecvFlags;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::{AbortHandle, spawn_local, yield_now};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tracing::{debug, warn};
 
 use super::listeners::Listener;
-use super::pool::{Pool, Unacknowledged};
+use super::member::Unacknowledged;
+use super::pool::Pool;
+use super::refusal::refuse;
 use crate::config::Config;
 use crate::ipc::conn::Conn;
+use crate::ipc::reserve::Reserve;
+use crate::logging::RateLimit;
+use crate::wire::client::ClientKey;
 use crate::wire::link::{Handoff, Origin};
 use crate::wire::request_line::{self, MAX_LINE, Peeked, RequestLine};
 use crate::wire::session_id::{self, Home};
@@ -36,9 +42,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 /// How long a connection waits for a worker while there is none: a crashed one is replaced sooner.
 const WORKER_PATIENCE: Duration = Duration::from_secs(5);
-/// A refused client may read its answer for this long, and send this much more meanwhile.
-const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES: usize = 256 * 1024;
 
 /// Where a connection should go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,18 +73,26 @@ pub(crate) struct Router {
     window: RefCell<Box<[u8]>>,
     /// Connections that no worker has yet.
     routing: Cell<u64>,
+    /// Whose they are, if there is a limit for each client.
+    routing_of: RefCell<HashMap<ClientKey, u64>>,
     accepting: RefCell<Vec<AbortHandle>>,
+    reserve: Reserve,
+    complaints: RateLimit,
 }
 
 impl Router {
     /// Accepts from `listeners` until [`Router::stop`].
     pub(crate) fn start(config: Rc<Config>, pool: Rc<Pool>, listeners: Vec<Listener>) -> Rc<Self> {
+        let reserve = Reserve::of_the_master(config.workers);
         let router = Rc::new(Self {
             config,
             pool,
             window: RefCell::new(vec![0; MAX_LINE + 64].into()),
             routing: Cell::new(0),
+            routing_of: RefCell::default(),
             accepting: RefCell::default(),
+            reserve,
+            complaints: RateLimit::default(),
         });
         for listener in listeners {
             router.listen(listener);
@@ -103,11 +114,16 @@ impl Router {
     async fn accept(self: Rc<Self>, listener: Listener) {
         // Until then whoever connects waits in the backlog, for as long as it likes.
         self.pool.all_ready(1).await;
-        let mut complained: Option<Instant> = None;
         let mut accepted = 0_u32;
         loop {
             match listener.accept().await {
                 Ok((conn, origin)) => {
+                    let conn = if self.reserve.has_room_for(&conn) {
+                        conn
+                    } else {
+                        self.complain(&"those that are left are for the workers");
+                        self.wait_for_room(conn).await
+                    };
                     let route = Rc::clone(&self).route(conn, origin, Instant::now());
                     let mut route = Box::pin(route);
                     // Most are on their way at once; only who has to wait needs a task.
@@ -121,10 +137,7 @@ impl Router {
                     }
                 }
                 Err(error) if is_exhaustion(&error) => {
-                    if complained.is_none_or(|at| at.elapsed() > COMPLAINT_PAUSE) {
-                        complained = Some(Instant::now());
-                        warn!(%error, "cannot accept connections; raise LimitNOFILE");
-                    }
+                    self.complain(&error);
                     sleep(ACCEPT_PAUSE).await;
                 }
                 // A client that left between its connect and our accept (accept(2), "Error
@@ -134,13 +147,37 @@ impl Router {
         }
     }
 
+    /// Keeps a connection, and so the next ones from being accepted, until another has gone to its worker.
+    async fn wait_for_room(&self, conn: OwnedFd) -> OwnedFd {
+        loop {
+            sleep(ACCEPT_PAUSE).await;
+            if let Some(conn) = self.reserve.renumber(&conn) {
+                return conn;
+            }
+        }
+    }
+
+    fn complain(&self, error: &dyn Display) {
+        if self.complaints.allows(COMPLAINT_PAUSE) {
+            warn!(%error, "cannot accept connections; raise LimitNOFILE");
+        }
+    }
+
     /// What few connections need is boxed: the rest of the future is small.
     async fn route(self: Rc<Self>, conn: OwnedFd, origin: Origin, accepted: Instant) {
-        let limit = u64::from(self.config.limits.max_connections);
+        let limits = &self.config.limits;
+        let limit = u64::from(limits.max_connections);
         if limit > 0 && self.pool.connections() + self.routing.get() >= limit {
             return Box::pin(refuse(conn, origin, "503 Service Unavailable")).await;
         }
-        let _counted = Counted::new(&self.routing);
+        let limit = u64::from(limits.max_connections_per_address);
+        let client = limits.client_of(origin).filter(|_| limit > 0);
+        if let Some(client) = client
+            && self.pool.connections_of(client) + self.routing_of(client) >= limit
+        {
+            return Box::pin(refuse(conn, origin, "429 Too Many Requests")).await;
+        }
+        let _counted = Counted::new(&self, client);
         let (conn, seen) = match self.peek(conn.as_fd()) {
             // Most requests are there as soon as their connections are.
             Ok(seen) => (Ok(conn), Ok(seen)),
@@ -168,6 +205,12 @@ impl Router {
             Ok(Seen::Closed) => {}
             Err(_) => Box::pin(refuse(conn, origin, "408 Request Timeout")).await,
         }
+    }
+
+    /// Connections of a client that no worker has yet.
+    fn routing_of(&self, client: ClientKey) -> u64 {
+        let routing_of = self.routing_of.borrow();
+        routing_of.get(&client).copied().unwrap_or_default()
     }
 
     /// Waits until it can be told what a connection wants.
@@ -256,6 +299,7 @@ impl Router {
             let handoff = Handoff {
                 origin,
                 opens,
+                reservation: None,
                 admitted: false,
                 age_ms,
                 head: Vec::new(),
@@ -274,10 +318,9 @@ impl Router {
     /// to read them.
     pub(crate) fn rescue(self: &Rc<Self>, lost: impl IntoIterator<Item = Unacknowledged>) {
         for Unacknowledged { conn, handoff } in lost {
-            let untouched = handoff.origin != Origin::Worker && handoff.head.is_empty();
             let age = Duration::from_millis(handoff.age_ms.into());
             let accepted = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
-            if untouched && matches!(self.peek(conn.as_fd()), Ok(Seen::Request(_))) {
+            if handoff.is_new() && matches!(self.peek(conn.as_fd()), Ok(Seen::Request(_))) {
                 spawn_local(Rc::clone(self).route(conn, handoff.origin, accepted));
             }
         }
@@ -285,70 +328,71 @@ impl Router {
 
     /// Passes a connection from one worker on to another, where a place may be reserved for the session
     /// that it opens.
-    pub(crate) fn pass(&self, to: Home, conn: OwnedFd, handoff: Handoff, reservation: Option<u64>) {
+    pub(crate) fn pass(
+        &self,
+        to: Home,
+        conn: OwnedFd,
+        mut handoff: Handoff,
+        reservation: Option<u64>,
+    ) {
+        if !self.reserve.has_room_for_handoff(&conn) {
+            if let Some(number) = reservation {
+                self.pool.release(number);
+            }
+            return self.complain(&"those that are left are for the workers");
+        }
         let Some(member) = self.pool.at(to) else {
             // The sender reads the end of it, and refuses the request. What was reserved went with the worker.
             return debug!("a connection for a worker that is gone was closed");
         };
         if handoff.opens {
-            self.pool.redeem(reservation, &member);
+            handoff.reservation = self.pool.redeem(reservation, &member);
+            handoff.opens = handoff.reservation.is_none();
         }
+        let (pool, reservation) = (Rc::clone(&self.pool), handoff.reservation);
         spawn_local(async move {
             if member.take(conn, handoff).await.is_err() {
                 debug!("a connection for a worker that is leaving was closed");
+                if let Some(number) = reservation {
+                    pool.release(number);
+                }
             }
         });
     }
 }
 
-/// Counts up while it lives.
-struct Counted<'a>(&'a Cell<u64>);
-
-impl<'a> Counted<'a> {
-    fn new(count: &'a Cell<u64>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
-    }
+/// Counts a connection that no worker has yet, while it lives.
+struct Counted {
+    router: Rc<Router>,
+    client: Option<ClientKey>,
 }
 
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-/// Answers and closes, so that the client gets to read the answer: a close with unread data in the
-/// socket would reset the connection (RFC 9112 section 9.6).
-async fn refuse(conn: OwnedFd, origin: Origin, status: &str) {
-    let conn = match Conn::from_fd(conn, origin) {
-        Ok(conn) => conn,
-        Err(error) => return debug!(%error, "a connection was over before its refusal"),
-    };
-    let retry = if status.starts_with("503") {
-        "Retry-After: 1\r\n"
-    } else {
-        ""
-    };
-    let answer =
-        format!("HTTP/1.1 {status}\r\n{retry}Connection: close\r\nContent-Length: 0\r\n\r\n");
-    let refused = timeout(LINGER, say_and_close(conn, &answer)).await;
-    if !matches!(refused, Ok(Ok(()))) {
-        debug!(status, "a refused client did not read its answer");
-    }
-}
-
-async fn say_and_close(mut conn: Conn, answer: &str) -> io::Result<()> {
-    conn.write_all(answer.as_bytes()).await?;
-    conn.shutdown().await?;
-    let mut scrap = [0; 4096];
-    let mut left = LINGER_BYTES;
-    while left > 0 {
-        match conn.read(&mut scrap).await? {
-            0 => break,
-            count => left = left.saturating_sub(count),
+impl Counted {
+    fn new(router: &Rc<Router>, client: Option<ClientKey>) -> Self {
+        router.routing.set(router.routing.get() + 1);
+        if let Some(client) = client {
+            *router.routing_of.borrow_mut().entry(client).or_default() += 1;
+        }
+        Self {
+            router: Rc::clone(router),
+            client,
         }
     }
-    Ok(())
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.router.routing.set(self.router.routing.get() - 1);
+        let mut routing_of = self.router.routing_of.borrow_mut();
+        if let Some(client) = self.client
+            && let Some(count) = routing_of.get_mut(&client)
+        {
+            *count -= 1;
+            if *count == 0 {
+                routing_of.remove(&client);
+            }
+        }
+    }
 }
 
 fn is_exhaustion(error: &io::Error) -> bool {

@@ -20,7 +20,8 @@ use tracing::{debug, error, info, warn};
 use super::MasterError;
 use super::child::{self, describe, ended};
 use super::hub::{Hub, Left};
-use super::pool::{Member, Pool};
+use super::member::Member;
+use super::pool::Pool;
 use super::router::Router;
 use super::slots::Slots;
 use crate::config::Config;
@@ -323,8 +324,13 @@ impl Slot {
     /// and it must be heard while it is told.
     fn obey(&self, member: &Rc<Member>, message: ToMaster, passed: Option<OwnedFd>) {
         let answer = match message {
-            ToMaster::Report { counts, released } => {
+            ToMaster::Report {
+                counts,
+                released,
+                clients,
+            } => {
                 member.reported(counts);
+                member.clients_changed(&clients);
                 return released
                     .iter()
                     .for_each(|&number| self.pool.release(number));
@@ -343,10 +349,16 @@ impl Slot {
                 }
                 return;
             }
-            ToMaster::Reserve { ticket, client } => {
-                let place = self.pool.reserve(member);
-                if place.is_none() {
-                    debug!(?client, "there is no room for one more session");
+            ToMaster::Reserve {
+                ticket,
+                client,
+                dispatched,
+            } => {
+                let place = self
+                    .pool
+                    .reserve(member, client.map(Into::into), dispatched);
+                if let Err(why) = place {
+                    self.pool.refused(why, client);
                 }
                 ToWorker::Home { ticket, place }
             }
@@ -368,7 +380,7 @@ impl Slot {
             if let Err(error) = tell(&member, &answer).await {
                 debug!(%error, pid = member.pid, "an answer was not heard");
                 if let ToWorker::Home {
-                    place: Some(place), ..
+                    place: Ok(place), ..
                 } = answer
                 {
                     pool.release(place.reservation);

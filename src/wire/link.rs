@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::client::ClientKey;
 use super::session_id::{BARE_LEN, Home, Keyring};
 
 /// The largest head of a request that a [`Handoff`] may carry, in bytes; no worker reads a larger
@@ -30,8 +31,8 @@ pub(crate) enum ToWorker {
     Home {
         /// The question's number.
         ticket: u64,
-        /// Where the session is to be opened; nowhere if there is no room for one more.
-        place: Option<Place>,
+        /// Where the session is to be opened, or why nowhere.
+        place: Result<Place, NoPlace>,
     },
     /// Are you alive? Answered by [`ToMaster::Pong`].
     Ping,
@@ -56,13 +57,18 @@ pub(crate) enum ToMaster {
         /// The [reservations](Place::reservation) of which it is known what became: either the session is
         /// among the counts, or there is none. It may be told more than once, by either worker.
         released: Vec<u64>,
+        /// By how much the counts of clients have changed since the last report, if there is a limit for each.
+        clients: Vec<(ClientKey, Change)>,
     },
-    /// Which worker is to have a session that a client asks for over a connection that is in use already?
+    /// Which worker is to have a session that a client asks for over a connection that is in use already? And,
+    /// where clients are counted: may it be opened?
     Reserve {
         /// Repeated in the answer.
         ticket: u64,
         /// Who the client is, if that is known.
         client: Option<IpAddr>,
+        /// Was the connection dispatched to this worker for the session? Then that is its home.
+        dispatched: bool,
     },
     /// A revision 3 session was opened by polling: requests for it will name it by this bare id.
     Eio3Open {
@@ -89,8 +95,7 @@ pub(crate) enum ToMaster {
         to: Home,
         /// What it is.
         handoff: Handoff,
-        /// The [reservation](Place::reservation) for the session that it opens. From here on that session
-        /// is counted as one of a dispatched connection.
+        /// The [reservation](Place::reservation) for the session that it opens.
         reservation: Option<u64>,
     },
 }
@@ -102,6 +107,28 @@ pub(crate) struct Place {
     pub home: Home,
     /// The number under which the master counts the session until it is told what became of it.
     pub reservation: u64,
+}
+
+/// Why a session may not be opened now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum NoPlace {
+    /// There are as many as there may be.
+    Full,
+    /// Too many were opened within a second.
+    Rate,
+    /// Too many of them by this client.
+    ClientRate,
+    /// This client has as many as it may have.
+    ClientFull,
+}
+
+/// What has changed for one client since it was told last.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Change {
+    /// Its live sessions.
+    pub sessions: i32,
+    /// Its own connections that are no session's WebSocket.
+    pub connections: i32,
 }
 
 /// How a worker begins.
@@ -123,12 +150,21 @@ pub(crate) struct Handoff {
     /// Was it dispatched as a new session, so that a session is counted for it until the worker
     /// says what became of it?
     pub opens: bool,
+    /// The [reservation](Place::reservation) for the session that it opens, if that is counted so.
+    pub reservation: Option<u64>,
     /// Has another worker let its first request in? Then nobody is asked again.
     pub admitted: bool,
     /// How long ago it was accepted, in milliseconds: its head has that much less time to arrive.
     pub age_ms: u32,
     /// A request head that was already read from it; mostly empty.
     pub head: Vec<u8>,
+}
+
+impl Handoff {
+    /// Is it a client's or a proxy's connection that no worker had before?
+    pub(crate) fn is_new(&self) -> bool {
+        self.origin != Origin::Worker && self.head.is_empty()
+    }
 }
 
 /// Who is at the other end of a connection.
@@ -140,6 +176,16 @@ pub(crate) enum Origin {
     Unix,
     /// Another worker of ours, with requests for sessions of this one.
     Worker,
+}
+
+impl Origin {
+    /// Who is at the other end of a TCP connection.
+    pub(crate) fn peer(self) -> Option<ClientKey> {
+        match self {
+            Self::Tcp(peer) => Some(peer.ip().into()),
+            Self::Unix | Self::Worker => None,
+        }
+    }
 }
 
 /// A worker's counts.

@@ -2,22 +2,19 @@
 //!
 //! Both of the intake's roads ask here, for handshakes of either transport and for upgrades, so
 //! that nothing guards one road and not the other. A handshake is let in by the worker that reads it,
-//! and counted by the one that opens its session. It also tells who a client is. (Which page may have it
-//! connect, [`Cors`](super::http1::Cors) tells.)
+//! and counted by the master ([`reserve`](super::link::Master::reserve)). It also tells who a client is. (Which page
+//! may have it connect, [`Cors`](super::http1::Cors) tells.)
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 
 use http::HeaderMap;
 use http::header::HeaderName;
 use http::request::Parts;
-use ipnet::IpNet;
-use tokio::time::Instant;
 
 use crate::api::{App, ClientAddr, Refusal};
-use crate::config::Config;
-use crate::wire::link::Origin;
+use crate::config::Limits;
+use crate::wire::link::{NoPlace, Origin};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -25,19 +22,16 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 #[derive(Debug)]
 pub(crate) struct Admission {
     app: App,
-    trusted: Vec<IpNet>,
-    rate: Option<Mutex<TokenBucket>>,
+    limits: Limits,
     /// Is the memory full?
     full: AtomicBool,
 }
 
 impl Admission {
-    pub(crate) fn new(app: App, config: &Config, workers: u16) -> Self {
-        let rate = f64::from(config.limits.new_sessions_per_second) / f64::from(workers.max(1));
+    pub(crate) fn new(app: App, limits: &Limits) -> Self {
         Self {
             app,
-            trusted: config.limits.trusted_proxies.clone(),
-            rate: (rate > 0.0).then(|| Mutex::new(TokenBucket::new(rate, Instant::now()))),
+            limits: limits.clone(),
             full: AtomicBool::new(false),
         }
     }
@@ -57,7 +51,7 @@ impl Admission {
         };
         for hop in values.flat_map(|value| value.rsplit(',')).map(parse_hop) {
             // Behind something that is no address nothing can be believed.
-            if hop.is_none() || !client.is_none_or(|ip| self.trusts(ip)) {
+            if hop.is_none() || !client.is_none_or(|ip| self.limits.trusts(ip)) {
                 break;
             }
             client = hop;
@@ -65,8 +59,12 @@ impl Admission {
         ClientAddr(client)
     }
 
-    fn trusts(&self, ip: IpAddr) -> bool {
-        self.trusted.iter().any(|net| net.contains(&ip))
+    /// Is what this peer says beside a request believed?
+    pub(crate) fn trusts(&self, origin: Origin) -> bool {
+        match origin {
+            Origin::Tcp(peer) => self.limits.trusts(peer.ip()),
+            Origin::Unix | Origin::Worker => true,
+        }
     }
 
     /// May this client have what its request wants?
@@ -85,22 +83,28 @@ impl Admission {
     /// May this worker open one more session now?
     ///
     /// # Errors
-    /// When it opened too many within a second, or has no memory for it.
+    /// When it has no memory for it.
     pub(crate) fn check_capacity(&self) -> Result<(), Refusal> {
         if self.full.load(Relaxed) {
             return Err(Refusal::busy("the server is full, try again later"));
         }
-        if let Some(rate) = &self.rate
-            && !rate
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take(Instant::now())
-        {
-            return Err(Refusal::busy(
-                "too many new sessions, try again in a second",
-            ));
-        }
         Ok(())
+    }
+}
+
+/// What a client is told whose session may not be opened now.
+pub(crate) fn no_place(why: NoPlace) -> Refusal {
+    match why {
+        NoPlace::Full => {
+            Refusal::busy("the server has as many sessions as it may, try again later")
+        }
+        NoPlace::Rate => Refusal::busy("too many new sessions, try again in a second"),
+        NoPlace::ClientRate => {
+            Refusal::too_many("too many new sessions from this address, try again in a second")
+        }
+        NoPlace::ClientFull => {
+            Refusal::too_many("this address has as many sessions as it may, try again later")
+        }
     }
 }
 
@@ -118,42 +122,13 @@ fn parse_hop(text: &str) -> Option<IpAddr> {
     ip.map(|ip: IpAddr| ip.to_canonical())
 }
 
-/// Lets `rate` through a second, and as many at once after a quiet second (at least one).
-#[derive(Debug)]
-struct TokenBucket {
-    rate: f64,
-    tokens: f64,
-    at: Instant,
-}
-
-impl TokenBucket {
-    fn new(rate: f64, now: Instant) -> Self {
-        Self {
-            rate,
-            tokens: rate.max(1.0),
-            at: now,
-        }
-    }
-
-    fn take(&mut self, now: Instant) -> bool {
-        let passed = now.duration_since(self.at).as_secs_f64();
-        self.tokens = (self.tokens + passed * self.rate).min(self.rate.max(1.0));
-        self.at = now;
-        let free = self.tokens >= 1.0;
-        if free {
-            self.tokens -= 1.0;
-        }
-        free
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use crate::config::Config;
 
     fn admission(config: &Config) -> Admission {
-        Admission::new(crate::app::APP, config, 1)
+        Admission::new(crate::app::APP, &config.limits)
     }
 
     fn tcp(ip: &str) -> Origin {
@@ -223,21 +198,5 @@ mod tests {
         assert!(admission.check_capacity().is_ok());
         admission.set_full(true);
         assert!(admission.check_capacity().is_err());
-    }
-
-    #[test]
-    fn the_rate_is_kept_and_a_quiet_second_saves_up_no_more_than_a_second() {
-        let start = Instant::now();
-        let mut bucket = TokenBucket::new(3.0, start);
-        let mut taken = |at| {
-            let now = start + Duration::from_millis(at);
-            std::iter::repeat_with(|| bucket.take(now))
-                .take_while(|&free| free)
-                .count()
-        };
-        assert_eq!(
-            [taken(0), taken(100), taken(400), taken(10_000)],
-            [3, 0, 1, 3]
-        );
     }
 }

@@ -1,6 +1,7 @@
 //! What the parts of a worker share, and the engine's settings.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
@@ -17,6 +18,7 @@ use super::admission::Admission;
 use super::http1::Cors;
 use super::link::Master;
 use super::peers::Peers;
+use super::repeats::Repeats;
 use super::sessions::Sessions;
 use crate::api::{Adapter, App, Cluster};
 use crate::bus::Bus;
@@ -37,6 +39,7 @@ pub(crate) struct Worker {
     pub(super) link: Master,
     pub(super) bus: Bus,
     pub(super) peers: Peers,
+    pub(super) repeats: Arc<Repeats>,
     pub(super) engine: Engine,
     pub(super) routes: axum::Router,
 }
@@ -53,7 +56,9 @@ impl Worker {
     pub(super) fn new(app: App, link: Link, welcome: Welcome, config: Config) -> Arc<Self> {
         let bus = Bus::default();
         bus.limit_rooms(config.limits.rooms_per_socket as usize);
-        let sessions = Arc::<Sessions>::default();
+        let counts_clients = config.limits.max_connections_per_address > 0;
+        let sessions = Arc::new(Sessions::new(counts_clients));
+        let repeats = Arc::<Repeats>::default();
         let io = socket_io(&config.engine, &bus);
         bus.hello(*io.config().server_id);
         (app.namespaces)(&io, &Cluster::new(&bus));
@@ -68,6 +73,7 @@ impl Worker {
             home: welcome.home,
             keyring: welcome.keyring.clone(),
             sessions: Arc::clone(&sessions),
+            repeats: Arc::clone(&repeats),
             bus: bus.clone(),
             stalled: AtomicU64::new(0),
         };
@@ -76,11 +82,12 @@ impl Worker {
             home: welcome.home,
             keyring: welcome.keyring,
             sessions,
-            admission: Admission::new(app, &config, welcome.workers),
+            admission: Admission::new(app, &config.limits),
             cors: Cors::new(&config.engine),
             link: Master::new(link),
             bus,
             peers: Peers::default(),
+            repeats,
             engine,
             routes: (app.routes)(),
             config,
@@ -111,6 +118,7 @@ struct EngineHooks {
     home: Home,
     keyring: Keyring,
     sessions: Arc<Sessions>,
+    repeats: Arc<Repeats>,
     bus: Bus,
     /// Sessions that were ended because their clients did not read.
     stalled: AtomicU64,
@@ -124,9 +132,9 @@ impl Hooks for EngineHooks {
         }
     }
 
-    fn opened(&self, sid: Sid) {
+    fn opened(&self, sid: Sid, client: Option<IpAddr>) {
         debug!(socket_id = %sid, "a session began");
-        self.sessions.opened();
+        self.sessions.opened(client);
     }
 
     fn ended(&self, ended: &Ended) {
@@ -137,6 +145,7 @@ impl Hooks for EngineHooks {
             "a session ended"
         );
         self.sessions.ended(ended);
+        self.repeats.ended(ended.sid);
         self.bus.session_ended(ended.sid);
         if ended.reason == EndReason::WriteStall {
             let total = self.stalled.fetch_add(1, Relaxed) + 1;

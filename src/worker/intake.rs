@@ -18,6 +18,7 @@ use bytes::{Bytes, BytesMut};
 use engineioxide::Handshake;
 use http::header::ORIGIN;
 use http::request::Parts;
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout_at};
 use tracing::debug;
@@ -40,15 +41,15 @@ pub(crate) async fn serve(
     handoff: Handoff,
     counted: ConnectionGuard,
 ) {
+    // Whatever becomes of it, the master learns that it is decided.
+    let opening = Opening::of(&worker.sessions, &handoff);
     let Handoff {
         origin,
-        opens,
         admitted,
         age_ms,
         head,
+        ..
     } = handoff;
-    // Whatever becomes of it, the master learns that it is decided.
-    let opening = opens.then(|| Opening::dispatched(&worker.sessions));
     let mut conn = match Conn::from_fd(fd, origin) {
         Ok(conn) => conn,
         Err(error) => return debug!(%error, "a connection was over before it was taken"),
@@ -72,9 +73,17 @@ pub(crate) async fn serve(
                 return Box::pin(http1::refuse_timeout(&mut stream)).await;
             }
         }
-        match open_websocket(&worker, conn, &read, origin, &mut first) {
-            None => return drop(counted),
-            Some(not_opened) => conn = not_opened,
+        // Read twice, but only where clients are counted.
+        if worker.config.limits.count_clients()
+            && let Some(client) = let_in(&worker, &read, origin, &mut first)
+        {
+            Box::pin(count(&worker, client, &mut first)).await;
+        }
+        if first.refused.is_none() {
+            match open_websocket(&worker, conn, &read, origin, &mut first) {
+                None => return drop(counted),
+                Some(not_opened) => conn = not_opened,
+            }
         }
     }
     let stream = Stream::new(conn, read.freeze(), counted, stall_timeout);
@@ -85,6 +94,17 @@ pub(crate) async fn serve(
     };
     // A WebSocket shall not pay for the room that hyper takes.
     Box::pin(http1::serve(worker, stream, info)).await;
+}
+
+/// Answers that there is no room, and waits for nothing.
+pub(crate) fn turn_away(conn: &OwnedFd) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
+        Connection: close\r\nContent-Length: 0\r\n\r\n";
+    // What is left unread would reset the connection. A client that is gone needs no answer.
+    let mut scrap = [0; 16 * 1024];
+    let _ = rustix::net::recv(conn, &mut scrap[..], RecvFlags::DONTWAIT);
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    let _ = rustix::net::send(conn, ANSWER, flags);
 }
 
 /// Reads up to the end of the first head, or as much as fits; false when the client went away.
@@ -142,6 +162,26 @@ fn open_websocket(
     // The session is counted.
     drop(first.opening.take());
     None
+}
+
+/// If `read` opens a WebSocket session, and may, as far as this worker can tell: whose.
+fn let_in(worker: &Worker, read: &[u8], origin: Origin, first: &mut First) -> Option<ClientAddr> {
+    let mut room = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let head = head::read(&worker.config.engine, read, &mut room)?;
+    let parts = &head.parts;
+    let client = worker.admission.client(origin, &parts.headers);
+    let answer = admit(worker, parts, client, first.admitted);
+    first.admitted = answer.is_ok();
+    first.refused = answer.err();
+    first.admitted.then_some(client)
+}
+
+/// Has the master count the session for which the connection was dispatched, unless it has already.
+async fn count(worker: &Worker, client: ClientAddr, first: &mut First) {
+    match first.count(worker, client).await {
+        Ok(_) => {}
+        Err(refused) => first.refused = Some(refused),
+    }
 }
 
 /// May a session be opened for this handshake?

@@ -13,7 +13,7 @@ use super::opening::Opening;
 use super::sessions::BareSid;
 use crate::api::ClientAddr;
 use crate::ipc::link::{Inbox, Link, LinkError};
-use crate::wire::link::{Handoff, ToMaster, ToWorker};
+use crate::wire::link::{Handoff, NoPlace, ToMaster, ToWorker};
 use crate::wire::session_id::Home;
 
 /// How long the master may take to answer. It answers within microseconds, or is stopped.
@@ -38,9 +38,9 @@ pub(crate) enum AskError {
 pub(crate) enum Answer {
     /// Who has a revision 3 session.
     Eio3(Option<Home>),
-    /// Where a session is to be opened; nowhere if there is no room. If nobody waits for the answer any
-    /// more, the place is given back.
-    Home(Option<(Home, Opening)>),
+    /// Where a session is to be opened, or why nowhere. If nobody waits for the answer any more, the place is
+    /// given back.
+    Home(Result<(Home, Opening), NoPlace>),
 }
 
 /// Numbers its questions, so that answers may come in any order.
@@ -112,15 +112,19 @@ impl Master {
         }
     }
 
-    /// Which worker is to have a new session of this client? None if there is no room for it.
+    /// Which worker is to have a new session of this client, and may it be opened? If its connection was
+    /// dispatched for it, it is this one.
     pub(crate) async fn reserve(
         &self,
         ClientAddr(client): ClientAddr,
-    ) -> Result<Option<(Home, Opening)>, AskError> {
-        match self
-            .ask(|ticket| ToMaster::Reserve { ticket, client })
-            .await?
-        {
+        dispatched: bool,
+    ) -> Result<Result<(Home, Opening), NoPlace>, AskError> {
+        let question = |ticket| ToMaster::Reserve {
+            ticket,
+            client,
+            dispatched,
+        };
+        match self.ask(question).await? {
             Answer::Home(place) => Ok(place),
             Answer::Eio3(_) => Err(AskError::Late),
         }
@@ -201,10 +205,10 @@ mod tests {
     async fn a_place_is_given_back_when_who_asked_for_it_has_gone() {
         let sessions = Arc::<Sessions>::default();
         let (master, link) = ends();
-        let place = |number| Answer::Home(Some((HOME, Opening::reserved(&sessions, number))));
+        let place = |number| Answer::Home(Ok((HOME, Opening::reserved(&sessions, number))));
 
         // It goes before the answer comes.
-        let mut asking = Box::pin(master.reserve(ClientAddr(None)));
+        let mut asking = Box::pin(master.reserve(ClientAddr(None), false));
         let ticket = tokio::select! {
             ticket = asked(&link) => ticket,
             _ = &mut asking => panic!("nobody has answered"),
@@ -214,7 +218,7 @@ mod tests {
         assert_eq!(sessions.take_released(), [1]);
 
         // It goes with the answer under way.
-        let mut asking = Box::pin(master.reserve(ClientAddr(None)));
+        let mut asking = Box::pin(master.reserve(ClientAddr(None), false));
         let ticket = tokio::select! {
             ticket = asked(&link) => ticket,
             _ = &mut asking => panic!("nobody has answered"),
@@ -232,9 +236,9 @@ mod tests {
         let answer = async {
             let ticket = asked(&link).await;
             let place = (HOME, Opening::reserved(&sessions, 7));
-            master.answered(ticket, Answer::Home(Some(place)));
+            master.answered(ticket, Answer::Home(Ok(place)));
         };
-        let (reserved, ()) = tokio::join!(master.reserve(ClientAddr(None)), answer);
+        let (reserved, ()) = tokio::join!(master.reserve(ClientAddr(None), false), answer);
         let (home, opening) = reserved.unwrap().unwrap();
         assert_eq!((home, opening.reservation()), (HOME, Some(7)));
         assert!(sessions.take_released().is_empty());
@@ -245,7 +249,7 @@ mod tests {
     #[tokio::test]
     async fn a_master_that_does_not_answer_is_waited_for_no_longer_than_agreed() {
         let (master, _link) = ends();
-        let asked = master.reserve(ClientAddr(None)).await;
+        let asked = master.reserve(ClientAddr(None), false).await;
         assert!(matches!(asked, Err(AskError::Late)), "{asked:?}");
         assert!(master.waiting().is_empty());
     }

@@ -13,6 +13,7 @@ mod link;
 mod memory;
 mod opening;
 mod peers;
+mod repeats;
 mod request;
 mod sessions;
 mod stream;
@@ -38,6 +39,7 @@ use crate::api::App;
 use crate::config::Config;
 use crate::ipc::bus::BusError;
 use crate::ipc::link::{Inbox, Link, LinkError};
+use crate::ipc::reserve::Reserve;
 use crate::logging::{self, LogError, LogGuard, LogRole, RateLimit};
 use crate::process;
 use crate::wire::link::{ToMaster, ToWorker};
@@ -176,12 +178,24 @@ async fn listen(
     stop: watch::Sender<Option<Duration>>,
 ) -> LinkError {
     let lost = RateLimit::default();
+    let reserve = Reserve::of_a_worker();
     loop {
         let heard = match worker.link.listen(&mut inbox).await {
+            // Those that are left are for connections of our own, and those that come from other workers.
+            Ok((ToWorker::Take(handoff), Some(conn)))
+                if !reserve.has_room_for(&conn) && handoff.is_new() =>
+            {
+                worker.sessions.taken();
+                drop(Opening::of(&worker.sessions, &handoff));
+                intake::turn_away(&conn);
+                complain_of_descriptors(&lost);
+                Ok(())
+            }
             Ok((ToWorker::Take(handoff), Some(conn))) => {
                 worker.sessions.taken();
                 // Counted at once: a report between this and the task would show it nowhere.
-                let counted = worker.sessions.connection(handoff.origin);
+                let client = worker.config.limits.client_of(handoff.origin);
+                let counted = worker.sessions.connection(handoff.origin, client);
                 tokio::spawn(intake::serve(Arc::clone(worker), conn, handoff, counted));
                 Ok(())
             }
@@ -208,12 +222,8 @@ async fn listen(
             // The kernel drops a passed descriptor when this process has too many already.
             Ok((ToWorker::Take(handoff), None)) => {
                 worker.sessions.taken();
-                if handoff.opens {
-                    worker.sessions.resolved();
-                }
-                if lost.allows(COMPLAINT_PAUSE) {
-                    warn!("connections are lost for want of descriptors; raise LimitNOFILE");
-                }
+                drop(Opening::of(&worker.sessions, &handoff));
+                complain_of_descriptors(&lost);
                 Ok(())
             }
             Ok((ToWorker::Welcome(_) | ToWorker::Bus, _)) => Ok(()),
@@ -225,6 +235,12 @@ async fn listen(
     }
 }
 
+fn complain_of_descriptors(lost: &RateLimit) {
+    if lost.allows(COMPLAINT_PAUSE) {
+        warn!("connections are lost for want of descriptors; raise LimitNOFILE");
+    }
+}
+
 /// Tells the master the counts whenever they changed.
 async fn report(worker: &Worker) -> LinkError {
     let mut last = None;
@@ -232,6 +248,7 @@ async fn report(worker: &Worker) -> LinkError {
         worker.sessions.changed().await;
         // In one message: a session is never seen both reserved and open, or neither.
         let released = worker.sessions.take_released();
+        let clients = worker.sessions.take_clients();
         let counts = worker.sessions.report();
         let told = async {
             if worker.sessions.take_pinged() {
@@ -240,8 +257,13 @@ async fn report(worker: &Worker) -> LinkError {
             for sid in worker.sessions.take_ended_eio3() {
                 worker.link.tell(&ToMaster::Eio3Close { sid }).await?;
             }
-            if last.replace(counts) != Some(counts) || !released.is_empty() {
-                let report = ToMaster::Report { counts, released };
+            let new = last.replace(counts) != Some(counts);
+            if new || !released.is_empty() || !clients.is_empty() {
+                let report = ToMaster::Report {
+                    counts,
+                    released,
+                    clients,
+                };
                 worker.link.tell(&report).await?;
             }
             Ok(())

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::sessions::Sessions;
+use crate::wire::link::Handoff;
 
 /// How the master counts it.
 #[derive(Debug, Clone, Copy)]
@@ -26,6 +27,13 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
+    /// The session that a connection opens which came with this, if it does.
+    pub(crate) fn of(sessions: &Arc<Sessions>, handoff: &Handoff) -> Option<Self> {
+        let reserved = handoff.reservation;
+        let reserved = reserved.map(|number| Self::reserved(sessions, number));
+        reserved.or_else(|| handoff.opens.then(|| Self::dispatched(sessions)))
+    }
+
     /// A session for which a connection was dispatched to this worker.
     pub(crate) fn dispatched(sessions: &Arc<Sessions>) -> Self {
         Self {

@@ -298,6 +298,7 @@ async fn connect(worker: &Worker, home: Home) -> Result<SendRequest<Body>, Forwa
     let handoff = Handoff {
         origin: Origin::Worker,
         opens: false,
+        reservation: None,
         admitted: false,
         age_ms: 0,
         head: Vec::new(),

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,7 +15,8 @@ use socketioxide::socket::Sid;
 use tokio::sync::Notify;
 
 use super::stream::{Activity, Control};
-use crate::wire::link::{Origin, Report};
+use crate::wire::client::ClientKey;
+use crate::wire::link::{Change, Origin, Report};
 use crate::wire::session_id::BARE_LEN;
 
 /// The engine's id of a session, as bytes: text, always [`BARE_LEN`] characters.
@@ -34,6 +36,8 @@ pub(crate) struct Sessions {
     taken: AtomicU64,
     resolved: AtomicU64,
     pinged: AtomicBool,
+    /// Is there a limit for each client?
+    counts_clients: bool,
     lists: Mutex<Lists>,
     changed: Notify,
 }
@@ -51,9 +55,19 @@ struct Lists {
     ended_eio3: Vec<BareSid>,
     /// Reservations of which the master has not been told yet what became.
     released: Vec<u64>,
+    /// What has changed for which clients since the master was told.
+    clients: HashMap<ClientKey, Change>,
 }
 
 impl Sessions {
+    /// `counts_clients`: the master is told what each client has, too.
+    pub(crate) fn new(counts_clients: bool) -> Self {
+        Self {
+            counts_clients,
+            ..Self::default()
+        }
+    }
+
     /// Live sessions.
     pub(crate) fn count(&self) -> u64 {
         self.count.load(Relaxed)
@@ -90,6 +104,32 @@ impl Sessions {
         lists.released.split_off(rest)
     }
 
+    /// What has changed for which clients since the last call: as many as fit into one message.
+    pub(crate) fn take_clients(&self) -> Vec<(ClientKey, Change)> {
+        const MOST: usize = 512;
+        let clients = &mut self.lists().clients;
+        if clients.len() <= MOST {
+            return std::mem::take(clients).into_iter().collect();
+        }
+        self.changed.notify_one();
+        let told: Vec<_> = clients.iter().take(MOST).map(|(k, c)| (*k, *c)).collect();
+        for (client, _) in &told {
+            clients.remove(client);
+        }
+        told
+    }
+
+    fn change(&self, client: Option<ClientKey>, change: impl FnOnce(&mut Change)) {
+        if let Some(client) = client.filter(|_| self.counts_clients) {
+            let clients = &mut self.lists().clients;
+            let changed = clients.entry(client).or_default();
+            change(changed);
+            if *changed == Change::default() {
+                clients.remove(&client);
+            }
+        }
+    }
+
     /// The counts for the master.
     pub(crate) fn report(&self) -> Report {
         Report {
@@ -116,8 +156,13 @@ impl Sessions {
         self.changed.notified().await;
     }
 
-    /// Counts a connection from now until the guard is dropped.
-    pub(crate) fn connection(self: &Arc<Self>, origin: Origin) -> ConnectionGuard {
+    /// Counts a connection from now until the guard is dropped. `client`: whose it is, if it is no proxy's.
+    pub(crate) fn connection(
+        self: &Arc<Self>,
+        origin: Origin,
+        client: Option<ClientKey>,
+    ) -> ConnectionGuard {
+        self.change(client, |change| change.connections += 1);
         let internal = origin == Origin::Worker;
         if internal {
             self.internal.fetch_add(1, Relaxed);
@@ -128,13 +173,15 @@ impl Sessions {
         ConnectionGuard {
             sessions: Arc::clone(self),
             internal,
+            client,
             id: None,
         }
     }
 
     /// The engine has opened a session.
-    pub(crate) fn opened(&self) {
+    pub(crate) fn opened(&self, client: Option<IpAddr>) {
         self.count.fetch_add(1, Relaxed);
+        self.change(client.map(Into::into), |change| change.sessions += 1);
         self.changed.notify_one();
     }
 
@@ -152,6 +199,8 @@ impl Sessions {
     /// The engine has ended a session.
     pub(crate) fn ended(&self, ended: &Ended) {
         self.count.fetch_sub(1, Relaxed);
+        let client = ended.client.map(Into::into);
+        self.change(client, |change| change.sessions -= 1);
         if ended.began_polling {
             let mut lists = self.lists();
             lists.upgraded.remove(&ended.sid);
@@ -234,6 +283,7 @@ fn shrink<K: Eq + Hash, S: BuildHasher>(set: &mut HashSet<K, S>) {
 pub(crate) struct ConnectionGuard {
     sessions: Arc<Sessions>,
     internal: bool,
+    client: Option<ClientKey>,
     /// Its place among those that hyper has.
     id: Option<u64>,
 }
@@ -265,6 +315,8 @@ impl Drop for ConnectionGuard {
                 lists.http.shrink_to(room);
             }
         }
+        let ended = |change: &mut Change| change.connections -= 1;
+        self.sessions.change(self.client, ended);
         if self.internal {
             self.sessions.internal.fetch_sub(1, Relaxed);
         } else {
@@ -282,6 +334,7 @@ mod tests {
     fn ended(sid: Sid, began_polling: bool) -> Ended {
         Ended {
             sid,
+            client: None,
             protocol: ProtocolVersion::V3,
             transport: TransportType::Websocket,
             began_polling,
@@ -292,23 +345,23 @@ mod tests {
     #[test]
     fn a_websocket_counts_as_a_connection_as_long_as_its_session() {
         let sessions = Arc::<Sessions>::default();
-        let counted = sessions.connection(Origin::Unix);
+        let counted = sessions.connection(Origin::Unix, None);
         assert_eq!(sessions.connections(), 1);
-        sessions.opened();
+        sessions.opened(None);
         sessions.has_websocket();
         drop(counted);
         assert_eq!((sessions.count(), sessions.connections()), (1, 1));
         sessions.ended(&ended(Sid::new(), false));
 
         let sid = Sid::new();
-        sessions.opened();
+        sessions.opened(None);
         assert_eq!((sessions.count(), sessions.connections()), (1, 0));
         sessions.upgrades(sid);
         sessions.upgrades(sid);
         assert_eq!(sessions.connections(), 1);
         sessions.ended(&ended(sid, true));
         assert_eq!((sessions.count(), sessions.connections()), (0, 0));
-        drop(sessions.connection(Origin::Worker));
+        drop(sessions.connection(Origin::Worker, None));
         assert_eq!(sessions.connections(), 0);
     }
 
@@ -317,7 +370,7 @@ mod tests {
         let sessions = Sessions::default();
         let sid = Sid::new();
         let bare = bare(sid).unwrap();
-        sessions.opened();
+        sessions.opened(None);
         sessions.opened_eio3(bare);
         assert!(sessions.has_eio3(&bare));
         sessions.ended(&ended(sid, true));

@@ -26,6 +26,7 @@ mod compression;
 mod deaths;
 mod departed;
 mod differential;
+mod fairness;
 mod faults;
 #[allow(
     dead_code,
@@ -50,6 +51,7 @@ mod operators_sockets;
 mod processes;
 mod proxies;
 mod questions;
+mod repeats;
 mod routing;
 mod server_side;
 mod session_ids;

@@ -107,6 +107,10 @@ const KEYS: &[Key] = &[
     key("limits.max_connections", |c, v| {
         store(&mut c.limits.max_connections, v.whole(0..=u32::MAX))
     }),
+    key("limits.max_connections_per_address", |c, v| {
+        let limit = v.whole(0..=u32::MAX);
+        store(&mut c.limits.max_connections_per_address, limit)
+    }),
     key("limits.head_timeout", |c, v| {
         store(&mut c.limits.head_timeout, v.duration(SPAN))
     }),

@@ -88,7 +88,7 @@ fn every_key_reaches_its_own_field() {
         engine.cors_credentials = true
         engine.cors_headers = ["X-Token"]
         engine.write_stall_timeout = "3s"
-        limits = { max_connections = 1, head_timeout = "4s", new_sessions_per_second = 0x10, rooms_per_socket = 5 }
+        limits = { max_connections = 1, max_connections_per_address = 2, head_timeout = "4s", new_sessions_per_second = 0x10, rooms_per_socket = 5 }
         [log]
         level = "trace"
         file = ""
@@ -123,6 +123,7 @@ fn every_key_reaches_its_own_field() {
     assert_eq!(engine.cors_headers, ["x-token"]);
     assert_eq!(engine.write_stall_timeout, Duration::from_secs(3));
     assert_eq!(config.limits.max_connections, 1);
+    assert_eq!(config.limits.max_connections_per_address, 2);
     assert_eq!(config.limits.head_timeout, Duration::from_secs(4));
     assert_eq!(config.limits.new_sessions_per_second, 16);
     assert_eq!(config.limits.rooms_per_socket, 5);

@@ -1,5 +1,8 @@
 use super::*;
-use crate::ipc::link::{Inbox, pair};
+use std::time::Duration;
+
+use crate::ipc::link::{Inbox, Link, pair};
+use crate::wire::link::{Change, Handoff, Report, ToWorker};
 
 const METHOD: Balance = Balance::LeastConnection;
 
@@ -11,10 +14,18 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(workers: u16, max_sessions: u32) -> Self {
+    fn new(workers: u16, max_connections: u32) -> Self {
+        let limits = Limits {
+            max_connections,
+            ..Limits::default()
+        };
+        Self::with(workers, &limits)
+    }
+
+    fn with(workers: u16, limits: &Limits) -> Self {
         let keyring = Keyring::draw(1).unwrap();
         let mut scene = Self {
-            pool: Pool::new(METHOD, max_sessions, keyring),
+            pool: Pool::new(METHOD, limits, keyring),
             members: Vec::new(),
             links: Vec::new(),
         };
@@ -43,7 +54,7 @@ impl Scene {
 
     /// The worker `asker` asks; the slot that it is told, and the number.
     fn reserve(&self, asker: usize) -> Option<(u16, u64)> {
-        let place = self.pool.reserve(&self.members[asker])?;
+        let place = self.pool.reserve(&self.members[asker], None, false).ok()?;
         Some((place.home.slot, place.reservation))
     }
 }
@@ -86,34 +97,33 @@ async fn a_connection_takes_its_reservation_along() {
     let (first, second) = (scene.reserve(0).unwrap(), scene.reserve(0).unwrap());
     assert_eq!((first.0, second.0), (0, 1));
     let home = Rc::clone(&scene.members[1]);
-    scene.pool.redeem(Some(second.1), &home);
+    assert_eq!(scene.pool.redeem(Some(second.1), &home), Some(second.1));
     assert_eq!(scene.loads(), [1, 1]);
-    // The number means nothing any more.
+    // Its home tells what became of it.
+    home.reported(sessions(1));
     scene.pool.release(second.1);
     assert_eq!(scene.loads(), [1, 1]);
+    // One that is not known any more is counted as if it had been dispatched.
+    assert_eq!(scene.pool.redeem(Some(second.1), &home), None);
+    assert_eq!(scene.loads(), [1, 2]);
     let resolved = Report {
         resolved: 1,
         ..sessions(1)
     };
     home.reported(resolved);
     assert_eq!(scene.loads(), [1, 1]);
-    home.reported(Report {
-        sessions: 0,
-        ..resolved
-    });
-    assert_eq!(scene.loads(), [1, 0]);
 }
 
 #[tokio::test]
 async fn a_connection_that_its_home_does_not_take_is_not_counted_there() {
     let mut scene = Scene::new(1, 0);
-    let (_, number) = scene.reserve(0).unwrap();
     let home = Rc::clone(&scene.members[0]);
-    scene.pool.redeem(Some(number), &home);
+    assert_eq!(scene.pool.redeem(None, &home), None);
     scene.links.clear();
     let handoff = Handoff {
         origin: Origin::Unix,
         opens: true,
+        reservation: None,
         admitted: true,
         age_ms: 0,
         head: b"GET".to_vec(),
@@ -144,7 +154,7 @@ async fn nothing_stays_reserved_for_a_worker_that_is_gone_or_by_one() {
     assert_eq!(scene.loads(), [0, 0, 0, 0]);
     assert!(scene.pool.reservations.borrow().is_empty());
     // A connection for the old one is counted where it goes.
-    scene.pool.redeem(Some(numbers[1]), &new);
+    assert_eq!(scene.pool.redeem(Some(numbers[1]), &new), None);
     assert_eq!(scene.loads(), [0, 0, 0, 1]);
 }
 
@@ -176,7 +186,7 @@ async fn a_worker_that_does_not_answer_gets_nothing_new() {
 #[tokio::test]
 async fn a_place_travels_over_the_link() {
     let scene = Scene::new(1, 0);
-    let place = scene.pool.reserve(&scene.members[0]);
+    let place = scene.pool.reserve(&scene.members[0], None, false);
     let answer = ToWorker::Home { ticket: 5, place };
     scene.members[0].link.send(&answer, None).await.unwrap();
     let heard = scene.links[0].recv(&mut Inbox::default()).await.unwrap().0;
@@ -184,4 +194,58 @@ async fn a_place_travels_over_the_link() {
         matches!(heard, ToWorker::Home { ticket: 5, place: told } if told == place),
         "{heard:?}"
     );
+}
+
+#[tokio::test]
+async fn one_client_has_no_more_sessions_than_it_may_over_all_workers() {
+    let limits = Limits {
+        max_connections_per_address: 3,
+        ..Limits::default()
+    };
+    let scene = Scene::with(2, &limits);
+    let client = |text: &str| text.parse::<std::net::IpAddr>().ok().map(ClientKey::from);
+    let (greedy, other) = (client("2001:db8::1"), client("2001:db8:0:1::1"));
+    let ask = |who| scene.pool.reserve(&scene.members[0], who, false);
+    let places = [greedy, greedy, greedy].map(|who| ask(who).unwrap());
+    assert_eq!(ask(client("2001:db8::2")), Err(NoPlace::ClientFull));
+    assert!(ask(other).is_ok() && ask(None).is_ok());
+    // They are opened, by the workers that were to have them.
+    let change = |sessions, connections| Change {
+        sessions,
+        connections,
+    };
+    for place in places {
+        let home = scene.pool.at(place.home).unwrap();
+        home.clients_changed(&[(greedy.unwrap(), change(1, 0))]);
+        scene.pool.release(place.reservation);
+    }
+    assert_eq!(ask(greedy), Err(NoPlace::ClientFull));
+    // One ends, and one connection is there.
+    scene.members[0].clients_changed(&[(greedy.unwrap(), change(-1, 1))]);
+    assert_eq!(scene.pool.connections_of(greedy.unwrap()), 1);
+    let last = ask(greedy).unwrap();
+    assert_eq!(ask(greedy), Err(NoPlace::ClientFull));
+    scene.pool.release(last.reservation);
+    // A worker's clients go with it.
+    scene.pool.remove(&scene.members[0]);
+    assert_eq!(scene.pool.connections_of(greedy.unwrap()), 0);
+    let ask = || scene.pool.reserve(&scene.members[1], greedy, true);
+    let free = std::iter::repeat_with(ask).take_while(Result::is_ok);
+    assert_eq!(free.count(), 2);
+}
+
+#[tokio::test]
+async fn who_asks_for_too_many_sessions_leaves_some_to_others() {
+    let limits = Limits {
+        new_sessions_per_second: 20,
+        ..Limits::default()
+    };
+    let scene = Scene::with(2, &limits);
+    let client = |nth: u8| Some(ClientKey::from(std::net::IpAddr::from([192, 0, 2, nth])));
+    let ask = |nth| scene.pool.reserve(&scene.members[0], client(nth), true);
+    let began = std::time::Instant::now();
+    let greedy = std::iter::repeat_with(|| ask(1)).take_while(Result::is_ok);
+    assert!((20..25).contains(&greedy.count()) || began.elapsed() > Duration::from_millis(200));
+    assert_eq!(ask(1), Err(NoPlace::ClientRate));
+    assert!((2..17).all(|nth| ask(nth).is_ok()));
 }

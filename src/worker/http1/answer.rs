@@ -119,7 +119,12 @@ pub(super) fn refused(refused: &Refused, upgrade: bool) -> Response<Body> {
     if *refused == Refused::Request(RequestError::InvalidVersion) {
         headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13, 8"));
     }
-    if status == StatusCode::SERVICE_UNAVAILABLE {
+    if [
+        StatusCode::SERVICE_UNAVAILABLE,
+        StatusCode::TOO_MANY_REQUESTS,
+    ]
+    .contains(&status)
+    {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response

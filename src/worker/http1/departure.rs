@@ -102,6 +102,7 @@ impl Connection {
                 let handoff = Handoff {
                     origin: self.origin,
                     opens,
+                    reservation: None,
                     // An upgrade is let in by the worker that has its session.
                     admitted: opens,
                     age_ms: 0,

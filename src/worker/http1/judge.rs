@@ -7,11 +7,13 @@ use socketioxide::socket::Sid;
 use tracing::debug;
 
 use super::{Connection, First};
-use crate::api::{ClientAddr, Refusal};
+use crate::api::ClientAddr;
 use crate::config::Transport;
 use crate::wire::link::Origin;
 use crate::wire::session_id::{self, Home};
 use crate::wire::target::Target;
+use crate::worker::admission;
+use crate::worker::context::Worker;
 use crate::worker::opening::Opening;
 use crate::worker::request::{self, Action, EngineRequest, Purpose, Refused, RequestError};
 
@@ -38,6 +40,39 @@ pub(super) struct Wish {
     pub(super) transport: Transport,
     pub(super) protocol: ProtocolVersion,
     pub(super) base64: bool,
+}
+
+impl First {
+    /// Has the master count a session of `client`, and say where it is to be opened: here, if it says nothing of
+    /// another worker. One that was dispatched is counted, and asked for only where clients are.
+    ///
+    /// # Errors
+    /// When it may not be opened.
+    pub(crate) async fn count(
+        &mut self,
+        worker: &Worker,
+        client: ClientAddr,
+    ) -> Result<Option<(Home, Opening)>, Refused> {
+        let reserved = |opening: &Opening| opening.reservation().is_some();
+        let dispatched = self.opening.is_some();
+        let counted = self.opening.as_ref().is_some_and(reserved)
+            || dispatched && !worker.config.limits.count_clients();
+        if counted {
+            return Ok(None);
+        }
+        match worker.link.reserve(client, dispatched).await {
+            Ok(Ok((home, opening))) if home != worker.home => Ok(Some((home, opening))),
+            Ok(Ok((_, opening))) => {
+                self.opening = Some(opening);
+                Ok(None)
+            }
+            Ok(Err(why)) => Err(admission::no_place(why).into()),
+            Err(error) => {
+                debug!(%error, "a session is opened here, for the master does not say where");
+                Ok(None)
+            }
+        }
+    }
 }
 
 impl Connection {
@@ -110,26 +145,13 @@ impl Connection {
             worker.cors.check(&parts.headers)?;
             worker.admission.check(parts, client)?;
         }
-        if first.opening.is_some() || self.origin == Origin::Worker {
+        if self.origin == Origin::Worker {
             return Ok(Route::Handshake(wish));
         }
-        match worker.link.reserve(client).await {
-            Ok(Some((home, opening))) if home != worker.home => {
-                Ok(Route::Open(home, wish, opening))
-            }
-            Ok(Some((_, opening))) => {
-                first.opening = Some(opening);
-                Ok(Route::Handshake(wish))
-            }
-            Ok(None) => Err(Refusal::busy(
-                "the server has as many sessions as it may, try again later",
-            )
-            .into()),
-            Err(error) => {
-                debug!(%error, "a session is opened here, for the master does not say where");
-                Ok(Route::Handshake(wish))
-            }
-        }
+        Ok(match first.count(worker, client).await? {
+            Some((home, opening)) => Route::Open(home, wish, opening),
+            None => Route::Handshake(wish),
+        })
     }
 
     /// The session of this name, the worker that has it, and the revision that it speaks: those of revision 4

@@ -26,9 +26,9 @@ use std::time::Duration;
 
 use axum::body::Body as AppBody;
 use engineioxide::{Deflate, ProtocolVersion};
-use http::header::{HeaderName, ORIGIN};
+use http::header::ORIGIN;
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderName, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -46,9 +46,11 @@ pub(crate) use handshake::head;
 use self::answer::Body;
 use self::departure::{Departure, head_of};
 use self::judge::{Route, Wish};
+use self::session::Post;
 use super::context::Worker;
 use super::opening::Opening;
 use super::peers::{self, Detour, Said};
+use super::repeats;
 use super::request::{self, Action, Refused, RequestError};
 use super::stream::{Activity, Control, Stream};
 use crate::api::ClientAddr;
@@ -275,7 +277,17 @@ impl Connection {
         let worker = &self.worker;
         match action {
             Action::Poll => session::poll(worker, sid, parts, &self.control).await,
-            Action::Post => session::post(worker, sid, protocol, parts, body, client).await,
+            Action::Post => {
+                let trusted = worker.admission.trusts(self.origin);
+                let post = Post {
+                    sid,
+                    protocol,
+                    id: worker.repeats.id_of(&parts.headers).filter(|_| trusted),
+                    passed_on: self.origin == Origin::Worker,
+                    client,
+                };
+                session::post(worker, post, parts, body).await
+            }
             Action::Upgrade => {
                 worker.cors.check(&parts.headers)?;
                 worker.admission.check(parts, client)?;
@@ -325,7 +337,11 @@ impl Connection {
                 })
                 .await);
         }
-        let request = Request::from_parts(parts, AppBody::new(body));
+        let mut request = Request::from_parts(parts, AppBody::new(body));
+        if !self.worker.admission.trusts(self.origin) {
+            // The other worker believes whatever comes from here.
+            request.headers_mut().remove(&repeats::REQUEST_ID);
+        }
         match peers::forward(&self.worker, home, request, client).await {
             Ok((response, detour)) => Ok(self.came_back(response, detour, action)),
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engineioxide::{Answer, EndReason, ProtocolVersion};
+use engineioxide::{Answer, EndReason, Posting, ProtocolVersion};
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -16,6 +16,7 @@ use super::body::{self, BodyError};
 use super::encoding::Encoding;
 use crate::api::ClientAddr;
 use crate::worker::context::Worker;
+use crate::worker::repeats::Digest;
 use crate::worker::request::{Refused, RequestError};
 use crate::worker::stream::{Control, Receipt};
 
@@ -48,35 +49,99 @@ pub(super) async fn poll(
     Ok(response)
 }
 
-/// Takes what the session's client sends.
+/// A post, but for its body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Post {
+    pub(super) sid: Sid,
+    pub(super) protocol: ProtocolVersion,
+    /// By which it is known again.
+    pub(super) id: Option<Digest>,
+    /// Does it come from another worker?
+    pub(super) passed_on: bool,
+    pub(super) client: ClientAddr,
+}
+
+/// A post whose body is not there yet.
+struct Begun {
+    posting: Option<Posting>,
+    /// If it breaks off, it is not the client that has gone, but the worker that passes it on: the proxy sends it
+    /// again, to a session that must be there.
+    comes_again: bool,
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(posting) = self.posting.take().filter(|_| self.comes_again) {
+            posting.refuse();
+        }
+    }
+}
+
+/// Takes what the session's client sends; once, if its proxy sends it twice.
 pub(super) async fn post(
     worker: &Worker,
-    sid: Sid,
-    protocol: ProtocolVersion,
+    post: Post,
     parts: &Parts,
     body: Incoming,
-    client: ClientAddr,
 ) -> Result<Response<Body>, Refused> {
-    let posting = worker.engine.post(sid).map_err(RequestError::from)?;
-    let content_type = parts.headers.get(CONTENT_TYPE);
-    let binary = content_type.is_some_and(|kind| kind == "application/octet-stream");
-    if binary && protocol == ProtocolVersion::V4 {
-        posting.reject();
-        return Ok(answer::bare(StatusCode::BAD_REQUEST));
-    }
+    let Post {
+        sid,
+        protocol,
+        id,
+        passed_on,
+        client,
+    } = post;
     // What takes longer to arrive than a session may be silent is of no use to it.
     let within = worker.session_lifetime();
     let limit = worker.config.engine.max_payload;
-    let body = match body::collect(body, limit, within).await {
+    let mut body = Some(body);
+    let mut read = None;
+    if let Some(id) = id
+        && let Some(handled) = worker.repeats.handled(sid, id).await
+        && let Some(body) = body.take()
+    {
+        let again = body::collect(body, limit, within).await;
+        if matches!(&again, Ok(body) if worker.repeats.digest(body) == handled) {
+            debug!(%client, "a post that came twice was handled once");
+            return Ok(answer::posted());
+        }
+        read = Some(again);
+    }
+    let posting = worker.engine.post(sid).map_err(RequestError::from)?;
+    let mut begun = Begun {
+        posting: Some(posting),
+        comes_again: passed_on && id.is_some(),
+    };
+    let attempt = id.map(|id| worker.repeats.begin(sid, id));
+    let content_type = parts.headers.get(CONTENT_TYPE);
+    let binary = content_type.is_some_and(|kind| kind == "application/octet-stream");
+    if binary && protocol == ProtocolVersion::V4 {
+        if let Some(posting) = begun.posting.take() {
+            posting.reject();
+        }
+        return Ok(answer::bare(StatusCode::BAD_REQUEST));
+    }
+    if let Some(body) = body {
+        read = Some(body::collect(body, limit, within).await);
+    }
+    let body = match read.unwrap_or(Err(BodyError::Broken)) {
         Ok(body) => body,
         Err(BodyError::TooLarge) => {
-            posting.refuse();
+            if let Some(posting) = begun.posting.take() {
+                posting.refuse();
+            }
             return Ok(answer::bare(StatusCode::PAYLOAD_TOO_LARGE));
         }
         Err(error) => {
             debug!(%error, "a post was not handled; its session is over");
             return Err(RequestError::BadRequest.into());
         }
+    };
+    if let Some(attempt) = attempt {
+        attempt.handled(worker.repeats.digest(&body));
+    }
+    let Some(posting) = begun.posting.take() else {
+        return Err(RequestError::BadRequest.into());
     };
     let handled = timeout(within, posting.deliver(body, binary)).await;
     if handled.is_err() {

@@ -10,7 +10,7 @@ const STALL: Duration = Duration::from_millis(300);
 const SOON: Duration = Duration::from_secs(5);
 
 fn of(conn: Conn, unread: &'static [u8], origin: Origin) -> Stream {
-    let counted = Arc::<Sessions>::default().connection(origin);
+    let counted = Arc::<Sessions>::default().connection(origin, None);
     Stream::new(conn, Bytes::from_static(unread), counted, STALL)
 }
 

@@ -1,0 +1,114 @@
+//! Descriptors that clients do not get.
+//!
+//! A new descriptor has the lowest number that is free (open(2)). So one with a high number tells, without any
+//! counting, that few are left: those are for what the server itself needs.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::process::{Resource, getrlimit};
+
+/// Where the numbers begin that are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reserve {
+    /// For connections between workers, and those that change workers: no client's new one gets these.
+    handoffs: u64,
+    /// For starting workers: nothing else gets these.
+    supervision: u64,
+}
+
+impl Reserve {
+    /// The master's: it must be able to replace all its workers at a time.
+    pub(crate) fn of_the_master(workers: u16) -> Self {
+        Self::master(limit(), workers)
+    }
+
+    /// A worker's.
+    pub(crate) fn of_a_worker() -> Self {
+        Self::worker(limit())
+    }
+
+    fn master(limit: u64, workers: u16) -> Self {
+        // A worker has a link, a bus and a process; what it is started with is closed again.
+        let supervision = (8 + 4 * u64::from(workers)).min(limit / 4);
+        let supervision = limit - supervision;
+        Self {
+            handoffs: supervision - (limit / 8).min(64),
+            supervision,
+        }
+    }
+
+    fn worker(limit: u64) -> Self {
+        Self {
+            handoffs: limit - (limit / 16).min(64),
+            supervision: limit,
+        }
+    }
+
+    /// May this be a client's new connection?
+    pub(crate) fn has_room_for(self, conn: impl AsFd) -> bool {
+        number(conn) < self.handoffs
+    }
+
+    /// May this be a connection that goes to another worker?
+    pub(crate) fn has_room_for_handoff(self, conn: impl AsFd) -> bool {
+        number(conn) < self.supervision
+    }
+
+    /// The same connection under the lowest free number, if it may be a client's now.
+    pub(crate) fn renumber(self, conn: &OwnedFd) -> Option<OwnedFd> {
+        let lower = rustix::io::fcntl_dupfd_cloexec(conn, 0).ok()?;
+        self.has_room_for(&lower).then_some(lower)
+    }
+}
+
+fn number(fd: impl AsFd) -> u64 {
+    // None is negative.
+    u64::try_from(fd.as_fd().as_raw_fd()).unwrap_or(u64::MAX)
+}
+
+/// How many this process may have.
+fn limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_little_of_many_and_never_more_than_half() {
+        for (limit, workers, handoffs, supervision) in [
+            (64, 2, 40, 48),
+            (1024, 4, 936, 1000),
+            (1 << 20, 8, (1 << 20) - 104, (1 << 20) - 40),
+            (1024, 4096, 704, 768),
+            (0, 1, 0, 0),
+        ] {
+            let expected = Reserve {
+                handoffs,
+                supervision,
+            };
+            assert_eq!(Reserve::master(limit, workers), expected, "{limit}");
+        }
+        assert_eq!(Reserve::worker(64).handoffs, 60);
+        assert_eq!(Reserve::worker(1 << 20).handoffs, (1 << 20) - 64);
+    }
+
+    #[test]
+    fn a_connection_moves_down_when_a_lower_number_is_free() {
+        let (low, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let high = rustix::io::fcntl_dupfd_cloexec(&low, 500).unwrap();
+        let reserve = |handoffs| Reserve {
+            handoffs,
+            supervision: 600,
+        };
+        assert!(!reserve(500).has_room_for(&high) && reserve(501).has_room_for(&high));
+        assert!(reserve(500).has_room_for_handoff(&high));
+        assert!(
+            reserve(500)
+                .renumber(&high)
+                .is_some_and(|fd| number(&fd) < 500)
+        );
+        assert!(reserve(0).renumber(&high).is_none());
+    }
+}

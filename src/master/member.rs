@@ -1,0 +1,171 @@
+//! A worker that takes connections, as the master sees it: what it has, and what is on its way to it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::ipc::link::Link;
+use crate::wire::client::ClientKey;
+use crate::wire::link::{Change, Handoff, Report, ToWorker};
+use crate::wire::session_id::Home;
+
+/// Handoffs to one worker that it has not acknowledged yet.
+const WINDOW: usize = 256;
+
+/// How long a handoff may wait for a worker that has its window full.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// A connection that was handed off and may still be lost with its worker.
+#[derive(Debug)]
+pub(crate) struct Unacknowledged {
+    pub(crate) conn: OwnedFd,
+    pub(crate) handoff: Handoff,
+}
+
+/// A worker that takes connections.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) home: Home,
+    pub(crate) pid: u32,
+    pub(crate) link: Link,
+    pub(super) report: Cell<Report>,
+    dispatched: Cell<u64>,
+    pub(super) window: Semaphore,
+    pub(super) unacknowledged: RefCell<VecDeque<Unacknowledged>>,
+    /// What clients have here, if there is a limit for each.
+    clients: RefCell<HashMap<ClientKey, Held>>,
+    pub(super) stalled: Cell<bool>,
+}
+
+/// What one client has at one worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Held {
+    pub(super) sessions: u32,
+    pub(super) connections: u32,
+}
+
+impl Member {
+    pub(crate) fn new(home: Home, pid: u32, link: Link) -> Self {
+        Self {
+            home,
+            pid,
+            link,
+            report: Cell::default(),
+            dispatched: Cell::new(0),
+            window: Semaphore::new(WINDOW),
+            unacknowledged: RefCell::default(),
+            clients: RefCell::default(),
+            stalled: Cell::new(false),
+        }
+    }
+
+    pub(super) fn load(&self) -> u64 {
+        let report = self.report.get();
+        report.sessions + self.dispatched.get().saturating_sub(report.resolved)
+    }
+
+    /// One session more is on its way.
+    pub(super) fn count_up(&self) {
+        self.dispatched.set(self.dispatched.get() + 1);
+    }
+
+    /// It does not come on that way.
+    pub(super) fn count_down(&self) {
+        self.dispatched.set(self.dispatched.get().saturating_sub(1));
+    }
+
+    /// Hands a connection off. The descriptor is kept until the worker has said that it took it.
+    ///
+    /// # Errors
+    /// With the connection, when the worker is gone or does not take any.
+    pub(crate) async fn take(&self, conn: OwnedFd, handoff: Handoff) -> Result<(), OwnedFd> {
+        let opens = handoff.opens;
+        let taken = self.send(conn, handoff).await;
+        if taken.is_err() {
+            // Until it answers again, or is replaced.
+            self.stalled.set(true);
+            if opens {
+                self.count_down();
+            }
+        }
+        taken
+    }
+
+    async fn send(&self, conn: OwnedFd, handoff: Handoff) -> Result<(), OwnedFd> {
+        match timeout(PATIENCE, self.window.acquire()).await {
+            Ok(Ok(permit)) => permit.forget(),
+            _ => return Err(conn),
+        }
+        let message = ToWorker::Take(handoff);
+        let sent = timeout(PATIENCE, self.link.send(&message, Some(conn.as_fd()))).await;
+        match (sent, message) {
+            (Ok(Ok(())), ToWorker::Take(handoff)) => {
+                // Nothing runs between the packet's departure and this, so that the order here is
+                // the order of the acknowledgements.
+                let sent = Unacknowledged { conn, handoff };
+                self.unacknowledged.borrow_mut().push_back(sent);
+                Ok(())
+            }
+            (failed, _) => {
+                debug!(?failed, pid = self.pid, "a handoff failed");
+                self.window.add_permits(1);
+                Err(conn)
+            }
+        }
+    }
+
+    /// The worker told its counts.
+    pub(crate) fn reported(&self, report: Report) {
+        let took = report.taken.saturating_sub(self.report.get().taken);
+        let mut unacknowledged = self.unacknowledged.borrow_mut();
+        let took = usize::try_from(took).unwrap_or(0).min(unacknowledged.len());
+        unacknowledged.drain(..took);
+        self.window.add_permits(took);
+        self.report.set(report);
+    }
+
+    /// The worker told by how much the counts of clients have changed.
+    pub(crate) fn clients_changed(&self, changes: &[(ClientKey, Change)]) {
+        let mut clients = self.clients.borrow_mut();
+        for &(client, change) in changes {
+            let held = clients.entry(client).or_default();
+            held.sessions = held.sessions.saturating_add_signed(change.sessions);
+            held.connections = held.connections.saturating_add_signed(change.connections);
+            if *held == Held::default() {
+                clients.remove(&client);
+            }
+        }
+        if clients.capacity() > 64 && clients.len() < clients.capacity() / 8 {
+            let room = 2 * clients.len();
+            clients.shrink_to(room);
+        }
+    }
+
+    pub(super) fn held(&self, client: ClientKey) -> Held {
+        let mut held = self.clients.borrow().get(&client).copied();
+        let held = held.get_or_insert_default();
+        let on_their_way = self.unacknowledged.borrow();
+        let on_their_way = on_their_way
+            .iter()
+            .filter(|sent| sent.handoff.origin.peer() == Some(client));
+        held.connections = held
+            .connections
+            .saturating_add(on_their_way.count().try_into().unwrap_or(u32::MAX));
+        *held
+    }
+
+    /// Has the worker not answered for a second? Then it gets nothing new.
+    pub(crate) fn set_stalled(&self, stalled: bool) {
+        self.stalled.set(stalled);
+    }
+
+    /// The connections that go down with the worker unless somebody else takes them.
+    pub(crate) fn take_unacknowledged(&self) -> VecDeque<Unacknowledged> {
+        self.unacknowledged.take()
+    }
+}

@@ -1,0 +1,50 @@
+//! Connections that get an answer from the master, and nothing else.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+use tracing::debug;
+
+use crate::ipc::conn::Conn;
+use crate::wire::link::Origin;
+
+/// A refused client may read its answer for this long, and send this much more meanwhile.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// Answers and closes, so that the client gets to read the answer: a close with unread data in the
+/// socket would reset the connection (RFC 9112 section 9.6).
+pub(super) async fn refuse(conn: OwnedFd, origin: Origin, status: &str) {
+    let conn = match Conn::from_fd(conn, origin) {
+        Ok(conn) => conn,
+        Err(error) => return debug!(%error, "a connection was over before its refusal"),
+    };
+    let retry = if status.starts_with("503") || status.starts_with("429") {
+        "Retry-After: 1\r\n"
+    } else {
+        ""
+    };
+    let answer =
+        format!("HTTP/1.1 {status}\r\n{retry}Connection: close\r\nContent-Length: 0\r\n\r\n");
+    let refused = timeout(LINGER, say_and_close(conn, &answer)).await;
+    if !matches!(refused, Ok(Ok(()))) {
+        debug!(status, "a refused client did not read its answer");
+    }
+}
+
+async fn say_and_close(mut conn: Conn, answer: &str) -> io::Result<()> {
+    conn.write_all(answer.as_bytes()).await?;
+    conn.shutdown().await?;
+    let mut scrap = [0; 4096];
+    let mut left = LINGER_BYTES;
+    while left > 0 {
+        match conn.read(&mut scrap).await? {
+            0 => break,
+            count => left = left.saturating_sub(count),
+        }
+    }
+    Ok(())
+}
