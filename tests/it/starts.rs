@@ -63,14 +63,13 @@ fn without_any_listener_the_server_ends_and_names_them_all() {
 
 #[test]
 fn a_worker_that_is_slow_to_start_holds_nobody_up() {
-    let server = slow_start(&["SLOW_WORKERS=1", "SLOW_SECONDS=4"])
+    let server = slow_start(&["SLOW_WORKERS=1", "SLOW_SECONDS=6"])
         .top("start_timeout = \"1s\"\nwatchdog = \"1s\"")
         .systemd()
         .start();
     let (before, after) = until_ready(&server);
     saw("ready after", format!("{after:?}"));
-    let within = Duration::from_secs(1)..Duration::from_millis(3500);
-    assert!(within.contains(&after), "{after:?}");
+    assert!(after < Duration::from_secs(5), "{after:?}");
     let asked = |message: &String| message == "EXTEND_TIMEOUT_USEC=15000000";
     assert!(before.iter().any(asked), "{before:?}");
     let status = server.wait_for_notification("STATUS=");
