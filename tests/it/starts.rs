@@ -63,19 +63,20 @@ fn without_any_listener_the_server_ends_and_names_them_all() {
 
 #[test]
 fn a_worker_that_is_slow_to_start_holds_nobody_up() {
-    let server = slow_start(&["SLOW_WORKERS=1", "SLOW_SECONDS=4"])
+    let server = slow_start(&["SLOW_WORKERS=1", "SLOW_SECONDS=6"])
         .top("start_timeout = \"1s\"\nwatchdog = \"1s\"")
         .systemd()
         .start();
     let (before, after) = until_ready(&server);
     saw("ready after", format!("{after:?}"));
-    let within = Duration::from_secs(1)..Duration::from_millis(3500);
-    assert!(within.contains(&after), "{after:?}");
+    assert!(after < Duration::from_secs(5), "{after:?}");
     let asked = |message: &String| message == "EXTEND_TIMEOUT_USEC=15000000";
     assert!(before.iter().any(asked), "{before:?}");
-    let status = server.wait_for_notification("STATUS=");
+    // What systemd knows already is not told again.
     let missing = "1 of 2 worker(s), 0 client(s); worker 1 is still starting";
-    assert!(status.ends_with(missing), "{status}");
+    if !before.iter().any(|message| message.ends_with(missing)) {
+        server.wait_for_notification(missing);
+    }
     server.wait_for_line("WARN serving, although worker 1 is still starting");
     let workers = server.workers();
     serves(Raw::tcp(server.addr));
@@ -94,13 +95,14 @@ fn a_slot_that_does_not_start_costs_no_other() {
         .top("start_timeout = \"1s\"")
         .systemd()
         .start();
-    let (_, after) = until_ready(&server);
+    let (before, after) = until_ready(&server);
     saw("ready after", format!("{after:?}"));
     let tries = server.count_lines("why=\"exit code 101\"");
     assert!(tries >= 3, "{tries}");
-    let status = server.wait_for_notification("STATUS=");
     let missing = "; worker 0 does not start (exit code 101) and is tried again";
-    assert!(status.ends_with(missing), "{status}");
+    if !before.iter().any(|message| message.ends_with(missing)) {
+        server.wait_for_notification(missing);
+    }
     serves(Raw::tcp(server.addr));
 }
 
