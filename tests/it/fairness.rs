@@ -1,6 +1,5 @@
 //! One greedy client address does not use up what others need.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -206,10 +205,6 @@ fn an_address_has_no_more_sessions_than_it_may_whatever_worker_has_them() {
 fn an_address_has_no_more_connections_than_it_may_and_its_sessions_go_with_a_worker() {
     let limit = "[limits]\nmax_connections_per_address = 6";
     let server = Setup::new().unix().config(limit).start();
-    let status = |addr: SocketAddr| {
-        let mut raw = Raw::tcp(addr);
-        (raw.get("/").status, raw)
-    };
     // Some have sent nothing yet, some are idle with a worker.
     let silent: Vec<_> = (0..3).map(|_| Raw::tcp(server.addr)).collect();
     let mut idle = Vec::new();
@@ -229,36 +224,29 @@ fn an_address_has_no_more_connections_than_it_may_and_its_sessions_go_with_a_wor
         .collect();
     assert!(proxied.iter().all(|&status| status == 200));
     drop((silent, idle));
-    eventually("its places are free", SOON, || status(server.addr).0 == 200);
-
-    let sockets: Vec<_> = (0..6)
-        .map(|_| WebSocket::open(Raw::tcp(server.addr)))
-        .collect();
-    let mut raw = Raw::tcp(server.addr);
-    assert_eq!(
-        raw.send(WebSocket::request(WEBSOCKET)).response().status,
-        429
-    );
+    // The workers tell of what has ended one after the other.
+    let mut sockets = Vec::new();
+    let mut opens = |places: usize| {
+        let mut opened = 0;
+        eventually("its places are free", SOON, || {
+            let mut raw = Raw::tcp(server.addr);
+            let answer = raw.send(WebSocket::request(WEBSOCKET)).response();
+            if answer.status == 101 {
+                opened += 1;
+                sockets.push(raw);
+            }
+            opened == places
+        });
+        let mut raw = Raw::tcp(server.addr);
+        let answer = raw.send(WebSocket::request(WEBSOCKET)).response();
+        assert_eq!(answer.status, 429);
+    };
+    opens(6);
     let victim = server.workers()[0];
     signal_process(victim, "KILL");
     eventually("the worker is replaced", SOON, || {
         let workers = server.workers();
         workers.len() == 2 && !workers.contains(&victim)
     });
-    let mut again = 0;
-    eventually("half of its places are free", SOON, || {
-        let mut raw = Raw::tcp(server.addr);
-        let answer = raw.send(WebSocket::request(WEBSOCKET)).response();
-        if answer.status == 101 {
-            again += 1;
-            std::mem::forget(raw);
-        }
-        again == 3
-    });
-    let mut raw = Raw::tcp(server.addr);
-    assert_eq!(
-        raw.send(WebSocket::request(WEBSOCKET)).response().status,
-        429
-    );
-    drop(sockets);
+    opens(3);
 }
