@@ -153,14 +153,14 @@ impl Reader {
             let target = self.session.target();
             self.polls
                 .send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-            let Ok(answer) = self.polls.try_response() else {
+            let answer = self.polls.try_response().unwrap_or_else(|error| {
                 panic!(
-                    "{} of {} never came, after {:?}",
+                    "{} of {} never came, after {:?}: {error:?}",
                     self.heard,
                     self.posted,
                     self.last()
-                );
-            };
+                )
+            });
             if self.read(&answer, counts) == Outcome::Over {
                 return Outcome::Over;
             }
@@ -240,9 +240,11 @@ fn nothing_is_lost(ends: &'static [End]) -> Counts {
         thread::spawn(move || read_badly(&server, reader, polls / READERS, ends))
     });
     let readers: Vec<_> = readers.collect();
+    // All have ended before one fails the test, which then tells what the server said.
+    let readers: Vec<_> = readers.into_iter().map(thread::JoinHandle::join).collect();
     let mut counts = Counts::default();
     for reader in readers {
-        let of_one = reader.join().expect("no gap");
+        let of_one = reader.expect("no gap");
         counts.polls += of_one.polls;
         counts.over += of_one.over;
         counts.again += of_one.again;
