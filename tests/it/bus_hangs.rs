@@ -93,7 +93,7 @@ fn questions_wait_for_a_worker_that_hangs_as_long_as_they_may_and_the_log_names_
 
 #[test]
 fn a_worker_that_falls_too_far_behind_is_replaced_and_nobody_waits_for_it() {
-    let server = sample(4);
+    let server = Setup::new().workers(4).top("watchdog = \"20s\"").start();
     let crowd = chat(&server, 4);
     let workers = server.workers();
     let victim = workers[2];
@@ -104,13 +104,14 @@ fn a_worker_that_falls_too_far_behind_is_replaced_and_nobody_waits_for_it() {
     let stopped = Instant::now();
     signal_process(victim, "STOP");
     // Before the watchdog would.
-    eventually("it is ended", Duration::from_secs(9), || !alive(victim));
+    eventually("it is ended", Duration::from_secs(18), || !alive(victim));
     saw("ended after", format!("{:?}", stopped.elapsed()));
     wait_for_replacement(&server, victim);
     let sent = flow.stop();
     let times = sent.arrives_at(others.iter().copied());
     saw("messages to the others", &times);
-    assert!(times.percentile(99) < Duration::from_secs(2));
+    // Who sends waits for a quarter of that at most.
+    assert!(times.percentile(99) < Duration::from_secs(6));
     nobody_went(others.iter().copied());
     let log = server.log();
     let why = log.iter().find(|line| line.contains("MiB"));

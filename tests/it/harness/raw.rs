@@ -79,6 +79,20 @@ impl Raw {
         })
     }
 
+    /// To a server that has much to do before it says anything.
+    #[track_caller]
+    pub fn patient(addr: SocketAddr) -> Self {
+        let raw = Self::tcp(addr);
+        let patience = Duration::from_secs(60);
+        rustix::net::sockopt::set_socket_timeout(
+            &raw.stream,
+            rustix::net::sockopt::Timeout::Recv,
+            Some(patience),
+        )
+        .unwrap();
+        raw
+    }
+
     /// The same connection once more, for another thread to send on.
     pub fn sender(&self) -> Self {
         Self {
