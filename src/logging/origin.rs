@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn what_cargo_downloaded_is_a_library() {
         for file in [
-            "/root/.cargo/registry/src/index.crates.io-1949cf8c6b5b557f/hyper-1.12.0/src/lib.rs",
+            "/root/.cargo/registry/src/index-1949cf8c6b5b557f/hyper-1.12.0/src/lib.rs",
             "/home/me/.cargo/git/checkouts/hyper-0123456789abcdef/0123456/src/lib.rs",
             "/usr/share/cargo/registry/hyper-1.12.0/src/lib.rs",
             "/home/me/fork/vendor/hyper/src/lib.rs",
