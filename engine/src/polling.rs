@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -26,6 +27,11 @@ const MAX_ANSWER: usize = 4 << 20;
 /// its last post is answered: that must not wait for its polls.
 const MAX_UPGRADING: usize = 4 << 20;
 
+/// So long after a client has polled again the failure of the connection with the answer before still means that
+/// it was lost. The one may arrive before the other, over a network as within a busy kernel; later a connection fails
+/// for reasons of its own.
+const LATE: Duration = Duration::from_millis(500);
+
 /// A connection that has an answer, and may have failed without anybody having noticed yet.
 pub trait Delivery: Send + Sync {
     /// Has it failed? Called when the client polls again, over whatever connection.
@@ -40,6 +46,8 @@ pub(crate) struct Polling {
     post: Option<u64>,
     /// The answer that has left last, and what tells of the connection that has it.
     left: Option<(u64, Option<Arc<dyn Delivery>>)>,
+    /// The answer that its client has, for it polls again, unless its connection fails before that poll is answered.
+    presumed: Option<Box<Presumed>>,
     /// What an answer has room for, in bytes; for one packet, whatever its size.
     room: usize,
     /// Does it wait for nothing but to be polled empty?
@@ -52,6 +60,7 @@ impl Polling {
             poll: None,
             post: None,
             left: None,
+            presumed: None,
             room: max_payload.max(MAX_ANSWER),
             leaves: false,
         }
@@ -69,9 +78,46 @@ impl Polling {
     }
 }
 
+/// What became of an answer when the client polls again.
+enum Last {
+    /// It has it, or there was none.
+    Delivered(Option<Box<Presumed>>),
+    /// It has not left yet, or its connection has failed: what it does not deliver is about to come back.
+    Open,
+}
+
 impl std::fmt::Debug for Polling {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Polling").finish_non_exhaustive()
+    }
+}
+
+/// An answer that is taken for delivered.
+struct Presumed {
+    serial: u64,
+    since: Instant,
+    delivery: Arc<dyn Delivery>,
+}
+
+impl Presumed {
+    /// A proxy's connection tells nothing of its client's.
+    fn of(serial: u64, delivery: Option<Arc<dyn Delivery>>) -> Option<Box<Self>> {
+        delivery.map(|delivery| {
+            Box::new(Self {
+                serial,
+                since: Instant::now(),
+                delivery,
+            })
+        })
+    }
+
+    fn may_be_lost(&self) -> bool {
+        self.since.elapsed() < LATE
+    }
+
+    /// Has its connection failed, after all?
+    fn is_lost(&self) -> bool {
+        self.may_be_lost() && self.delivery.has_failed()
     }
 }
 
@@ -131,7 +177,7 @@ where
     /// Begins a poll.
     pub(crate) fn begin_poll(self: Arc<Self>) -> Result<PollAnswer, Refused> {
         let serial = self.work.next_serial();
-        let lost = self.has_lost_answer();
+        let last = self.last_answer();
         {
             let mut line = self.line();
             if line.phase == Phase::Closed {
@@ -146,27 +192,35 @@ where
                 return Err(Refused::Overlap);
             }
             polling.poll = Some((serial, Waiter::default()));
-            if !lost {
+            if let Last::Delivered(presumed) = last {
                 // Who polls again has the answer before.
+                polling.presumed = presumed;
                 line.answered = 0;
             }
         }
         Ok(PollAnswer::new(self, serial))
     }
 
-    /// Has the last answer not left yet, or its connection failed? What it does not deliver is about to come back.
-    fn has_lost_answer(&self) -> bool {
+    /// What became of the last answer?
+    fn last_answer(&self) -> Last {
         let (answered, left) = {
             let mut line = self.line();
             let answered = line.answered;
             match &mut line.transport {
                 Transport::Polling(polling) => (answered, polling.left.take()),
-                _ => return false,
+                _ => return Last::Delivered(None),
             }
         };
         match left.filter(|(serial, _)| *serial == answered) {
-            None => answered != 0,
-            Some((_, delivery)) => delivery.is_some_and(|delivery| delivery.has_failed()),
+            None if answered == 0 => Last::Delivered(None),
+            None => Last::Open,
+            Some((serial, delivery)) => {
+                if delivery.as_ref().is_some_and(|it| it.has_failed()) {
+                    Last::Open
+                } else {
+                    Last::Delivered(Presumed::of(serial, delivery))
+                }
+            }
         }
     }
 
@@ -215,6 +269,18 @@ where
             }
             return Poll::Pending;
         }
+        if let Some(lost) = polling
+            .presumed
+            .take()
+            .filter(|presumed| presumed.is_lost())
+        {
+            // It is about to come back.
+            if let Some((_, waiter)) = &mut polling.poll {
+                waiter.register(cx);
+            }
+            line.answered = lost.serial;
+            return Poll::Pending;
+        }
         polling.poll = None;
         let most = polling.room;
         let packets = line.take_for_poll(&self.work, most);
@@ -257,7 +323,17 @@ where
 
     fn undelivered(&self, serial: u64, packets: Vec<Packet>) {
         let mut line = self.line();
-        if line.answered != serial || line.is_closed() {
+        let answered = line.answered;
+        let is_presumed = match &mut line.transport {
+            Transport::Polling(polling) => {
+                let presumed = polling
+                    .presumed
+                    .take_if(|presumed| presumed.serial == serial);
+                presumed.is_some_and(|presumed| presumed.may_be_lost())
+            }
+            _ => false,
+        };
+        if (answered != serial && !is_presumed) || line.is_closed() {
             return;
         }
         line.answered = 0;
@@ -273,6 +349,11 @@ where
 
     fn delivered(&self, serial: u64) {
         let mut line = self.line();
+        if let Transport::Polling(polling) = &mut line.transport {
+            polling
+                .presumed
+                .take_if(|presumed| presumed.serial == serial);
+        }
         if line.answered == serial {
             line.answered = 0;
             if let Transport::Polling(polling) = &mut line.transport {
@@ -288,14 +369,11 @@ where
         if let Transport::Polling(polling) = &mut line.transport
             && answered == serial
         {
-            let lives = || {
-                delivery
-                    .as_ref()
-                    .is_none_or(|delivery| !delivery.has_failed())
-            };
-            if polling.is_waiting() && lives() {
+            let lives = delivery.as_ref().is_none_or(|it| !it.has_failed());
+            if polling.is_waiting() && lives {
                 // That waits for this: its client has the answer.
                 polling.wake_poll();
+                polling.presumed = Presumed::of(serial, delivery);
                 line.answered = 0;
             } else {
                 polling.left = Some((serial, delivery));

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use engineioxide::{Delivery, EndReason, Refused};
 
@@ -202,6 +203,45 @@ async fn an_answer_whose_connection_lives_was_delivered_when_the_client_polls_ag
     drop(first);
     client.post("4c").await;
     assert_eq!(client.poll().await, "4c");
+}
+
+#[tokio::test]
+async fn an_answer_whose_connection_fails_while_the_client_polls_again_comes_again() {
+    let server = Server::start();
+    let client = server.polling();
+    client.post("4a").await;
+    let lost = soon(server.engine.poll(client.opened.sid).unwrap()).await;
+    lost.receipt.left(Some(Arc::new(Connection(false))));
+    // The poll comes before the news of the failure.
+    let again = server.engine.poll(client.opened.sid).unwrap();
+    drop(lost);
+    assert_eq!(soon(again).await.body, "4a");
+}
+
+/// A connection of which it is known only at the second look that it has failed.
+struct Late(AtomicBool);
+
+impl Delivery for Late {
+    fn has_failed(&self) -> bool {
+        self.0.swap(true, Ordering::Relaxed)
+    }
+}
+
+#[tokio::test]
+async fn nothing_overtakes_an_answer_whose_connection_has_failed_when_the_next_is_due() {
+    let server = Server::start();
+    let client = server.polling();
+    client.post("4a").await;
+    let lost = soon(server.engine.poll(client.opened.sid).unwrap()).await;
+    lost.receipt
+        .left(Some(Arc::new(Late(AtomicBool::new(false)))));
+    let again = server.engine.poll(client.opened.sid).unwrap();
+    client.post("4b").await;
+    let (polled, ()) = tokio::join!(soon(again), async {
+        tokio::task::yield_now().await;
+        drop(lost);
+    });
+    assert_eq!(polled.body, "4a\u{1e}4b");
 }
 
 #[tokio::test]
