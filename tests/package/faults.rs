@@ -17,7 +17,6 @@ fn a_bad_configuration_is_told_and_does_not_fill_the_journal(release: &'static R
         said.contains("my-app: the service did not start; 'my-app check'"),
         "{said}"
     );
-    // nginx was asked whether it reaches the server, which started it once more.
     eventually("the service has failed", SOON, || {
         machine.sh("systemctl show --property=ActiveState --value my-app.service") == "failed"
     });
