@@ -11,7 +11,7 @@ use crate::guard::Kind;
 use crate::line::{Line, PACKET_COST, Transport};
 use crate::packet::Packet;
 use crate::payload4::PayloadError;
-use crate::polling::Post;
+use crate::posts::Post;
 use crate::work::Work;
 
 /// A session whose client has so much to take, in bytes, is read no further until half of it is taken: its

@@ -285,7 +285,7 @@ impl Line {
     pub(crate) fn clear_inbox(&mut self, work: &Work) {
         if let Some(mut inbox) = self.inbox.take() {
             work.waiting.fetch_sub(inbox.bytes, Relaxed);
-            inbox.posts.drain(..).for_each(crate::polling::Post::done);
+            inbox.posts.drain(..).for_each(crate::posts::Post::done);
         }
     }
 

@@ -5,16 +5,16 @@
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::delivery::{Delivery, Last, Presumed};
 use crate::engine::Refused;
 use crate::hooks::EndReason;
 use crate::line::{Line, Out, Phase, Transport};
 use crate::packet::Packet;
-use crate::payload4::PayloadError;
 use crate::polls::{PollAnswer, Posting};
+use crate::posts::Post;
 use crate::socket::Socket;
 use crate::work::{Waiter, Work};
 use crate::{payload3, payload4};
@@ -26,17 +26,6 @@ const MAX_ANSWER: usize = 4 << 20;
 /// What a client that upgrades may post without being answered by its handlers, in bytes. It polls no more until
 /// its last post is answered: that must not wait for its polls.
 const MAX_UPGRADING: usize = 4 << 20;
-
-/// So long after a client has polled again the failure of the connection with the answer before still means that
-/// it was lost. The one may arrive before the other, over a network as within a busy kernel; later a connection fails
-/// for reasons of its own.
-const LATE: Duration = Duration::from_millis(500);
-
-/// A connection that has an answer, and may have failed without anybody having noticed yet.
-pub trait Delivery: Send + Sync {
-    /// Has it failed? Called when the client polls again, over whatever connection.
-    fn has_failed(&self) -> bool;
-}
 
 /// A session that polls.
 pub(crate) struct Polling {
@@ -78,83 +67,9 @@ impl Polling {
     }
 }
 
-/// What became of an answer when the client polls again.
-enum Last {
-    /// It has it, or there was none.
-    Delivered(Option<Box<Presumed>>),
-    /// It has not left yet, or its connection has failed: what it does not deliver is about to come back.
-    Open,
-}
-
 impl std::fmt::Debug for Polling {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Polling").finish_non_exhaustive()
-    }
-}
-
-/// An answer that is taken for delivered.
-struct Presumed {
-    serial: u64,
-    since: Instant,
-    delivery: Arc<dyn Delivery>,
-}
-
-impl Presumed {
-    /// A proxy's connection tells nothing of its client's.
-    fn of(serial: u64, delivery: Option<Arc<dyn Delivery>>) -> Option<Box<Self>> {
-        delivery.map(|delivery| {
-            Box::new(Self {
-                serial,
-                since: Instant::now(),
-                delivery,
-            })
-        })
-    }
-
-    fn may_be_lost(&self) -> bool {
-        self.since.elapsed() < LATE
-    }
-
-    /// Has its connection failed, after all?
-    fn is_lost(&self) -> bool {
-        self.may_be_lost() && self.delivery.has_failed()
-    }
-}
-
-/// A post that is being handled.
-#[derive(Debug)]
-pub(crate) struct Post {
-    serial: u64,
-    packets: Packets,
-    waiter: Waiter,
-    pub(crate) cost: usize,
-}
-
-#[derive(Debug)]
-enum Packets {
-    Four(payload4::Packets),
-    Three(std::vec::IntoIter<Packet>, Option<PayloadError>),
-}
-
-impl Post {
-    /// The next packet.
-    pub(crate) fn next(&mut self) -> Option<Result<Packet, PayloadError>> {
-        match &mut self.packets {
-            Packets::Four(packets) => packets.next(),
-            Packets::Three(packets, error) => {
-                packets.next().map(Ok).or_else(|| error.take().map(Err))
-            }
-        }
-    }
-
-    /// Whoever waits for it looks again.
-    pub(crate) fn wake(&mut self) {
-        self.waiter.wake();
-    }
-
-    /// All is handed on, or the session has ended.
-    pub(crate) fn done(mut self) {
-        self.waiter.wake();
     }
 }
 
@@ -386,22 +301,11 @@ where
         if line.is_closed() {
             return;
         }
-        let packets = if line.revision3 {
-            let (packets, error) = payload3::decode(body, binary);
-            Packets::Three(packets.into_iter(), error)
-        } else {
-            Packets::Four(payload4::Packets::of(body))
-        };
-        let cost = body.len();
-        self.work.count_waiting(cost);
+        let post = Post::new(serial, body, binary, line.revision3);
+        self.work.count_waiting(post.cost);
         let inbox = line.inbox();
-        inbox.bytes += cost;
-        inbox.posts.push_back(Post {
-            serial,
-            packets,
-            waiter: Waiter::default(),
-            cost,
-        });
+        inbox.bytes += post.cost;
+        inbox.posts.push_back(post);
         drop(line);
         self.set_ready();
     }

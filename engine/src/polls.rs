@@ -8,9 +8,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
+use crate::delivery::Delivery;
 use crate::hooks::EndReason;
 use crate::packet::Packet;
-use crate::polling::{Delivery, Polled};
+use crate::polling::Polled;
 
 /// A poll that waits for its answer. Dropped before, its client is gone: the session is over.
 pub struct PollAnswer {

@@ -22,7 +22,7 @@ use crate::frame::{self, CloseCode, Opcode};
 use crate::inflate::Inflater;
 use crate::line::{Line, Out, Transport, WebSocket};
 use crate::packet::Packet;
-use crate::polling::Post;
+use crate::posts::Post;
 use crate::socket::Socket;
 use crate::wheel::Millis;
 use crate::work::Work;
