@@ -147,8 +147,12 @@ impl Member {
     }
 
     pub(super) fn held(&self, client: ClientKey) -> Held {
-        let mut held = self.clients.borrow().get(&client).copied();
-        let held = held.get_or_insert_default();
+        let mut held = self
+            .clients
+            .borrow()
+            .get(&client)
+            .copied()
+            .unwrap_or_default();
         let on_their_way = self.unacknowledged.borrow();
         let on_their_way = on_their_way
             .iter()
@@ -156,7 +160,7 @@ impl Member {
         held.connections = held
             .connections
             .saturating_add(on_their_way.count().try_into().unwrap_or(u32::MAX));
-        *held
+        held
     }
 
     /// Has the worker not answered for a second? Then it gets nothing new.
