@@ -373,7 +373,11 @@ impl Slot {
                 ticket,
                 home: self.pool.eio3_home(&sid),
             },
-            ToMaster::Ready | ToMaster::Pong => return,
+            ToMaster::Ready
+            | ToMaster::Pong
+            | ToMaster::Metrics(_)
+            | ToMaster::Ended(_)
+            | ToMaster::Answer { .. } => return,
         };
         let (member, pool) = (Rc::clone(member), Rc::clone(&self.pool));
         spawn_local(async move {

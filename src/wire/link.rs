@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::client::ClientKey;
+use super::control::{Answer, Ended, LogCommand, Question};
 use super::session_id::{BARE_LEN, Home, Keyring};
 
 /// The largest head of a request that a [`Handoff`] may carry, in bytes; no worker reads a larger
@@ -41,6 +42,20 @@ pub(crate) enum ToWorker {
         /// Milliseconds.
         within_ms: u32,
     },
+    /// End the sessions that there are, spread over this many milliseconds; none: end no more of them.
+    Drain {
+        /// Milliseconds.
+        over_ms: Option<u32>,
+    },
+    /// An operator asks, or commands. Beside [`Question::Emit`] comes a memfd.
+    Ask {
+        /// Repeated in the answer.
+        ticket: u64,
+        /// What.
+        question: Question,
+    },
+    /// What becomes of the log.
+    Log(LogCommand),
 }
 
 /// What a worker says to the master.
@@ -69,6 +84,18 @@ pub(crate) enum ToMaster {
         client: Option<IpAddr>,
         /// Was the connection dispatched to this worker for the session? Then that is its home.
         dispatched: bool,
+    },
+    /// What the worker has counted: the values of the table of `src/metrics.rs`, in its order. Sent when they
+    /// have changed, four times a second at most.
+    Metrics(Vec<u64>),
+    /// Sessions that have ended, a few at a time.
+    Ended(Vec<Ended>),
+    /// The answer to [`ToWorker::Ask`].
+    Answer {
+        /// The question's number.
+        ticket: u64,
+        /// The answer.
+        answer: Answer,
     },
     /// A revision 3 session was opened by polling: requests for it will name it by this bare id.
     Eio3Open {

@@ -226,7 +226,14 @@ async fn listen(
                 complain_of_descriptors(&lost);
                 Ok(())
             }
-            Ok((ToWorker::Welcome(_) | ToWorker::Bus, _)) => Ok(()),
+            Ok((
+                ToWorker::Welcome(_)
+                | ToWorker::Bus
+                | ToWorker::Drain { .. }
+                | ToWorker::Ask { .. }
+                | ToWorker::Log(_),
+                _,
+            )) => Ok(()),
             Err(error) => Err(error),
         };
         if let Err(error) = heard {
