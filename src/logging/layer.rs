@@ -76,7 +76,6 @@ impl Fanout {
     }
 
     /// Lines that did not arrive, for whatever reason.
-    #[cfg(test)]
     pub(super) fn lost(&self) -> u64 {
         let queues = self.queues().map(Queue::lost).sum::<u64>();
         queues + self.others.journal.as_ref().map_or(0, Journal::overflowed)

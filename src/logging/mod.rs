@@ -187,8 +187,7 @@ impl LogGuard {
 
     /// How many lines did not arrive at a sink since the start; a line lost at two sinks counts
     /// twice.
-    #[cfg(test)]
-    fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.fanout.lost()
     }
 

@@ -24,6 +24,7 @@ mod router;
 mod slots;
 mod status;
 mod supervisor;
+mod totals;
 
 use std::io;
 use std::rc::Rc;
@@ -40,6 +41,7 @@ use self::router::Router;
 use self::slots::Slots;
 use self::status::Health;
 use self::supervisor::Supervisor;
+use self::totals::Totals;
 use crate::cli::RunArgs;
 use crate::config::{Config, ConfigError, WORKERS};
 use crate::logging::{self, LogError, LogGuard, LogRole};
@@ -110,9 +112,10 @@ async fn serve(mut config: Config, inherited: Inherited, log: LogGuard) -> Resul
     let keyring = Keyring::draw(machine())?;
     let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
     let slots = Rc::new(Slots::new(config.workers));
+    let totals = Totals::new(config.workers);
     let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
     let mut master = Master {
-        workers: Supervisor::start(&config, &pool, &router, &slots),
+        workers: Supervisor::start(&config, &pool, &router, &slots, &totals),
         notify: Notify::from_env(TICK),
         config,
         log,
@@ -151,6 +154,7 @@ impl Master {
         let mut listening = std::pin::pin!(self.missing.keep_trying(&self.router));
         let mut all_listen = false;
         let mut memory = std::pin::pin!(process::give_memory_back());
+        let mut figures = std::pin::pin!(totals::measure_master(&self.pool, &self.log));
         loop {
             tokio::select! {
                 action = signals.recv() => match action {
@@ -183,6 +187,7 @@ impl Master {
                     self.notify.status(&health.line());
                 }
                 () = &mut memory => {}
+                () = &mut figures => {}
                 () = &mut listening, if !all_listen => all_listen = true,
                 _ = tick.tick() => {
                     self.log.report_losses();

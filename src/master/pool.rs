@@ -247,6 +247,11 @@ impl Pool {
         self.changed.notified()
     }
 
+    /// How many workers take connections?
+    pub(crate) fn ready(&self) -> usize {
+        self.members.borrow().len()
+    }
+
     /// Does nobody take connections?
     pub(crate) fn is_empty(&self) -> bool {
         self.members.borrow().is_empty()

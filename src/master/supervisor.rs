@@ -24,6 +24,7 @@ use super::member::Member;
 use super::pool::Pool;
 use super::router::Router;
 use super::slots::Slots;
+use super::totals::Totals;
 use crate::config::Config;
 use crate::ipc::link::{self, Inbox, Link, LinkError};
 use crate::wire::link::{ToMaster, ToWorker, Welcome};
@@ -61,6 +62,7 @@ struct Slot {
     router: Rc<Router>,
     slots: Rc<Slots>,
     hub: Rc<Hub>,
+    totals: Rc<Totals>,
     stop: watch::Receiver<Option<Duration>>,
     failed: mpsc::Sender<MasterError>,
 }
@@ -79,6 +81,7 @@ impl Supervisor {
         pool: &Rc<Pool>,
         router: &Rc<Router>,
         slots: &Rc<Slots>,
+        totals: &Rc<Totals>,
     ) -> Self {
         let (failed, failures) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(None);
@@ -95,6 +98,7 @@ impl Supervisor {
                 router: Rc::clone(router),
                 slots: Rc::clone(slots),
                 hub: Rc::clone(&hub),
+                totals: Rc::clone(totals),
                 stop: stopped.clone(),
                 failed: failed.clone(),
             };
@@ -171,6 +175,7 @@ impl Slot {
         let (ours, theirs) = link::pair()?;
         let mut child = child::spawn(self.home.slot, theirs)?;
         let pid = child.id().unwrap_or_default();
+        self.totals.started(self.home.slot, pid);
         let member = Rc::new(Member::new(self.home, pid, Link::new(ours)?));
         let (ours, theirs) = UnixStream::pair()?;
         let mut bus = self.serve_bus(pid, ours);
@@ -183,6 +188,7 @@ impl Slot {
             Err(error) => Some(format!("it did not take its configuration: {error}")),
         };
         self.pool.remove(&member);
+        self.totals.gone(self.home.slot, pid);
         // It may be alive still, and only its link broken.
         if let Err(error) = child.start_kill() {
             error!(%error, pid, "a worker could not be killed");
@@ -277,6 +283,8 @@ impl Slot {
                             format_duration(self.config.watchdog)
                         ));
                     }
+                    let waits = self.hub.waits_for(member.pid);
+                    self.totals.waits_in_hub(self.home.slot, waits);
                     member.set_stalled(unanswered >= STALLED_AFTER);
                     self.hub
                         .set_silent(member.pid, u128::from(unanswered) >= silent_after);
@@ -335,6 +343,9 @@ impl Slot {
                     .iter()
                     .for_each(|&number| self.pool.release(number));
             }
+            ToMaster::Metrics(values) => {
+                return self.totals.set(self.home.slot, member.pid, values);
+            }
             ToMaster::Eio3Close { sid } => return self.pool.eio3_closed(&sid),
             ToMaster::Pass {
                 to,
@@ -373,11 +384,9 @@ impl Slot {
                 ticket,
                 home: self.pool.eio3_home(&sid),
             },
-            ToMaster::Ready
-            | ToMaster::Pong
-            | ToMaster::Metrics(_)
-            | ToMaster::Ended(_)
-            | ToMaster::Answer { .. } => return,
+            ToMaster::Ready | ToMaster::Pong | ToMaster::Ended(_) | ToMaster::Answer { .. } => {
+                return;
+            }
         };
         let (member, pool) = (Rc::clone(member), Rc::clone(&self.pool));
         spawn_local(async move {

@@ -6,6 +6,7 @@
 mod admission;
 mod context;
 mod drain;
+mod figures;
 mod head;
 mod http1;
 mod intake;
@@ -150,12 +151,14 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         drain::run(&worker, within.ok().flatten().unwrap_or_default()).await;
         // What handlers sent when their sockets were disconnected.
         let _ = timeout(FLUSH, worker.bus.flushed()).await;
+        let _ = timeout(FLUSH, figures::tell_last(&worker, &log)).await;
     };
     tokio::select! {
         ended = listen(&worker, inbox, stop) => Err(ended.into()),
         ended = report(&worker) => Err(ended.into()),
         broken = bus => Err(bus_error(broken)),
         stopped = engine => Err(stopped.map_or_else(WorkerError::Task, |()| WorkerError::Engine)),
+        ended = figures::tell(&worker, &log) => Err(ended.into()),
         () = log_session_counts(&worker, &log) => Ok(()),
         () = memory::keep_below_ceiling(&worker, ceiling) => Ok(()),
         () = process::give_memory_back() => Ok(()),
