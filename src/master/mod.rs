@@ -14,6 +14,8 @@
 mod balance;
 mod bind;
 mod child;
+mod control;
+mod faults;
 mod hub;
 mod listeners;
 mod member;
@@ -34,6 +36,8 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
+use self::control::{Control, Phase};
+use self::faults::Faults;
 use self::listeners::{Inherited, ListenError, Missing};
 use self::pool::Pool;
 use self::router::Router;
@@ -101,18 +105,40 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), MasterError> {
     LocalSet::new().block_on(&runtime, serve(config, inherited, log))
 }
 
-async fn serve(mut config: Config, inherited: Inherited, log: LogGuard) -> Result<(), MasterError> {
+async fn serve(
+    mut config: Config,
+    mut inherited: Inherited,
+    log: LogGuard,
+) -> Result<(), MasterError> {
     let mut signals = Signals::new().map_err(MasterError::Start)?;
     info!("Master {} is running", std::process::id());
+    let metrics = inherited.take_metrics();
     let (listeners, missing) = listeners::open(inherited, &config.listen).await?;
+    let faults = Rc::<Faults>::default();
+    missing
+        .describe()
+        .into_iter()
+        .for_each(|what| faults.record(what));
+    let (missing, log) = (Rc::new(missing), Rc::new(log));
     config.workers = worker_count(config.workers);
     let config = Rc::new(config);
     let keyring = Keyring::draw(machine())?;
     let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
     let slots = Rc::new(Slots::new(config.workers));
     let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
+    let control = Control::new(control::Parts {
+        config: Rc::clone(&config),
+        pool: Rc::clone(&pool),
+        slots: Rc::clone(&slots),
+        router: Rc::clone(&router),
+        missing: Rc::clone(&missing),
+        faults: Rc::clone(&faults),
+        log: Rc::clone(&log),
+    });
+    let _served = control.serve(metrics);
     let mut master = Master {
-        workers: Supervisor::start(&config, &pool, &router, &slots),
+        workers: Supervisor::start(&config, &pool, &router, &slots, &faults),
+        control,
         notify: Notify::from_env(TICK),
         config,
         log,
@@ -130,9 +156,10 @@ async fn serve(mut config: Config, inherited: Inherited, log: LogGuard) -> Resul
 /// The running server.
 struct Master {
     config: Rc<Config>,
-    log: LogGuard,
+    log: Rc<LogGuard>,
     notify: Notify,
-    missing: Missing,
+    control: Rc<Control>,
+    missing: Rc<Missing>,
     pool: Rc<Pool>,
     slots: Rc<Slots>,
     router: Rc<Router>,
@@ -176,6 +203,7 @@ impl Master {
                 () = self.pool.all_ready(enough), if !ready => {
                     ready = true;
                     systemd::notify_ready();
+                    self.control.set_phase(Phase::Running);
                     let health = self.health();
                     if !health.vacant.is_empty() {
                         warn!("serving, although {}", health.missing().join("; "));
@@ -211,6 +239,7 @@ impl Master {
         let drain = self.config.stop_drain;
         let within = humantime::format_duration(drain);
         systemd::notify_stopping();
+        self.control.set_phase(Phase::Stopping);
         self.notify
             .status(&format!("stopping: the sessions end within {within}"));
         info!("stopping: the sessions end within {within}");

@@ -19,6 +19,7 @@ use tracing::{debug, error, info, warn};
 
 use super::MasterError;
 use super::child::{self, describe, ended};
+use super::faults::Faults;
 use super::hub::{Hub, Left};
 use super::member::Member;
 use super::pool::Pool;
@@ -60,6 +61,7 @@ struct Slot {
     pool: Rc<Pool>,
     router: Rc<Router>,
     slots: Rc<Slots>,
+    faults: Rc<Faults>,
     hub: Rc<Hub>,
     stop: watch::Receiver<Option<Duration>>,
     failed: mpsc::Sender<MasterError>,
@@ -79,6 +81,7 @@ impl Supervisor {
         pool: &Rc<Pool>,
         router: &Rc<Router>,
         slots: &Rc<Slots>,
+        faults: &Rc<Faults>,
     ) -> Self {
         let (failed, failures) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(None);
@@ -94,6 +97,7 @@ impl Supervisor {
                 pool: Rc::clone(pool),
                 router: Rc::clone(router),
                 slots: Rc::clone(slots),
+                faults: Rc::clone(faults),
                 hub: Rc::clone(&hub),
                 stop: stopped.clone(),
                 failed: failed.clone(),
@@ -139,17 +143,22 @@ impl Slot {
             if self.stop.borrow().is_some() {
                 return;
             }
-            match &ended {
-                Ok(ended) => {
-                    warn!(pid = ended.pid, why = ended.why, "a worker ended");
-                    info!("Worker {} died", ended.pid);
+            let slot = self.home.slot;
+            let what = match &ended {
+                Ok(Ended { pid, why, .. }) => {
+                    warn!(pid, why, "a worker ended");
+                    info!("Worker {pid} died");
+                    format!("worker {slot} (pid {pid}) ended: {why}")
                 }
-                Err(error) => error!(%error, slot = self.home.slot, "a worker cannot be started"),
-            }
+                Err(error) => {
+                    error!(%error, slot, "a worker cannot be started");
+                    format!("worker {slot} cannot be started: {error}")
+                }
+            };
+            self.faults.record(what);
             let was_ready = ended.as_ref().is_ok_and(|ended| ended.was_ready);
             let why = ended.map_or_else(|error| error.to_string(), |ended| ended.why);
-            let slot = self.home.slot;
-            if self.slots.ended(slot, (!was_ready).then_some(&why)) {
+            if self.slots.ended(slot, was_ready, &why) {
                 // Somebody else may have said so already.
                 let _ = self.failed.try_send(MasterError::Worker { slot, why });
                 return;
@@ -171,6 +180,7 @@ impl Slot {
         let (ours, theirs) = link::pair()?;
         let mut child = child::spawn(self.home.slot, theirs)?;
         let pid = child.id().unwrap_or_default();
+        self.slots.started(self.home.slot, pid);
         let member = Rc::new(Member::new(self.home, pid, Link::new(ours)?));
         let (ours, theirs) = UnixStream::pair()?;
         let mut bus = self.serve_bus(pid, ours);
