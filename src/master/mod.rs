@@ -14,6 +14,7 @@
 mod balance;
 mod bind;
 mod child;
+mod ends;
 mod hub;
 mod listeners;
 mod member;
@@ -34,6 +35,7 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
+use self::ends::Ends;
 use self::listeners::{Inherited, ListenError, Missing};
 use self::pool::Pool;
 use self::router::Router;
@@ -110,9 +112,10 @@ async fn serve(mut config: Config, inherited: Inherited, log: LogGuard) -> Resul
     let keyring = Keyring::draw(machine())?;
     let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
     let slots = Rc::new(Slots::new(config.workers));
+    let ends = Rc::<Ends>::default();
     let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
     let mut master = Master {
-        workers: Supervisor::start(&config, &pool, &router, &slots),
+        workers: Supervisor::start(&config, &pool, &router, &slots, &ends),
         notify: Notify::from_env(TICK),
         config,
         log,
