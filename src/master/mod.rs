@@ -15,6 +15,7 @@ mod balance;
 mod bind;
 mod child;
 mod control;
+mod ends;
 mod faults;
 mod hub;
 mod listeners;
@@ -37,6 +38,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
 use self::control::{Control, Phase};
+use self::ends::Ends;
 use self::faults::Faults;
 use self::listeners::{Inherited, ListenError, Missing};
 use self::pool::Pool;
@@ -126,26 +128,23 @@ async fn serve(
     let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
     let slots = Rc::new(Slots::new(config.workers));
     let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
-    let control = Control::new(control::Parts {
-        config: Rc::clone(&config),
-        pool: Rc::clone(&pool),
-        slots: Rc::clone(&slots),
-        router: Rc::clone(&router),
-        missing: Rc::clone(&missing),
-        faults: Rc::clone(&faults),
-        log: Rc::clone(&log),
-    });
-    let _served = control.serve(metrics);
-    let mut master = Master {
-        workers: Supervisor::start(&config, &pool, &router, &slots, &faults),
-        control,
-        notify: Notify::from_env(TICK),
+    let parts = Parts {
         config,
-        log,
-        missing,
         pool,
         slots,
         router,
+        missing,
+        faults,
+        ends: Rc::default(),
+        log,
+    };
+    let control = Control::new(parts.clone());
+    let _served = control.serve(metrics);
+    let mut master = Master {
+        workers: Supervisor::start(&parts),
+        notify: Notify::from_env(TICK),
+        control,
+        parts,
     };
     master.run(&mut signals).await?;
     master.stop(&mut signals).await;
@@ -153,16 +152,24 @@ async fn serve(
     Ok(())
 }
 
-/// The running server.
-struct Master {
+/// What the parts of the master have of each other.
+#[derive(Debug, Clone)]
+struct Parts {
     config: Rc<Config>,
-    log: Rc<LogGuard>,
-    notify: Notify,
-    control: Rc<Control>,
-    missing: Rc<Missing>,
     pool: Rc<Pool>,
     slots: Rc<Slots>,
     router: Rc<Router>,
+    missing: Rc<Missing>,
+    faults: Rc<Faults>,
+    ends: Rc<Ends>,
+    log: Rc<LogGuard>,
+}
+
+/// The running server.
+struct Master {
+    parts: Parts,
+    notify: Notify,
+    control: Rc<Control>,
     workers: Supervisor,
 }
 
@@ -171,18 +178,18 @@ impl Master {
     async fn run(&mut self, signals: &mut Signals) -> Result<(), MasterError> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let patience = self.config.start_timeout;
+        let patience = self.parts.config.start_timeout;
         let late = Instant::now() + patience;
-        let mut enough = self.config.workers;
+        let mut enough = self.parts.config.workers;
         let (mut ready, mut is_late) = (false, false);
-        let mut listening = std::pin::pin!(self.missing.keep_trying(&self.router));
+        let mut listening = std::pin::pin!(self.parts.missing.keep_trying(&self.parts.router));
         let mut all_listen = false;
         let mut memory = std::pin::pin!(process::give_memory_back());
         loop {
             tokio::select! {
                 action = signals.recv() => match action {
                     SignalAction::Stop => return Ok(()),
-                    SignalAction::Reopen => self.log.reopen(),
+                    SignalAction::Reopen => self.parts.log.reopen(),
                     SignalAction::Nothing => warn!(
                         "SIGHUP does nothing: 'systemctl restart my-app.service' reads the \
                          configuration anew, SIGUSR1 opens the log file anew"
@@ -192,7 +199,7 @@ impl Master {
                 () = sleep_until(late), if !ready && !is_late => {
                     is_late = true;
                     enough = 1;
-                    if self.pool.is_empty() {
+                    if self.parts.pool.is_empty() {
                         let patience = humantime::format_duration(patience);
                         warn!(
                             "no worker takes connections after {patience}; an application that needs \
@@ -200,7 +207,7 @@ impl Master {
                         );
                     }
                 }
-                () = self.pool.all_ready(enough), if !ready => {
+                () = self.parts.pool.all_ready(enough), if !ready => {
                     ready = true;
                     systemd::notify_ready();
                     self.control.set_phase(Phase::Running);
@@ -213,7 +220,7 @@ impl Master {
                 () = &mut memory => {}
                 () = &mut listening, if !all_listen => all_listen = true,
                 _ = tick.tick() => {
-                    self.log.report_losses();
+                    self.parts.log.report_losses();
                     self.notify.alive();
                     // From then on it is the unit's own timeout that gives up.
                     if !ready && !is_late {
@@ -227,23 +234,23 @@ impl Master {
 
     fn health(&self) -> Health {
         Health {
-            workers: self.config.workers,
-            vacant: self.slots.vacant(),
-            clients: self.pool.sessions(),
-            deaf: self.missing.describe(),
+            workers: self.parts.config.workers,
+            vacant: self.parts.slots.vacant(),
+            clients: self.parts.pool.sessions(),
+            deaf: self.parts.missing.describe(),
         }
     }
 
     /// Ends the sessions, and then the workers.
     async fn stop(&mut self, signals: &mut Signals) {
-        let drain = self.config.stop_drain;
+        let drain = self.parts.config.stop_drain;
         let within = humantime::format_duration(drain);
         systemd::notify_stopping();
         self.control.set_phase(Phase::Stopping);
         self.notify
             .status(&format!("stopping: the sessions end within {within}"));
         info!("stopping: the sessions end within {within}");
-        self.router.stop();
+        self.parts.router.stop();
         self.workers.stop(drain);
         let mut deadline = std::pin::pin!(sleep(drain + STOP_GRACE));
         let mut tick = interval(TICK);

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use humantime::format_duration;
 use rustix::fs::MemfdFlags;
@@ -17,16 +17,18 @@ use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
-use super::MasterError;
 use super::child::{self, describe, ended};
+use super::ends::Ends;
 use super::faults::Faults;
 use super::hub::{Hub, Left};
 use super::member::Member;
 use super::pool::Pool;
 use super::router::Router;
 use super::slots::Slots;
+use super::{MasterError, Parts};
 use crate::config::Config;
 use crate::ipc::link::{self, Inbox, Link, LinkError};
+use crate::wire::control;
 use crate::wire::link::{ToMaster, ToWorker, Welcome};
 use crate::wire::session_id::Home;
 
@@ -38,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SILENT_PART: u128 = 4;
 /// After so many unanswered rounds it gets nothing new: one second.
 const STALLED_AFTER: u32 = 4;
-/// How long what a dead worker had sent over the bus may take to be read.
+/// How long what a dead worker had sent over the bus, or over its link, may take to be read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A worker that lived for less died of something that will happen again.
 const SHORT_LIFE: Duration = Duration::from_secs(10);
@@ -62,6 +64,7 @@ struct Slot {
     router: Rc<Router>,
     slots: Rc<Slots>,
     faults: Rc<Faults>,
+    ends: Rc<Ends>,
     hub: Rc<Hub>,
     stop: watch::Receiver<Option<Duration>>,
     failed: mpsc::Sender<MasterError>,
@@ -76,28 +79,23 @@ struct Ended {
 
 impl Supervisor {
     /// Starts all workers.
-    pub(crate) fn start(
-        config: &Rc<Config>,
-        pool: &Rc<Pool>,
-        router: &Rc<Router>,
-        slots: &Rc<Slots>,
-        faults: &Rc<Faults>,
-    ) -> Self {
+    pub(super) fn start(parts: &Parts) -> Self {
         let (failed, failures) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(None);
         let mut tasks = JoinSet::new();
         let hub = Rc::<Hub>::default();
-        for slot in 0..config.workers {
+        for slot in 0..parts.config.workers {
             let slot = Slot {
                 home: Home {
                     generation: 0,
                     slot,
                 },
-                config: Rc::clone(config),
-                pool: Rc::clone(pool),
-                router: Rc::clone(router),
-                slots: Rc::clone(slots),
-                faults: Rc::clone(faults),
+                config: Rc::clone(&parts.config),
+                pool: Rc::clone(&parts.pool),
+                router: Rc::clone(&parts.router),
+                slots: Rc::clone(&parts.slots),
+                faults: Rc::clone(&parts.faults),
+                ends: Rc::clone(&parts.ends),
                 hub: Rc::clone(&hub),
                 stop: stopped.clone(),
                 failed: failed.clone(),
@@ -198,6 +196,14 @@ impl Slot {
             error!(%error, pid, "a worker could not be killed");
         }
         let status = child.wait().await;
+        if timeout(LAST_WORDS, self.hear_last_words(&member))
+            .await
+            .is_err()
+        {
+            warn!(pid, "a worker is gone, and somebody holds its link");
+        }
+        self.ends
+            .worker_gone(self.home.slot, pid, now_ms(), member.untold());
         // What it had sent to the others is still on its way.
         if !bus.is_finished() && timeout(LAST_WORDS, &mut bus).await.is_err() {
             warn!(pid, "the last broadcasts of a worker that ended are lost");
@@ -301,6 +307,23 @@ impl Slot {
         }
     }
 
+    /// Which sessions had ended, and how many had not, when the worker was gone.
+    async fn hear_last_words(&self, member: &Member) {
+        let mut inbox = Inbox::default();
+        while let Ok((message, _)) = member.link.recv(&mut inbox).await {
+            match message {
+                ToMaster::Ended(ended) => self.ended(member, ended),
+                ToMaster::Report { counts, .. } => member.reported_sessions(counts.sessions),
+                _ => {}
+            }
+        }
+    }
+
+    fn ended(&self, member: &Member, ended: Vec<control::Ended>) {
+        member.told_ends(ended.len());
+        self.ends.ended(self.home.slot, member.pid, ended);
+    }
+
     fn serve_bus(&self, pid: u32, stream: UnixStream) -> JoinHandle<Left> {
         let hub = Rc::clone(&self.hub);
         let slot = self.home.slot;
@@ -345,6 +368,7 @@ impl Slot {
                     .iter()
                     .for_each(|&number| self.pool.release(number));
             }
+            ToMaster::Ended(ended) => return self.ended(member, ended),
             ToMaster::Eio3Close { sid } => return self.pool.eio3_closed(&sid),
             ToMaster::Pass {
                 to,
@@ -383,11 +407,9 @@ impl Slot {
                 ticket,
                 home: self.pool.eio3_home(&sid),
             },
-            ToMaster::Ready
-            | ToMaster::Pong
-            | ToMaster::Metrics(_)
-            | ToMaster::Ended(_)
-            | ToMaster::Answer { .. } => return,
+            ToMaster::Ready | ToMaster::Pong | ToMaster::Metrics(_) | ToMaster::Answer { .. } => {
+                return;
+            }
         };
         let (member, pool) = (Rc::clone(member), Rc::clone(&self.pool));
         spawn_local(async move {
@@ -409,4 +431,10 @@ async fn tell(member: &Member, message: &ToWorker) -> Result<(), LinkError> {
     timeout(PATIENCE, member.link.send(message, None))
         .await
         .unwrap_or(Err(LinkError::Closed))
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }

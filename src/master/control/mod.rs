@@ -22,14 +22,8 @@ use tracing::warn;
 
 use self::routes::{Metrics, Operators};
 use self::server::Server;
-use super::bind;
-use super::faults::Faults;
-use super::listeners::{Listener, Missing};
-use super::pool::Pool;
-use super::router::Router;
-use super::slots::Slots;
-use crate::config::Config;
-use crate::logging::LogGuard;
+use super::listeners::Listener;
+use super::{Parts, bind};
 
 /// Where in its life the server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,18 +31,6 @@ pub(crate) enum Phase {
     Starting,
     Running,
     Stopping,
-}
-
-/// The parts of the master that are asked.
-#[derive(Debug)]
-pub(crate) struct Parts {
-    pub(crate) config: Rc<Config>,
-    pub(crate) pool: Rc<Pool>,
-    pub(crate) slots: Rc<Slots>,
-    pub(crate) router: Rc<Router>,
-    pub(crate) missing: Rc<Missing>,
-    pub(crate) faults: Rc<Faults>,
-    pub(crate) log: Rc<LogGuard>,
 }
 
 /// What all answers are made from.
@@ -61,7 +43,7 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(parts: Parts) -> Rc<Self> {
+    pub(super) fn new(parts: Parts) -> Rc<Self> {
         Rc::new(Self {
             parts,
             phase: Cell::new(Phase::Starting),

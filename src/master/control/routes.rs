@@ -15,6 +15,9 @@ pub(super) struct Operators(pub(super) Rc<Control>);
 /// What may be asked over TCP.
 pub(super) struct Metrics(pub(super) Rc<Control>);
 
+/// So much is told at most of what was found.
+const MOST_FOUND: usize = 100;
+
 const GET: &str = "GET, HEAD";
 
 impl Answers for Operators {
@@ -23,7 +26,7 @@ impl Answers for Operators {
         let method = request.method().clone();
         let uri = request.uri().clone();
         let allowed = match uri.path() {
-            "/status" => GET,
+            "/status" | "/why" => GET,
             path => return Err(not_found(path)),
         };
         request::judge(&method, request.headers())?;
@@ -35,6 +38,10 @@ impl Answers for Operators {
                 let [] = request::query(uri.query(), [])?;
                 json(&status::status(control))
             }
+            "/why" => {
+                let [of] = request::query(uri.query(), ["of"])?;
+                json(&control.parts.ends.find(&needed("of", of)?, MOST_FOUND))
+            }
             path => Err(not_found(path)),
         }
     }
@@ -44,6 +51,12 @@ impl Answers for Metrics {
     async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
         Err(not_found(request.uri().path()))
     }
+}
+
+/// A parameter that must be there.
+fn needed(name: &str, value: Option<String>) -> Result<String, Problem> {
+    let value = value.filter(|value| !value.is_empty());
+    value.ok_or_else(|| Problem::BadRequest(format!("{name} is missing")))
 }
 
 fn is_allowed(method: &Method, allowed: &str) -> bool {

@@ -11,6 +11,7 @@ use super::super::slots::{SlotState, Vacancy};
 use super::super::status::Health;
 use super::{Control, Phase};
 use crate::process;
+use crate::wire::control::Reason;
 
 /// The answer, see docs/CONTROL.md.
 #[derive(Debug, Serialize)]
@@ -28,7 +29,7 @@ pub(super) struct Status {
     listeners: Vec<ListenerStatus>,
     limits: LimitsStatus,
     refused: BTreeMap<&'static str, u64>,
-    ended: BTreeMap<&'static str, u64>,
+    ended: BTreeMap<Reason, u64>,
     faults: Vec<FaultStatus>,
     log: LogStatus,
 }
@@ -107,7 +108,7 @@ pub(super) fn status(control: &Control) -> Status {
             open_files: process::descriptor_limit(),
         },
         refused: BTreeMap::new(),
-        ended: BTreeMap::new(),
+        ended: parts.ends.by_reason(),
         faults: faults(control),
         log: LogStatus {
             level: parts.config.log.level.to_string(),
