@@ -283,6 +283,11 @@ impl Pool {
             .sum()
     }
 
+    /// The workers that take connections, in the order of their slots.
+    pub(crate) fn members(&self) -> Vec<Rc<Member>> {
+        self.members.borrow().values().cloned().collect()
+    }
+
     /// Open sessions, as far as the workers have told.
     pub(crate) fn sessions(&self) -> u64 {
         let members = self.members.borrow();

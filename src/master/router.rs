@@ -76,6 +76,8 @@ pub(crate) struct Router {
     /// Whose they are, if there is a limit for each client.
     routing_of: RefCell<HashMap<ClientKey, u64>>,
     accepting: RefCell<Vec<AbortHandle>>,
+    /// Where it accepts.
+    places: RefCell<Vec<String>>,
     reserve: Reserve,
     complaints: RateLimit,
 }
@@ -91,6 +93,7 @@ impl Router {
             routing: Cell::new(0),
             routing_of: RefCell::default(),
             accepting: RefCell::default(),
+            places: RefCell::default(),
             reserve,
             complaints: RateLimit::default(),
         });
@@ -102,8 +105,14 @@ impl Router {
 
     /// Accepts from this one, too.
     pub(crate) fn listen(self: &Rc<Self>, listener: Listener) {
+        self.places.borrow_mut().push(listener.place().to_owned());
         let task = spawn_local(Rc::clone(self).accept(listener));
         self.accepting.borrow_mut().push(task.abort_handle());
+    }
+
+    /// Where it accepts connections, or did until it was stopped.
+    pub(crate) fn places(&self) -> Vec<String> {
+        self.places.borrow().clone()
     }
 
     /// Accepts nothing more. Our own listeners are closed; systemd keeps its.

@@ -130,7 +130,7 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         .map_err(|error| WorkerError::Config(error.into()))?;
     let log = logging::init(&config.log, LogRole::Worker { slot })?;
     process::raise_oom_score();
-    let ceiling = memory::ceiling(config.limits.worker_memory, welcome.workers);
+    let ceiling = process::worker_memory(config.limits.worker_memory, welcome.workers);
     let worker = Worker::new(app, link, welcome, config);
 
     let engine = worker.engine.clone();

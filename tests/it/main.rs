@@ -23,6 +23,7 @@ mod bus_renewal;
 mod chat;
 mod clients;
 mod compression;
+mod control;
 mod deaths;
 mod departed;
 mod differential;
