@@ -45,6 +45,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub fn main(app: App) -> ExitCode {
     // A handler that panics costs its event and nobody else; it shall not go unnoticed.
     std::panic::set_hook(Box::new(|panic| {
+        metrics::PANICS.inc();
         if tracing::enabled!(tracing::Level::ERROR) {
             tracing::error!(%panic, "a task panicked");
         } else {

@@ -16,6 +16,7 @@ use socketioxide::SocketIo;
 use socketioxide::extract::AckSender;
 
 use crate::bus::BusAdapter;
+use crate::metrics::Refused;
 
 pub use crate::bus::{Answers, Cluster, ClusterError, Missing, TooManyRooms, Why, WorkerInfo};
 pub use args::{Ack, Arg, Args, ArgsError};
@@ -53,15 +54,23 @@ pub struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) code: u8,
     pub(crate) message: String,
+    /// How it is counted.
+    pub(crate) why: Refused,
 }
 
 impl Refusal {
+    /// It is not the application that refuses.
+    pub(crate) fn because(self, why: Refused) -> Self {
+        Self { why, ..self }
+    }
+
     /// 403, and Engine.IO's code 4, as Node's `allowRequest` gives.
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,
             code: 4,
             message: message.into(),
+            why: Refused::Application,
         }
     }
 
@@ -71,6 +80,7 @@ impl Refusal {
             status: StatusCode::UNAUTHORIZED,
             code: 4,
             message: message.into(),
+            why: Refused::Application,
         }
     }
 
@@ -80,6 +90,7 @@ impl Refusal {
             status: StatusCode::TOO_MANY_REQUESTS,
             code: 4,
             message: message.into(),
+            why: Refused::Application,
         }
     }
 
@@ -89,6 +100,7 @@ impl Refusal {
             status: StatusCode::SERVICE_UNAVAILABLE,
             code: 4,
             message: message.into(),
+            why: Refused::Application,
         }
     }
 }

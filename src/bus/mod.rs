@@ -42,6 +42,7 @@ use self::sessions::Released;
 use self::turns::{Responder, Turn, Turns};
 use crate::ipc::bus::{BusError, Reader};
 use crate::logging::RateLimit;
+use crate::metrics::{self, Direction};
 use crate::wire::frame::{Answer, Body, BusMember, Command, Failure, Frame, FrameError, Question};
 
 pub(crate) use self::adapter::BusAdapter;
@@ -172,6 +173,11 @@ impl Bus {
         self.0.outbox.flushed().await;
     }
 
+    /// How many bytes wait for the hub.
+    pub(crate) fn queued(&self) -> usize {
+        self.0.outbox.bytes()
+    }
+
     /// Holds clients back while the bus is full.
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         self.0.outbox.gate()
@@ -204,6 +210,8 @@ impl Bus {
                 Ok(frame) => frame,
                 Err(error) => return error,
             };
+            metrics::BUS_FRAMES.count(Direction::In);
+            metrics::BUS_BYTES.count_many(Direction::In, frame.len() as u64);
             turn += 1 + match Frame::decode(&frame) {
                 Ok(frame) => self.dispatch(frame.body),
                 Err(error) => return error.into(),
@@ -310,6 +318,7 @@ impl Bus {
     }
 
     fn count_unanswered(&self, requests: u64) -> u64 {
+        metrics::UNANSWERED.add(requests);
         self.0.unanswered.fetch_add(requests, Relaxed) + requests
     }
 
@@ -345,6 +354,7 @@ impl Bus {
         question: Question,
         turn: Arc<Turn>,
     ) -> Result<Pending, ClusterError> {
+        metrics::QUESTIONS.inc();
         let pending = self.0.requests.open(turn, self.expected(to));
         let body = Body::Ask {
             ticket: pending.ticket,

@@ -51,6 +51,7 @@ pub(super) async fn tell_last(worker: &Worker, log: &LogGuard) {
 /// Asks those who count by themselves.
 fn collect(worker: &Worker, log: &LogGuard, lag: Duration) {
     metrics::CONNECTIONS.set(worker.sessions.connections());
+    metrics::BUS_QUEUE.set(worker.bus.queued() as u64);
     metrics::MEMORY.set(resident());
     metrics::LAG_LONGEST.set(nanos(lag));
     metrics::LOG_LINES_LOST.mirror(log.lost());

@@ -42,6 +42,7 @@ use crate::ipc::bus::BusError;
 use crate::ipc::link::{Inbox, Link, LinkError};
 use crate::ipc::reserve::Reserve;
 use crate::logging::{self, LogError, LogGuard, LogRole, RateLimit};
+use crate::metrics;
 use crate::process;
 use crate::wire::link::{ToMaster, ToWorker};
 
@@ -224,6 +225,7 @@ async fn listen(
             }
             // The kernel drops a passed descriptor when this process has too many already.
             Ok((ToWorker::Take(handoff), None)) => {
+                metrics::REFUSED.count(metrics::Refused::Descriptors);
                 worker.sessions.taken();
                 drop(Opening::of(&worker.sessions, &handoff));
                 complain_of_descriptors(&lost);

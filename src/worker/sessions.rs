@@ -15,6 +15,7 @@ use socketioxide::socket::Sid;
 use tokio::sync::Notify;
 
 use super::stream::{Activity, Control};
+use crate::metrics;
 use crate::wire::client::ClientKey;
 use crate::wire::link::{Change, Origin, Report};
 use crate::wire::session_id::BARE_LEN;
@@ -76,6 +77,7 @@ impl Sessions {
     /// A connection came over the link.
     pub(crate) fn taken(&self) {
         self.taken.fetch_add(1, Relaxed);
+        metrics::HANDOFFS.inc();
         self.changed.notify_one();
     }
 

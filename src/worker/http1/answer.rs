@@ -10,6 +10,7 @@ use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEB
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
+use crate::metrics;
 use crate::worker::request::{Refused, RequestError};
 use crate::worker::stream::{Control, Receipt};
 
@@ -95,6 +96,9 @@ pub(super) fn bare(status: StatusCode) -> Response<Body> {
 
 /// A refusal in Engine.IO's form; one of an upgrade in another, as in Node.
 pub(super) fn refused(refused: &Refused, upgrade: bool) -> Response<Body> {
+    if let Some(why) = refused.why() {
+        metrics::REFUSED.count(why);
+    }
     let (status, code, message) = match refused {
         Refused::Request(RequestError::Overlap) => return bare(StatusCode::BAD_REQUEST),
         Refused::Request(error) => (StatusCode::BAD_REQUEST, error.code(), error.to_string()),

@@ -55,6 +55,7 @@ use super::request::{self, Action, Refused, RequestError};
 use super::stream::{Activity, Control, Stream};
 use crate::api::ClientAddr;
 use crate::config::Transport;
+use crate::metrics;
 use crate::wire::link::{MAX_HEAD, Origin};
 use crate::wire::session_id::Home;
 
@@ -163,8 +164,24 @@ pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, info: ConnInfo) {
 pub(crate) async fn refuse_timeout(stream: &mut Stream) {
     const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\
         Content-Length: 0\r\n\r\n";
+    metrics::REFUSED.count(metrics::Refused::HeadTimeout);
     // A client that is gone needs no answer.
     let _ = stream.write_all(ANSWER).await;
+}
+
+/// Counts what a request is for.
+fn count(judged: &Result<Route, Refused>) {
+    use metrics::Purpose;
+    metrics::HTTP_REQUESTS.count(match judged {
+        Ok(Route::App) => Purpose::Application,
+        Ok(Route::Preflight) => Purpose::Preflight,
+        Ok(Route::Handshake(_)) => Purpose::Handshake,
+        Ok(Route::Session(_, Action::Poll, _)) => Purpose::Poll,
+        Ok(Route::Session(_, Action::Post, _)) => Purpose::Post,
+        Ok(Route::Session(_, Action::Upgrade, _)) => Purpose::Upgrade,
+        Ok(Route::Forward(..) | Route::Open(..)) => Purpose::Forwarded,
+        Ok(Route::Session(_, Action::Nothing, _)) | Err(_) => Purpose::Refused,
+    });
 }
 
 impl Connection {
@@ -199,7 +216,9 @@ impl Connection {
         let (parts, body) = request.into_parts();
         let origin = parts.headers.get(ORIGIN).cloned();
         let upgrade = request::is_upgrade(&parts.headers);
-        let answered = match self.judge(&parts, client, &mut first).await {
+        let judged = self.judge(&parts, client, &mut first).await;
+        count(&judged);
+        let answered = match judged {
             Ok(Route::App) => return self.app(parts, body, client).await,
             Ok(Route::Forward(home, action)) => {
                 match self.forward(home, action, parts, body, client).await {
