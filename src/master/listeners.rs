@@ -79,6 +79,8 @@ pub(crate) struct Listener {
     /// Have all been accepted that connected before the socket was tuned? Those may have waited for a
     /// service that systemd starts for them.
     caught_up: Cell<bool>,
+    /// Where it is, as clients write it.
+    place: String,
     _file: Option<SocketFile>,
 }
 
@@ -87,22 +89,33 @@ impl Listener {
         // Who connects from now on inherits it.
         conn::tune(&listener)?;
         listener.set_nonblocking(true)?;
+        let place = format!("http://{}", listener.local_addr()?);
         let listener = TcpStream::from_std(OwnedFd::from(listener).into())?;
         Ok(Self {
             socket: Conn::Tcp(listener),
             caught_up: Cell::new(false),
+            place,
             _file: None,
         })
     }
 
     pub(super) fn unix(listener: StdUnixListener, file: Option<SocketFile>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let path = address.as_pathname().unwrap_or(Path::new(""));
+        let place = format!("unix:{}", path.display());
         let listener = UnixStream::from_std(OwnedFd::from(listener).into())?;
         Ok(Self {
             socket: Conn::Unix(listener),
             caught_up: Cell::new(true),
+            place,
             _file: file,
         })
+    }
+
+    /// Where it is: `http://127.0.0.1:3000`, `unix:/run/my-app/my-app.sock`.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
     }
 
     /// The next connection, which nobody watches yet: most are passed on before anything would be seen.

@@ -21,6 +21,7 @@ mod pool;
 mod rate;
 mod refusal;
 mod router;
+mod routing;
 mod slots;
 mod status;
 mod supervisor;
@@ -110,12 +111,15 @@ async fn serve(mut config: Config, inherited: Inherited, log: LogGuard) -> Resul
     let keyring = Keyring::draw(machine())?;
     let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
     let slots = Rc::new(Slots::new(config.workers));
+    let places = listeners.iter().map(|listener| listener.place().to_owned());
+    let places = places.collect();
     let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
     let mut master = Master {
         workers: Supervisor::start(&config, &pool, &router, &slots),
         notify: Notify::from_env(TICK),
         config,
         log,
+        places,
         missing,
         pool,
         slots,
@@ -132,6 +136,8 @@ struct Master {
     config: Rc<Config>,
     log: LogGuard,
     notify: Notify,
+    /// Where it listens since the start.
+    places: Vec<String>,
     missing: Missing,
     pool: Rc<Pool>,
     slots: Rc<Slots>,
@@ -177,6 +183,7 @@ impl Master {
                     ready = true;
                     systemd::notify_ready();
                     let health = self.health();
+                    info!("{}", health.listening(&self.places));
                     if !health.vacant.is_empty() {
                         warn!("serving, although {}", health.missing().join("; "));
                     }
