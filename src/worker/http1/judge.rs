@@ -9,6 +9,8 @@ use tracing::debug;
 use super::{Connection, First};
 use crate::api::ClientAddr;
 use crate::config::Transport;
+use crate::metrics;
+use crate::wire::health::HealthCheck;
 use crate::wire::link::Origin;
 use crate::wire::session_id::{self, Home};
 use crate::wire::target::Target;
@@ -20,6 +22,8 @@ use crate::worker::request::{self, Action, EngineRequest, Purpose, Refused, Requ
 /// What is to be done with a request.
 #[derive(Debug)]
 pub(super) enum Route {
+    /// Somebody looks whether the server is well. The first request of a connection the master answers itself.
+    Health(HealthCheck),
     /// Not the engine's: the application's routes answer.
     App,
     /// A browser asks whether a page may send a request.
@@ -75,6 +79,22 @@ impl First {
     }
 }
 
+/// Counts what a request is for.
+pub(super) fn count(judged: &Result<Route, Refused>) {
+    use metrics::Purpose;
+    metrics::HTTP_REQUESTS.count(match judged {
+        Ok(Route::Health(_)) => Purpose::Health,
+        Ok(Route::App) => Purpose::Application,
+        Ok(Route::Preflight) => Purpose::Preflight,
+        Ok(Route::Handshake(_)) => Purpose::Handshake,
+        Ok(Route::Session(_, Action::Poll, _)) => Purpose::Poll,
+        Ok(Route::Session(_, Action::Post, _)) => Purpose::Post,
+        Ok(Route::Session(_, Action::Upgrade, _)) => Purpose::Upgrade,
+        Ok(Route::Forward(..) | Route::Open(..)) => Purpose::Forwarded,
+        Ok(Route::Session(_, Action::Nothing, _)) | Err(_) => Purpose::Refused,
+    });
+}
+
 impl Connection {
     /// What is to be done with a request?
     pub(super) async fn judge(
@@ -88,6 +108,9 @@ impl Connection {
             return Err(refused);
         }
         let target = Target::of(&parts.uri);
+        if let Some(check) = HealthCheck::of(parts.method.as_str(), &target) {
+            return Ok(Route::Health(check));
+        }
         if !target.is_engine(&worker.config.engine.path) {
             return Ok(Route::App);
         }

@@ -1,7 +1,8 @@
 //! The road over hyper: every request that does not open a connection with a WebSocket handshake.
 //!
 //! ```text
-//! hyper ─▶ judge: Route ─┬─ App ─────────────▶ the application's routes
+//! hyper ─▶ judge: Route ─┬─ Health ──────────▶ what the master says, too
+//!                        ├─ App ─────────────▶ the application's routes
 //!                        ├─ Handshake ───────▶ handshake ─▶ engine
 //!                        ├─ Session ─────────▶ session ───▶ engine
 //!                        └─ Forward, Open ───▶ peers: another worker answers
@@ -34,12 +35,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socketioxide::socket::Sid;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tower::ServiceExt;
 use tracing::debug;
 
+pub(crate) use answer::refuse_timeout;
 pub(crate) use cors::Cors;
 pub(crate) use handshake::head;
 
@@ -55,7 +56,6 @@ use super::request::{self, Action, Refused, RequestError};
 use super::stream::{Activity, Control, Stream};
 use crate::api::ClientAddr;
 use crate::config::Transport;
-use crate::metrics;
 use crate::wire::link::{MAX_HEAD, Origin};
 use crate::wire::session_id::Home;
 
@@ -160,30 +160,6 @@ pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, info: ConnInfo) {
     }
 }
 
-/// Answers 408 on a connection whose head did not come.
-pub(crate) async fn refuse_timeout(stream: &mut Stream) {
-    const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\
-        Content-Length: 0\r\n\r\n";
-    metrics::REFUSED.count(metrics::Refused::HeadTimeout);
-    // A client that is gone needs no answer.
-    let _ = stream.write_all(ANSWER).await;
-}
-
-/// Counts what a request is for.
-fn count(judged: &Result<Route, Refused>) {
-    use metrics::Purpose;
-    metrics::HTTP_REQUESTS.count(match judged {
-        Ok(Route::App) => Purpose::Application,
-        Ok(Route::Preflight) => Purpose::Preflight,
-        Ok(Route::Handshake(_)) => Purpose::Handshake,
-        Ok(Route::Session(_, Action::Poll, _)) => Purpose::Poll,
-        Ok(Route::Session(_, Action::Post, _)) => Purpose::Post,
-        Ok(Route::Session(_, Action::Upgrade, _)) => Purpose::Upgrade,
-        Ok(Route::Forward(..) | Route::Open(..)) => Purpose::Forwarded,
-        Ok(Route::Session(_, Action::Nothing, _)) | Err(_) => Purpose::Refused,
-    });
-}
-
 impl Connection {
     async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
         self.control.goes_on();
@@ -217,8 +193,9 @@ impl Connection {
         let origin = parts.headers.get(ORIGIN).cloned();
         let upgrade = request::is_upgrade(&parts.headers);
         let judged = self.judge(&parts, client, &mut first).await;
-        count(&judged);
+        judge::count(&judged);
         let answered = match judged {
+            Ok(Route::Health(check)) => return answer::health(check.answer(worker.readiness())),
             Ok(Route::App) => return self.app(parts, body, client).await,
             Ok(Route::Forward(home, action)) => {
                 match self.forward(home, action, parts, body, client).await {
