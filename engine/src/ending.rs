@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
 
 use bytes::Bytes;
+use engineioxide_core::TransportType;
 use rustix::net::Shutdown;
 
 use crate::closing::Rest;
@@ -61,6 +62,7 @@ impl<H: EngineIoHandler> Core<H> {
     /// Ends an upgrade that was not done. Its session polls on.
     pub(crate) fn close_probe(&self, line: &mut Line, payload: &[u8]) {
         if let Some((conn, pending)) = line.take_probe() {
+            self.work.counts.upgrades_failed.one_more();
             let rest = Rest::of_conn(conn, pending, &self.work, payload);
             tokio::spawn(rest.close(self.settings().write_stall_timeout));
         }
@@ -236,6 +238,9 @@ impl<H: EngineIoHandler> Core<H> {
             guarded(|| self.handler.on_disconnect(Arc::clone(socket), told));
         }
         self.work.sessions.fetch_sub(1, Relaxed);
+        if transport == TransportType::Websocket {
+            self.work.counts.websockets.one_less();
+        }
         self.hooks().ended(&ended);
         if !leaves {
             self.remove(socket);

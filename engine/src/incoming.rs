@@ -57,7 +57,11 @@ impl<H: EngineIoHandler> Core<H> {
             if line.inbox.is_none() && !line.held || line.is_closed() {
                 return;
             }
-            line.held = self.holds_back(socket, &line);
+            let held = self.holds_back(socket, &line);
+            if held && !line.held {
+                self.work.counts.held_back.one_more();
+            }
+            line.held = held;
             if line.held {
                 if self.hooks().is_held(socket.id) {
                     let waker = Waker::from(Arc::clone(socket));
@@ -127,6 +131,9 @@ impl<H: EngineIoHandler> Core<H> {
         if line.awaits_pong && !line.revision3 && !std::mem::replace(&mut line.extended, true) {
             // Whoever sends anything is alive: the time for the answer begins anew, once, as in Node.
             line.beat = now + millis(self.config.ping_timeout);
+        }
+        if let Packet::Message(_) | Packet::Binary(_) = &packet {
+            self.work.counts.received.message(packet.data_len());
         }
         match packet {
             Packet::Message(text) if self.settings().common_parser => {
@@ -226,6 +233,9 @@ impl<H: EngineIoHandler> Core<H> {
             return;
         }
         let is_ack = matches!(message.kind, Kind::Ack | Kind::BinaryAck);
+        if is_ack {
+            self.work.counts.received.acks.one_more();
+        }
         let inbox = line.inbox.as_ref();
         // What is posted comes before whatever waits, but for what was kept of the same post.
         let follows = !posted || line.held;

@@ -205,6 +205,7 @@ impl Line {
                 }
                 self.guard.sent(text);
             }
+            work.counts.sent.packet(&packet);
             self.queue_out(work, Out::Packet(packet));
         }
         self.mark_dirty()
