@@ -134,6 +134,7 @@ impl<H: EngineIoHandler> Core<H> {
         }
         if let Packet::Message(_) | Packet::Binary(_) = &packet {
             self.work.counts.received.message(packet.data_len());
+            line.count_in(packet.data_len());
         }
         match packet {
             Packet::Message(text) if self.settings().common_parser => {
@@ -142,6 +143,13 @@ impl<H: EngineIoHandler> Core<H> {
                     drop(line);
                     return self.malformed(socket);
                 };
+                match checked.kind {
+                    Kind::Connect => line.foreseen = None,
+                    Kind::Disconnect if line.guard.is_outside() => {
+                        line.foreseen = Some(EndReason::ClientLeft);
+                    }
+                    _ => {}
+                }
                 line.count_sent(self.hooks().congestion(), sent);
                 let message = begin_message(checked);
                 if line.guard.awaits() {
@@ -181,12 +189,10 @@ impl<H: EngineIoHandler> Core<H> {
                 drop(line);
                 self.end_session(socket, EndReason::ClientLeft, Farewell::plain());
             }
+            // Over a WebSocket it ends nothing, as in Node; what does will be its client's doing.
+            Packet::Close => line.foreseen = Some(EndReason::ClientLeft),
             // Of the last kind is nothing that is read.
-            Packet::Open(_)
-            | Packet::Close
-            | Packet::Upgrade
-            | Packet::Noop
-            | Packet::Spliced(_) => {}
+            Packet::Open(_) | Packet::Upgrade | Packet::Noop | Packet::Spliced(_) => {}
         }
     }
 
@@ -207,6 +213,9 @@ impl<H: EngineIoHandler> Core<H> {
         let fits = inbox.attached <= most;
         let Some(partial) = inbox.partial.as_mut().filter(|_| awaited && fits) else {
             drop(line);
+            if awaited && !fits {
+                return self.end_session(socket, EndReason::TooLarge, Farewell::plain());
+            }
             return self.malformed(socket);
         };
         partial.attachments.push(data);

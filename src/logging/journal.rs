@@ -34,7 +34,7 @@ use super::record::{Record, Value};
 const TARGET: &str = "my_app_journal";
 
 /// The fields that have their own name in the journal.
-const NAMED: [&str; 2] = ["socket_id", "client_addr"];
+const NAMED: [&str; 4] = ["socket_id", "client_addr", "transport", "reason"];
 
 /// The way to journald.
 #[derive(Debug)]
@@ -122,6 +122,8 @@ fn emit(record: &Record) {
                 module = record.target,
                 socket_id = named("socket_id"),
                 client_addr = named("client_addr"),
+                transport = named("transport"),
+                reason = named("reason"),
                 fields = fields.as_deref(),
             )
         };

@@ -9,7 +9,7 @@ use crate::ipc::link::LinkError;
 use crate::logging::LogGuard;
 use crate::metrics::{self, Direction, Lag, Upgrade, nanos};
 use crate::process::resident;
-use crate::wire::control::TransportName;
+use crate::wire::control::{Reason, TransportName};
 use crate::wire::link::ToMaster;
 
 /// So many ticks lie between two messages, at least: a quarter of a second.
@@ -54,6 +54,9 @@ pub(super) async fn tell_last(worker: &Worker, log: &LogGuard) {
 /// Asks those who count by themselves.
 fn collect(worker: &Worker, log: &LogGuard, lag: Duration) {
     of_the_engine(worker.engine.stats());
+    for (reason, ended) in Reason::ALL.into_iter().zip(worker.ends.by_reason()) {
+        metrics::SESSIONS_ENDED.mirror_of(reason, ended);
+    }
     metrics::CONNECTIONS.set(worker.sessions.connections());
     metrics::BUS_QUEUE.set(worker.bus.queued() as u64);
     metrics::MEMORY.set(resident());

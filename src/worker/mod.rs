@@ -6,6 +6,7 @@
 mod admission;
 mod context;
 mod drain;
+mod ends;
 mod figures;
 mod head;
 mod http1;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use engineioxide::EndReason;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -150,9 +152,11 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
             .wait_for(Option::is_some)
             .await
             .map(|within| *within);
-        drain::run(&worker, within.ok().flatten().unwrap_or_default()).await;
-        // What handlers sent when their sockets were disconnected.
-        let _ = timeout(FLUSH, worker.bus.flushed()).await;
+        let within = within.ok().flatten().unwrap_or_default();
+        drain::run(&worker, within, EndReason::Stopped).await;
+        // What handlers sent when their sockets were disconnected; and why they were.
+        let told = async { tokio::join!(worker.bus.flushed(), all_ends_told(&worker)) };
+        let _ = timeout(FLUSH, told).await;
         let _ = timeout(FLUSH, figures::tell_last(&worker, &log)).await;
     };
     tokio::select! {
@@ -260,10 +264,6 @@ async fn report(worker: &Worker) -> LinkError {
     let mut last = None;
     loop {
         worker.sessions.changed().await;
-        // In one message: a session is never seen both reserved and open, or neither.
-        let released = worker.sessions.take_released();
-        let clients = worker.sessions.take_clients();
-        let counts = worker.sessions.report();
         let told = async {
             if worker.sessions.take_pinged() {
                 worker.link.tell(&ToMaster::Pong).await?;
@@ -271,6 +271,12 @@ async fn report(worker: &Worker) -> LinkError {
             for sid in worker.sessions.take_ended_eio3() {
                 worker.link.tell(&ToMaster::Eio3Close { sid }).await?;
             }
+            // Before the counts, which have them no more.
+            tell_ends(worker).await?;
+            // In one message: a session is never seen both reserved and open, or neither.
+            let released = worker.sessions.take_released();
+            let clients = worker.sessions.take_clients();
+            let counts = worker.sessions.report();
             let new = last.replace(counts) != Some(counts);
             if new || !released.is_empty() || !clients.is_empty() {
                 let report = ToMaster::Report {
@@ -285,6 +291,27 @@ async fn report(worker: &Worker) -> LinkError {
         if let Err(error) = told.await {
             return error;
         }
+        sleep(REPORT_PAUSE).await;
+    }
+}
+
+/// Tells the master which sessions have ended, a bounded number at a time.
+async fn tell_ends(worker: &Worker) -> Result<(), LinkError> {
+    const BATCHES: usize = 8;
+    for _ in 0..BATCHES {
+        let Some(batch) = worker.ends.batch() else {
+            return Ok(());
+        };
+        worker.link.tell(&ToMaster::Ended(batch)).await?;
+        worker.ends.told();
+    }
+    worker.sessions.wake_report();
+    Ok(())
+}
+
+/// Waits until the master knows of all sessions that have ended.
+async fn all_ends_told(worker: &Worker) {
+    while !worker.ends.all_told() {
         sleep(REPORT_PAUSE).await;
     }
 }
