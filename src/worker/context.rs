@@ -22,7 +22,7 @@ use super::link::Master;
 use super::peers::Peers;
 use super::repeats::Repeats;
 use super::sessions::Sessions;
-use crate::api::{Adapter, App, ClientAddr, Cluster};
+use crate::api::{Adapter, App, ClientAddr, Cluster, Io};
 use crate::bus::Bus;
 use crate::config::{self, Config, Parser, Transport};
 use crate::ipc::conn::Conn;
@@ -46,6 +46,7 @@ pub(crate) struct Worker {
     pub(super) peers: Peers,
     pub(super) repeats: Arc<Repeats>,
     pub(super) engine: Engine,
+    pub(super) io: Io,
     pub(super) routes: axum::Router,
     /// Is the machine taken out? The master tells it with each ping.
     pub(super) taken_out: AtomicBool,
@@ -99,6 +100,7 @@ impl Worker {
             peers: Peers::default(),
             repeats,
             engine,
+            io,
             routes: (app.routes)(),
             taken_out: AtomicBool::new(false),
             config,

@@ -14,9 +14,11 @@ mod intake;
 mod link;
 mod memory;
 mod opening;
+mod operator;
 mod peers;
 mod repeats;
 mod request;
+mod search;
 mod sessions;
 mod stream;
 
@@ -39,6 +41,7 @@ use tracing::{info, warn};
 use self::context::Worker;
 use self::link::Answer;
 use self::opening::Opening;
+use self::operator::Operator;
 use crate::api::App;
 use crate::config::Config;
 use crate::ipc::bus::BusError;
@@ -160,7 +163,7 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         let _ = timeout(FLUSH, figures::tell_last(&worker, &log)).await;
     };
     tokio::select! {
-        ended = listen(&worker, inbox, stop) => Err(ended.into()),
+        ended = listen(&worker, inbox, stop, &log) => Err(ended.into()),
         ended = report(&worker) => Err(ended.into()),
         broken = bus => Err(bus_error(broken)),
         stopped = engine => Err(stopped.map_or_else(WorkerError::Task, |()| WorkerError::Engine)),
@@ -185,7 +188,9 @@ async fn listen(
     worker: &Arc<Worker>,
     mut inbox: Inbox,
     stop: watch::Sender<Option<Duration>>,
+    log: &LogGuard,
 ) -> LinkError {
+    let mut operator = Operator::new(worker);
     let lost = RateLimit::default();
     let reserve = Reserve::of_a_worker();
     loop {
@@ -237,14 +242,19 @@ async fn listen(
                 complain_of_descriptors(&lost);
                 Ok(())
             }
-            Ok((
-                ToWorker::Welcome(_)
-                | ToWorker::Bus
-                | ToWorker::Drain { .. }
-                | ToWorker::Ask { .. }
-                | ToWorker::Log(_),
-                _,
-            )) => Ok(()),
+            Ok((ToWorker::Drain { over_ms }, _)) => {
+                operator.drain(over_ms.map(|over_ms| Duration::from_millis(over_ms.into())));
+                Ok(())
+            }
+            Ok((ToWorker::Ask { ticket, question }, passed)) => {
+                operator.ask(ticket, question, passed);
+                Ok(())
+            }
+            Ok((ToWorker::Log(command), _)) => {
+                operator::log(&command, log, worker.config.log.level);
+                Ok(())
+            }
+            Ok((ToWorker::Welcome(_) | ToWorker::Bus, _)) => Ok(()),
             Err(error) => Err(error),
         };
         if let Err(error) = heard {
