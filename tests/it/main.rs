@@ -46,6 +46,7 @@ mod hostile_websocket;
 mod logs;
 mod lost_answers;
 mod memory;
+mod metrics;
 mod neighbours;
 mod network;
 mod operators;
