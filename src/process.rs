@@ -58,6 +58,12 @@ pub(crate) fn raise_descriptor_limit() {
     }
 }
 
+/// How many descriptors a process of the server may have.
+pub(crate) fn descriptor_limit() -> u64 {
+    use rustix::process::{Resource, getrlimit};
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// When memory runs out the kernel kills a worker, whose clients reconnect, and not the master.
 pub(crate) fn raise_oom_score() {
     const PATH: &str = "/proc/self/oom_score_adj";
@@ -75,6 +81,37 @@ pub(crate) fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
     let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok());
     pages.unwrap_or(0_u64) * rustix::param::page_size() as u64
+}
+
+/// What a worker may have in memory, in bytes: what is configured, or, for zero, its share of four fifths of
+/// what there is.
+pub(crate) fn worker_memory(configured: u64, workers: u16) -> u64 {
+    match configured {
+        0 => available() / 5 * 4 / u64::from(workers.max(1)),
+        some => some,
+    }
+}
+
+/// What this machine has, or what its service may have if that is less, in bytes. Asked of the kernel
+/// (sysinfo(2)), because a sandbox may hide /proc/meminfo.
+fn available() -> u64 {
+    let machine = rustix::system::sysinfo();
+    let machine = machine.totalram.saturating_mul(machine.mem_unit.into());
+    service_limits().fold(machine, u64::min)
+}
+
+/// The limits of the control group of this process and of those around it (cgroup v2, memory.max).
+fn service_limits() -> impl Iterator<Item = u64> {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"));
+    let group = std::path::Path::new("/sys/fs/cgroup").join(group.unwrap_or_default());
+    let limits: Vec<_> = group
+        .ancestors()
+        .take_while(|folder| folder.starts_with("/sys/fs/cgroup"))
+        .filter_map(|folder| std::fs::read_to_string(folder.join("memory.max")).ok())
+        .filter_map(|limit| limit.trim().parse().ok())
+        .collect();
+    limits.into_iter()
 }
 
 /// Gives memory that is free back to the system, for as long as this process lives.
@@ -120,5 +157,13 @@ mod tests {
         collect();
         assert!(resident() < least + MUCH / 4);
         drop(kept);
+    }
+
+    #[test]
+    fn what_is_configured_holds_and_zero_is_a_share_of_what_there_is() {
+        assert_eq!(worker_memory(1_000_000, 4), 1_000_000);
+        let (one, four) = (worker_memory(0, 1), worker_memory(0, 4));
+        assert!(one < available() && one > 64 << 20, "{one}");
+        assert!(one / 4 - four <= 1);
     }
 }

@@ -48,13 +48,19 @@ pub(crate) struct NotAListener {
     number: usize,
 }
 
-/// The listeners that systemd passed. To be called before any thread is started: it removes
+/// What the unit of the listener for metrics calls it (`FileDescriptorName=`).
+pub(crate) const METRICS: &str = "metrics";
+
+/// The listeners that systemd passed, with their names. To be called before any thread is started: it removes
 /// `LISTEN_FDS` from the environment.
-pub(crate) fn listeners() -> Vec<Result<Listener, NotAListener>> {
+pub(crate) fn listeners() -> Vec<(String, Result<Listener, NotAListener>)> {
+    let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let names = names.split(':').map(str::to_owned);
     let mut passed = ListenFd::from_env();
     (0..passed.len())
-        .map(|number| {
-            if let Ok(Some(listener)) = passed.take_tcp_listener(number)
+        .zip(names.chain(std::iter::repeat(String::new())))
+        .map(|(number, name)| {
+            let listener = if let Ok(Some(listener)) = passed.take_tcp_listener(number)
                 && is_listening(&listener)
             {
                 Ok(Listener::Tcp(listener))
@@ -64,7 +70,8 @@ pub(crate) fn listeners() -> Vec<Result<Listener, NotAListener>> {
                 Ok(Listener::Unix(listener))
             } else {
                 Err(NotAListener { number })
-            }
+            };
+            (name, listener)
         })
         .collect()
 }
@@ -100,7 +107,9 @@ fn missing_among(directories: &[&Path], passed: &str) -> Vec<String> {
             let Some(name) = unit.strip_suffix(".socket") else {
                 return false;
             };
-            let is_there = passed.split(':').any(|it| it == name || it == unit);
+            let is_there = passed
+                .split(':')
+                .any(|it| it == name || it == unit || name.strip_prefix("my-app-") == Some(it));
             let is_masked = directories.iter().any(|directory| {
                 fs::read_link(directory.join(unit)).is_ok_and(|to| to == Path::new("/dev/null"))
             });

@@ -27,7 +27,7 @@ use self::client::ClientError;
 use self::commands::{DrainArgs, EmitArgs, LogArgs};
 use self::status::StatusArgs;
 use self::why::WhyArgs;
-use crate::config::{Config, ConfigError, ListenAddr, Loaded, WORKERS};
+use crate::config::{Config, ConfigError, ListenAddr, Loaded, WORKERS, origin};
 
 /// What this process is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +79,13 @@ pub(crate) struct RunArgs {
     /// Takes the place of the configuration's `workers`.
     #[arg(long, value_name = "N", value_parser = worker_count())]
     pub workers: Option<u16>,
+
+    /// Let pages of this origin connect, too; may be given more than once
+    ///
+    /// For trying: `http://localhost:8000`. "*" is every origin, without credentials.
+    /// Added to the configuration's `engine.cors_origins`.
+    #[arg(long, value_name = "ORIGIN", value_parser = origin, verbatim_doc_comment)]
+    pub cors: Vec<String>,
 }
 
 /// The options of `my-app check`.
@@ -106,6 +113,15 @@ impl RunArgs {
         }
         if let Some(workers) = self.workers {
             config.workers = workers;
+        }
+        let engine = &mut config.engine;
+        let everybody = self.cors.iter().any(|origin| origin == "*");
+        if everybody {
+            engine.cors_origins = vec!["*".to_owned()];
+            // Browsers refuse the two together.
+            engine.cors_credentials = false;
+        } else if !engine.cors_origins.iter().any(|origin| origin == "*") {
+            engine.cors_origins.extend(self.cors.iter().cloned());
         }
     }
 }
@@ -231,7 +247,8 @@ mod tests {
 
     #[test]
     fn a_master_takes_the_options_of_the_plain_run() {
-        let options = "--config a.toml --listen 0.0.0.0:80 --listen unix:/run/a --workers 2";
+        let options = "--config a.toml --listen 0.0.0.0:80 --listen unix:/run/a --workers 2 \
+                       --cors http://a.test --cors https://b.test:81";
         let args = RunArgs {
             config: Some("a.toml".into()),
             listen: vec![
@@ -239,6 +256,7 @@ mod tests {
                 ListenAddr::Unix("/run/a".into()),
             ],
             workers: Some(2),
+            cors: vec!["http://a.test".into(), "https://b.test:81".into()],
         };
         assert_eq!(role(&format!("my-app {options}")), Role::Run(args.clone()));
         assert_eq!(
@@ -276,10 +294,33 @@ mod tests {
         RunArgs {
             listen,
             workers: Some(0),
-            config: None,
+            ..RunArgs::default()
         }
         .apply(&mut config);
         assert_eq!((config.listen, config.workers), (vec![address], 0));
+    }
+
+    #[test]
+    fn origins_of_the_line_are_added_to_the_files() {
+        let with = |file: &[&str], line: &[&str]| {
+            let strings = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+            let mut config = Config::default();
+            config.engine.cors_origins = strings(file);
+            config.engine.cors_credentials = true;
+            let cors = strings(line);
+            let args = RunArgs {
+                cors,
+                ..RunArgs::default()
+            };
+            args.apply(&mut config);
+            let engine = config.engine;
+            (engine.cors_origins.join(" "), engine.cors_credentials)
+        };
+        let (a, b) = ("http://a.test", "http://b.test");
+        assert_eq!(with(&[a], &[]), (a.into(), true));
+        assert_eq!(with(&[a], &[b]), (format!("{a} {b}"), true));
+        assert_eq!(with(&["*"], &[b]).0, "*");
+        assert_eq!(with(&[a], &[b, "*"]), ("*".into(), false));
     }
 
     #[test]
@@ -288,6 +329,8 @@ mod tests {
             ("my-app --listen 3000", "a port alone"),
             ("my-app --workers 4097", "4096"),
             ("my-app --worker", "--workers"),
+            ("my-app --cors a.test", "scheme://host"),
+            ("my-app --cors http://a.test/", "no slash"),
             ("my-app chek", "check"),
             ("my-app worker", "SLOT"),
             ("my-app worker 70000", "70000"),

@@ -61,11 +61,21 @@ fn without_file(under_systemd: bool) -> Loaded {
     // Run by hand, it cannot write where the package's service can.
     if !under_systemd {
         config.log.file = None;
+        config.control.socket = Some(runtime_directory().join("control.sock"));
     }
     Loaded {
         config,
         file: None,
         given: Vec::new(),
+    }
+}
+
+/// Where a server that is run by hand has its sockets: the user's own directory, which others cannot enter.
+pub(crate) fn runtime_directory() -> PathBuf {
+    let given = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    match given.filter(|path| path.is_absolute()) {
+        Some(path) => path.join("my-app"),
+        None => format!("/tmp/my-app-{}", rustix::process::geteuid().as_raw()).into(),
     }
 }
 
@@ -132,12 +142,20 @@ mod tests {
     }
 
     #[test]
-    fn by_hand_the_log_goes_to_the_terminal_only() {
+    fn by_hand_the_log_goes_to_the_terminal_only_and_the_control_socket_is_the_users_own() {
         let loaded = load(None, nowhere(), false).unwrap();
         assert_eq!(loaded.config.log.file, None);
+        let socket = runtime_directory().join("control.sock");
+        assert_eq!(loaded.config.control.socket, Some(socket));
         let (_dir, path) = file(b"workers = 2");
         let loaded = load(None, &path, false).unwrap();
-        assert_eq!(loaded.config.log.file, Config::default().log.file);
+        assert_eq!(
+            loaded.config,
+            Config {
+                workers: 2,
+                ..Config::default()
+            }
+        );
     }
 
     #[test]

@@ -35,7 +35,8 @@ pub(crate) use choices::{Balance, LogFormat, LogLevel, Parser, Transport};
 pub(crate) use error::ConfigError;
 pub(crate) use keys::WORKERS;
 pub(crate) use listen::ListenAddr;
-pub(crate) use load::{Loaded, STANDARD_FILE};
+pub(crate) use load::{Loaded, STANDARD_FILE, runtime_directory};
+pub(crate) use validate::origin;
 
 /// Every setting of the server. [`Default`] is what holds without a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +59,8 @@ pub(crate) struct Config {
     pub limits: Limits,
     /// What is logged, and where.
     pub log: Log,
+    /// How operators reach the running server.
+    pub control: Control,
 }
 
 /// The settings of Engine.IO and Socket.IO. The names and defaults are those of Node's server.
@@ -133,6 +136,13 @@ pub(crate) struct Log {
     pub stats_interval: Duration,
 }
 
+/// The settings of the control socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Control {
+    /// Where it is, a full path; `None`: there is none.
+    pub socket: Option<PathBuf>,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -145,6 +155,7 @@ impl Default for Config {
             engine: Engine::default(),
             limits: Limits::default(),
             log: Log::default(),
+            control: Control::default(),
         }
     }
 }
@@ -218,10 +229,18 @@ impl Default for Log {
     }
 }
 
+impl Default for Control {
+    fn default() -> Self {
+        Self {
+            socket: Some("/run/my-app-ctl/control.sock".into()),
+        }
+    }
+}
+
 impl Config {
     /// Reads the file at `path`, or else [`STANDARD_FILE`] if there is one, or else takes the
-    /// defaults. Without a file and without systemd the program runs by hand and logs to the
-    /// terminal only.
+    /// defaults. Without a file and without systemd the program runs by hand: it logs to the
+    /// terminal only, and its control socket is in the user's own runtime directory.
     ///
     /// # Errors
     /// When `path` does not exist, when a file exists but cannot be read, and when it has faults.

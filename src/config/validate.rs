@@ -42,9 +42,25 @@ pub(super) fn log_file(text: &str) -> Result<Option<PathBuf>, &'static str> {
     }
 }
 
+/// The control socket: none for the empty string.
+pub(super) fn control_socket(text: &str) -> Result<Option<PathBuf>, &'static str> {
+    // What a sockaddr_un has room for, less the NUL at its end (unix(7)).
+    const LONGEST: usize = 107;
+    match text {
+        "" => Ok(None),
+        _ if text.contains('\0') => Err("a path holds no NUL"),
+        _ if !text.starts_with('/') => {
+            Err("write the full path, from \"/\" on, or \"\" for no control socket")
+        }
+        _ if text.ends_with('/') => Err("a directory; write the path of a socket"),
+        _ if text.len() > LONGEST => Err("a Unix socket's path has 107 bytes at most"),
+        _ => Ok(Some(text.into())),
+    }
+}
+
 /// One element of `cors_origins`, exactly as browsers write it in `Origin`: the server compares the
 /// two byte by byte, so what can never match is refused.
-pub(super) fn origin(text: &str) -> Result<String, String> {
+pub(crate) fn origin(text: &str) -> Result<String, String> {
     const FORM: &str = "write scheme://host or scheme://host:port, such as \
                         \"https://example.com\", or \"*\" alone";
     if text == "*" {
@@ -197,6 +213,17 @@ mod tests {
                 .contains("\"10.0.0.0/8\"")
         );
         assert!(network("nginx").is_err());
+    }
+
+    #[test]
+    fn a_control_socket_is_a_full_path_or_none() {
+        assert_eq!(control_socket(""), Ok(None));
+        assert_eq!(control_socket("/run/a"), Ok(Some("/run/a".into())));
+        let long = format!("/{}", "a".repeat(107));
+        for wrong in ["control.sock", "/run/", "/a\0b", &long] {
+            assert!(control_socket(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(control_socket(&long[..107]).is_ok());
     }
 
     #[test]

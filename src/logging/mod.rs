@@ -185,6 +185,11 @@ impl LogGuard {
         self.reopen.store(true, Ordering::Relaxed);
     }
 
+    /// How many lines of this process found a full queue since the start; they are lost.
+    pub(crate) fn lines_lost(&self) -> u64 {
+        self.fanout.overflowed()
+    }
+
     /// How many lines did not arrive at a sink since the start; a line lost at two sinks counts
     /// twice.
     #[cfg(test)]

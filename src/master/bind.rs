@@ -8,19 +8,21 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use tokio::net::{TcpSocket, lookup_host};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::listeners::{ListenError, Listener, SocketFile};
 use super::router::Router;
-use crate::config::ListenAddr;
+use crate::config::{ListenAddr, runtime_directory};
 
 /// The kernel caps it at net.core.somaxconn (listen(2)).
 const BACKLOG: u32 = 65_535;
@@ -67,6 +69,12 @@ impl std::fmt::Display for Place {
 pub(super) struct Refused {
     place: Place,
     pub(super) error: ListenError,
+}
+
+impl Refused {
+    pub(super) fn place(&self) -> String {
+        self.place.to_string()
+    }
 }
 
 /// Binds all addresses: the listeners that could be had, and what could not.
@@ -159,6 +167,43 @@ pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener>
     socket.listen(BACKLOG)?.into_std()
 }
 
+/// Opens the control socket. A directory below which it is to be by hand is made, for this user alone.
+pub(super) fn bind_control(path: &Path) -> Result<Listener, ListenError> {
+    let place = Place::Configured(ListenAddr::Unix(path.to_owned()));
+    if path.parent() == Some(&runtime_directory()) {
+        make_own_directory(&runtime_directory()).map_err(|error| place.error(error))?;
+    }
+    bind_unix(path, &place)
+}
+
+/// Makes a directory that only this user may enter. One that is there must be so already: below /tmp anybody may have
+/// made it.
+fn make_own_directory(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let found = fs::symlink_metadata(path)?;
+    let is_own = found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0;
+    if found.is_dir() && is_own {
+        return Ok(());
+    }
+    let error = format!("{} is not this user's alone", path.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, error))
+}
+
+/// Does somebody listen there? Asked without waiting: a server that is stopped answers nobody.
+fn is_answered(path: &Path) -> bool {
+    let connected = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::NONBLOCK | SocketFlags::CLOEXEC,
+        None,
+    )
+    .and_then(|socket| connect(&socket, &SocketAddrUnix::new(path)?));
+    connected != Err(Errno::CONNREFUSED)
+}
+
 /// Opens a Unix socket, in the place of one that nobody listens on any more.
 fn bind_unix(path: &Path, place: &Place) -> Result<Listener, ListenError> {
     let failed = |source| place.error(source);
@@ -168,16 +213,12 @@ fn bind_unix(path: &Path, place: &Place) -> Result<Listener, ListenError> {
                 place: place.to_string(),
             });
         }
-        Ok(_) => match UnixStream::connect(path) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                fs::remove_file(path).map_err(failed)?;
-            }
-            _ => {
-                return Err(ListenError::InUse {
-                    place: place.to_string(),
-                });
-            }
-        },
+        Ok(_) if is_answered(path) => {
+            return Err(ListenError::InUse {
+                place: place.to_string(),
+            });
+        }
+        Ok(_) => fs::remove_file(path).map_err(failed)?,
         Err(_) => {}
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
@@ -225,6 +266,21 @@ mod tests {
             said[2].starts_with("cannot listen on no.invalid:1: "),
             "{said:?}"
         );
+    }
+
+    #[test]
+    fn a_directory_that_others_may_enter_is_not_ones_own() {
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("own");
+        make_own_directory(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        make_own_directory(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let error = make_own_directory(&path).unwrap_err().to_string();
+        assert!(error.ends_with("is not this user's alone"), "{error}");
+        let link = top.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(make_own_directory(&link).is_err());
     }
 
     #[test]

@@ -79,6 +79,8 @@ pub(crate) struct Listener {
     /// Have all been accepted that connected before the socket was tuned? Those may have waited for a
     /// service that systemd starts for them.
     caught_up: Cell<bool>,
+    /// Where it is, as clients write it.
+    place: String,
     _file: Option<SocketFile>,
 }
 
@@ -87,22 +89,40 @@ impl Listener {
         // Who connects from now on inherits it.
         conn::tune(&listener)?;
         listener.set_nonblocking(true)?;
+        let place = format!("http://{}", listener.local_addr()?);
         let listener = TcpStream::from_std(OwnedFd::from(listener).into())?;
         Ok(Self {
             socket: Conn::Tcp(listener),
             caught_up: Cell::new(false),
+            place,
             _file: None,
         })
     }
 
     pub(super) fn unix(listener: StdUnixListener, file: Option<SocketFile>) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
+        let address = listener.local_addr()?;
+        let path = address.as_pathname().unwrap_or(Path::new(""));
+        let place = format!("unix:{}", path.display());
         let listener = UnixStream::from_std(OwnedFd::from(listener).into())?;
         Ok(Self {
             socket: Conn::Unix(listener),
             caught_up: Cell::new(true),
+            place,
             _file: file,
         })
+    }
+
+    fn of_systemd(listener: systemd::Listener) -> io::Result<Self> {
+        match listener {
+            systemd::Listener::Tcp(listener) => Self::tcp(listener),
+            systemd::Listener::Unix(listener) => Self::unix(listener, None),
+        }
+    }
+
+    /// Where it is: `http://127.0.0.1:3000`, `unix:/run/my-app/my-app.sock`.
+    pub(crate) fn place(&self) -> &str {
+        &self.place
     }
 
     /// The next connection, which nobody watches yet: most are passed on before anything would be seen.
@@ -134,6 +154,8 @@ impl Listener {
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
     listeners: Vec<systemd::Listener>,
+    /// Those for who collects metrics.
+    metrics: Vec<systemd::Listener>,
     /// Descriptors that are no listeners.
     useless: Vec<NotAListener>,
     /// Socket units that the service should have and has not.
@@ -145,14 +167,28 @@ impl Inherited {
     pub(crate) fn take() -> Self {
         let missing = systemd::missing_sockets();
         let mut inherited = Self::default();
-        for listener in systemd::listeners() {
+        for (name, listener) in systemd::listeners() {
             match listener {
+                Ok(listener) if name == systemd::METRICS => inherited.metrics.push(listener),
                 Ok(listener) => inherited.listeners.push(listener),
                 Err(error) => inherited.useless.push(error),
             }
         }
         inherited.missing = missing;
         inherited
+    }
+
+    /// The listeners for who collects metrics. One that cannot be used is told.
+    pub(crate) fn take_metrics(&mut self) -> Vec<Listener> {
+        let passed = std::mem::take(&mut self.metrics);
+        let watched = passed.into_iter().map(Listener::of_systemd);
+        watched
+            .filter_map(|listener| {
+                listener
+                    .inspect_err(|error| warn!(%error, "the listener for metrics cannot be used"))
+                    .ok()
+            })
+            .collect()
     }
 }
 
@@ -171,6 +207,16 @@ impl Missing {
         let addresses = addresses
             .iter()
             .map(|refused| format!("{}, tried again", refused.error));
+        units.chain(addresses).collect()
+    }
+
+    /// Which they are, and why each is missing.
+    pub(crate) fn list(&self) -> Vec<(String, String)> {
+        let units = self.units.iter().map(|unit| (unit.clone(), absent(unit)));
+        let addresses = self.addresses.borrow();
+        let addresses = addresses
+            .iter()
+            .map(|refused| (refused.place(), refused.error.to_string()));
         units.chain(addresses).collect()
     }
 
@@ -197,6 +243,7 @@ pub(crate) async fn open(
         listeners: passed,
         useless,
         missing: units,
+        metrics: _,
     } = inherited;
     if passed.is_empty() && useless.is_empty() {
         let (listeners, mut refused) = bind::bind(addresses).await;
@@ -216,11 +263,7 @@ pub(crate) async fn open(
     let mut errors: Vec<_> = useless.into_iter().map(ListenError::from).collect();
     let mut listeners = Vec::new();
     for listener in passed {
-        let listener = match listener {
-            systemd::Listener::Tcp(listener) => Listener::tcp(listener),
-            systemd::Listener::Unix(listener) => Listener::unix(listener, None),
-        };
-        match listener {
+        match Listener::of_systemd(listener) {
             Ok(listener) => listeners.push(listener),
             Err(error) => errors.push(ListenError::Watch(error)),
         }

@@ -34,6 +34,8 @@ pub(crate) struct Member {
     pub(crate) pid: u32,
     pub(crate) link: Link,
     pub(super) report: Cell<Report>,
+    /// Sessions of whose end it has told since its last report.
+    told_ends: Cell<u64>,
     dispatched: Cell<u64>,
     pub(super) window: Semaphore,
     pub(super) unacknowledged: RefCell<VecDeque<Unacknowledged>>,
@@ -56,6 +58,7 @@ impl Member {
             pid,
             link,
             report: Cell::default(),
+            told_ends: Cell::new(0),
             dispatched: Cell::new(0),
             window: Semaphore::new(WINDOW),
             unacknowledged: RefCell::default(),
@@ -127,6 +130,25 @@ impl Member {
         unacknowledged.drain(..took);
         self.window.add_permits(took);
         self.report.set(report);
+        self.told_ends.set(0);
+    }
+
+    /// The last that it told of its sessions, when it is gone.
+    pub(crate) fn reported_sessions(&self, sessions: u64) {
+        let report = self.report.get();
+        self.report.set(Report { sessions, ..report });
+        self.told_ends.set(0);
+    }
+
+    /// The worker told of so many sessions that have ended; its next report has counted them.
+    pub(crate) fn told_ends(&self, count: usize) {
+        self.told_ends.set(self.told_ends.get() + count as u64);
+    }
+
+    /// The sessions that it has, or had, and of whose end it has not told.
+    pub(crate) fn untold(&self) -> u64 {
+        let sessions = self.report.get().sessions;
+        sessions.saturating_sub(self.told_ends.get())
     }
 
     /// The worker told by how much the counts of clients have changed.
@@ -166,6 +188,16 @@ impl Member {
     /// Has the worker not answered for a second? Then it gets nothing new.
     pub(crate) fn set_stalled(&self, stalled: bool) {
         self.stalled.set(stalled);
+    }
+
+    /// Has it not answered for a second?
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.get()
+    }
+
+    /// Open connections of clients, as far as it has told.
+    pub(crate) fn connections(&self) -> u64 {
+        self.report.get().connections
     }
 
     /// The connections that go down with the worker unless somebody else takes them.

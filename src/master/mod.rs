@@ -14,6 +14,9 @@
 mod balance;
 mod bind;
 mod child;
+mod control;
+mod ends;
+mod faults;
 mod hub;
 mod listeners;
 mod member;
@@ -21,6 +24,7 @@ mod pool;
 mod rate;
 mod refusal;
 mod router;
+mod routing;
 mod slots;
 mod status;
 mod supervisor;
@@ -34,6 +38,9 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
+use self::control::{Control, Phase};
+use self::ends::Ends;
+use self::faults::Faults;
 use self::listeners::{Inherited, ListenError, Missing};
 use self::pool::Pool;
 use self::router::Router;
@@ -101,25 +108,44 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), MasterError> {
     LocalSet::new().block_on(&runtime, serve(config, inherited, log))
 }
 
-async fn serve(mut config: Config, inherited: Inherited, log: LogGuard) -> Result<(), MasterError> {
+async fn serve(
+    mut config: Config,
+    mut inherited: Inherited,
+    log: LogGuard,
+) -> Result<(), MasterError> {
     let mut signals = Signals::new().map_err(MasterError::Start)?;
     info!("Master {} is running", std::process::id());
+    let metrics = inherited.take_metrics();
     let (listeners, missing) = listeners::open(inherited, &config.listen).await?;
+    let faults = Rc::<Faults>::default();
+    missing
+        .describe()
+        .into_iter()
+        .for_each(|what| faults.record(what));
+    let (missing, log) = (Rc::new(missing), Rc::new(log));
     config.workers = worker_count(config.workers);
     let config = Rc::new(config);
     let keyring = Keyring::draw(machine())?;
     let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
     let slots = Rc::new(Slots::new(config.workers));
     let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
-    let mut master = Master {
-        workers: Supervisor::start(&config, &pool, &router, &slots),
-        notify: Notify::from_env(TICK),
+    let parts = Parts {
         config,
-        log,
-        missing,
         pool,
         slots,
         router,
+        missing,
+        faults,
+        ends: Rc::default(),
+        log,
+    };
+    let control = Control::new(parts.clone());
+    let _served = control.serve(metrics);
+    let mut master = Master {
+        workers: Supervisor::start(&parts),
+        notify: Notify::from_env(TICK),
+        control,
+        parts,
     };
     master.run(&mut signals).await?;
     master.stop(&mut signals).await;
@@ -127,15 +153,24 @@ async fn serve(mut config: Config, inherited: Inherited, log: LogGuard) -> Resul
     Ok(())
 }
 
-/// The running server.
-struct Master {
+/// What the parts of the master have of each other.
+#[derive(Debug, Clone)]
+struct Parts {
     config: Rc<Config>,
-    log: LogGuard,
-    notify: Notify,
-    missing: Missing,
     pool: Rc<Pool>,
     slots: Rc<Slots>,
     router: Rc<Router>,
+    missing: Rc<Missing>,
+    faults: Rc<Faults>,
+    ends: Rc<Ends>,
+    log: Rc<LogGuard>,
+}
+
+/// The running server.
+struct Master {
+    parts: Parts,
+    notify: Notify,
+    control: Rc<Control>,
     workers: Supervisor,
 }
 
@@ -144,18 +179,18 @@ impl Master {
     async fn run(&mut self, signals: &mut Signals) -> Result<(), MasterError> {
         let mut tick = interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let patience = self.config.start_timeout;
+        let patience = self.parts.config.start_timeout;
         let late = Instant::now() + patience;
-        let mut enough = self.config.workers;
+        let mut enough = self.parts.config.workers;
         let (mut ready, mut is_late) = (false, false);
-        let mut listening = std::pin::pin!(self.missing.keep_trying(&self.router));
+        let mut listening = std::pin::pin!(self.parts.missing.keep_trying(&self.parts.router));
         let mut all_listen = false;
         let mut memory = std::pin::pin!(process::give_memory_back());
         loop {
             tokio::select! {
                 action = signals.recv() => match action {
                     SignalAction::Stop => return Ok(()),
-                    SignalAction::Reopen => self.log.reopen(),
+                    SignalAction::Reopen => self.parts.log.reopen(),
                     SignalAction::Nothing => warn!(
                         "SIGHUP does nothing: 'systemctl restart my-app.service' reads the \
                          configuration anew, SIGUSR1 opens the log file anew"
@@ -165,7 +200,7 @@ impl Master {
                 () = sleep_until(late), if !ready && !is_late => {
                     is_late = true;
                     enough = 1;
-                    if self.pool.is_empty() {
+                    if self.parts.pool.is_empty() {
                         let patience = humantime::format_duration(patience);
                         warn!(
                             "no worker takes connections after {patience}; an application that needs \
@@ -173,10 +208,12 @@ impl Master {
                         );
                     }
                 }
-                () = self.pool.all_ready(enough), if !ready => {
+                () = self.parts.pool.all_ready(enough), if !ready => {
                     ready = true;
                     systemd::notify_ready();
+                    self.control.set_phase(Phase::Running);
                     let health = self.health();
+                    info!("{}", health.listening(&self.parts.router.places()));
                     if !health.vacant.is_empty() {
                         warn!("serving, although {}", health.missing().join("; "));
                     }
@@ -185,7 +222,7 @@ impl Master {
                 () = &mut memory => {}
                 () = &mut listening, if !all_listen => all_listen = true,
                 _ = tick.tick() => {
-                    self.log.report_losses();
+                    self.parts.log.report_losses();
                     self.notify.alive();
                     // From then on it is the unit's own timeout that gives up.
                     if !ready && !is_late {
@@ -199,22 +236,23 @@ impl Master {
 
     fn health(&self) -> Health {
         Health {
-            workers: self.config.workers,
-            vacant: self.slots.vacant(),
-            clients: self.pool.sessions(),
-            deaf: self.missing.describe(),
+            workers: self.parts.config.workers,
+            vacant: self.parts.slots.vacant(),
+            clients: self.parts.pool.sessions(),
+            deaf: self.parts.missing.describe(),
         }
     }
 
     /// Ends the sessions, and then the workers.
     async fn stop(&mut self, signals: &mut Signals) {
-        let drain = self.config.stop_drain;
+        let drain = self.parts.config.stop_drain;
         let within = humantime::format_duration(drain);
         systemd::notify_stopping();
+        self.control.set_phase(Phase::Stopping);
         self.notify
             .status(&format!("stopping: the sessions end within {within}"));
         info!("stopping: the sessions end within {within}");
-        self.router.stop();
+        self.parts.router.stop();
         self.workers.stop(drain);
         let mut deadline = std::pin::pin!(sleep(drain + STOP_GRACE));
         let mut tick = interval(TICK);

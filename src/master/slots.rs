@@ -6,6 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 /// So many workers of one slot may end before they take connections; then the slot is given up, as far
 /// as the start is concerned.
@@ -22,11 +23,30 @@ pub(crate) enum Vacancy {
     Died,
 }
 
+/// A slot, for who asks.
+#[derive(Debug, Clone)]
+pub(crate) struct SlotState {
+    pub(crate) number: u16,
+    /// Why no worker of it takes connections, if none does.
+    pub(crate) vacancy: Option<Vacancy>,
+    /// Its worker, whether it is ready or not.
+    pub(crate) pid: Option<u32>,
+    /// How long that has been running.
+    pub(crate) uptime: Option<Duration>,
+    /// Workers that were started after the first one.
+    pub(crate) restarts: u64,
+    /// Why its last worker ended.
+    pub(crate) why: Option<String>,
+}
+
 #[derive(Debug, Default)]
 struct Slot {
     vacancy: Option<Vacancy>,
     /// Workers in a row that ended before they were ready.
     failures: u32,
+    worker: Option<(u32, Instant)>,
+    starts: u64,
+    why: Option<String>,
 }
 
 /// See the module's text.
@@ -44,7 +64,7 @@ impl Slots {
     pub(crate) fn new(count: u16) -> Self {
         let starting = || Slot {
             vacancy: Some(Vacancy::Starting),
-            failures: 0,
+            ..Slot::default()
         };
         Self(RefCell::new(Inner {
             slots: (0..count).map(|slot| (slot, starting())).collect(),
@@ -52,26 +72,50 @@ impl Slots {
         }))
     }
 
+    /// A worker was started for the slot.
+    pub(crate) fn started(&self, slot: u16, pid: u32) {
+        let mut inner = self.0.borrow_mut();
+        let entry = inner.slots.entry(slot).or_default();
+        entry.worker = Some((pid, Instant::now()));
+        entry.starts += 1;
+    }
+
     /// The slot's worker takes connections.
     pub(crate) fn ready(&self, slot: u16) {
         let mut inner = self.0.borrow_mut();
         inner.ever_ready = true;
-        inner.slots.insert(slot, Slot::default());
+        let entry = inner.slots.entry(slot).or_default();
+        (entry.vacancy, entry.failures) = (None, 0);
     }
 
-    /// The slot's worker has ended, and why if it was never ready. True: the server cannot start.
-    pub(crate) fn ended(&self, slot: u16, failed: Option<&str>) -> bool {
+    /// The slot's worker has ended, and why; or it could not be started. True: the server cannot start.
+    pub(crate) fn ended(&self, slot: u16, was_ready: bool, why: &str) -> bool {
         let mut inner = self.0.borrow_mut();
         let entry = inner.slots.entry(slot).or_default();
-        match failed {
-            None => entry.vacancy = Some(Vacancy::Died),
-            Some(why) => {
-                entry.vacancy = Some(Vacancy::Failed(why.to_owned()));
-                entry.failures += 1;
-            }
+        entry.worker = None;
+        entry.why = Some(why.to_owned());
+        if was_ready {
+            entry.vacancy = Some(Vacancy::Died);
+        } else {
+            entry.vacancy = Some(Vacancy::Failed(why.to_owned()));
+            entry.failures += 1;
         }
         let mut all = inner.slots.values();
         !inner.ever_ready && all.all(|slot| slot.failures >= START_ATTEMPTS)
+    }
+
+    /// All slots.
+    pub(crate) fn states(&self) -> Vec<SlotState> {
+        let inner = self.0.borrow();
+        let states = inner.slots.iter().map(|(&number, slot)| SlotState {
+            number,
+            vacancy: slot.vacancy.clone(),
+            pid: slot.worker.map(|(pid, _)| pid),
+            uptime: slot.worker.map(|(_, since)| since.elapsed()),
+            restarts: slot.starts.saturating_sub(1),
+            why: slot.why.clone(),
+        });
+        states.collect()
     }
 
     /// The slots without a worker that takes connections.
@@ -92,25 +136,42 @@ mod tests {
     fn the_server_cannot_start_when_every_slot_has_failed_three_times() {
         let slots = Slots::new(2);
         for _ in 0..3 {
-            assert!(!slots.ended(0, Some("exit code 1")));
+            assert!(!slots.ended(0, false, "exit code 1"));
         }
         // One that is slow is not one that fails.
         for _ in 0..10 {
-            assert!(!slots.ended(0, Some("exit code 1")));
+            assert!(!slots.ended(0, false, "exit code 1"));
         }
-        assert!(!slots.ended(1, Some("exit code 1")));
-        assert!(!slots.ended(1, Some("exit code 1")));
-        assert!(slots.ended(1, Some("exit code 1")));
+        assert!(!slots.ended(1, false, "exit code 1"));
+        assert!(!slots.ended(1, false, "exit code 1"));
+        assert!(slots.ended(1, false, "exit code 1"));
     }
 
     #[test]
     fn a_server_that_has_served_can_start() {
         let slots = Slots::new(1);
         slots.ready(0);
-        assert!(!slots.ended(0, None));
+        assert!(!slots.ended(0, true, "killed by signal 9"));
         for _ in 0..10 {
-            assert!(!slots.ended(0, Some("exit code 1")));
+            assert!(!slots.ended(0, false, "exit code 1"));
         }
+    }
+
+    #[test]
+    fn a_slot_tells_its_worker_and_how_often_it_was_replaced() {
+        let slots = Slots::new(1);
+        slots.started(0, 7);
+        slots.ready(0);
+        slots.ended(0, true, "killed by signal 9");
+        let state = &slots.states()[0];
+        assert_eq!((state.pid, state.restarts), (None, 0));
+        assert_eq!(state.vacancy, Some(Vacancy::Died));
+        slots.started(0, 8);
+        slots.ready(0);
+        let state = &slots.states()[0];
+        assert_eq!((state.pid, state.restarts), (Some(8), 1));
+        assert_eq!(state.vacancy, None);
+        assert_eq!(state.why.as_deref(), Some("killed by signal 9"));
     }
 
     #[test]
@@ -118,8 +179,8 @@ mod tests {
         let slots = Slots::new(4);
         slots.ready(0);
         slots.ready(1);
-        slots.ended(1, None);
-        slots.ended(2, Some("exit code 101"));
+        slots.ended(1, true, "killed by signal 9");
+        slots.ended(2, false, "exit code 101");
         let failed = Vacancy::Failed("exit code 101".into());
         let expected = [(1, Vacancy::Died), (2, failed), (3, Vacancy::Starting)];
         assert_eq!(slots.vacant(), expected);

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use humantime::format_duration;
 use rustix::fs::MemfdFlags;
@@ -17,15 +17,18 @@ use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{debug, error, info, warn};
 
-use super::MasterError;
 use super::child::{self, describe, ended};
+use super::ends::Ends;
+use super::faults::Faults;
 use super::hub::{Hub, Left};
 use super::member::Member;
 use super::pool::Pool;
 use super::router::Router;
 use super::slots::Slots;
+use super::{MasterError, Parts};
 use crate::config::Config;
 use crate::ipc::link::{self, Inbox, Link, LinkError};
+use crate::wire::control;
 use crate::wire::link::{ToMaster, ToWorker, Welcome};
 use crate::wire::session_id::Home;
 
@@ -37,7 +40,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SILENT_PART: u128 = 4;
 /// After so many unanswered rounds it gets nothing new: one second.
 const STALLED_AFTER: u32 = 4;
-/// How long what a dead worker had sent over the bus may take to be read.
+/// How long what a dead worker had sent over the bus, or over its link, may take to be read.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A worker that lived for less died of something that will happen again.
 const SHORT_LIFE: Duration = Duration::from_secs(10);
@@ -60,6 +63,8 @@ struct Slot {
     pool: Rc<Pool>,
     router: Rc<Router>,
     slots: Rc<Slots>,
+    faults: Rc<Faults>,
+    ends: Rc<Ends>,
     hub: Rc<Hub>,
     stop: watch::Receiver<Option<Duration>>,
     failed: mpsc::Sender<MasterError>,
@@ -74,26 +79,23 @@ struct Ended {
 
 impl Supervisor {
     /// Starts all workers.
-    pub(crate) fn start(
-        config: &Rc<Config>,
-        pool: &Rc<Pool>,
-        router: &Rc<Router>,
-        slots: &Rc<Slots>,
-    ) -> Self {
+    pub(super) fn start(parts: &Parts) -> Self {
         let (failed, failures) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(None);
         let mut tasks = JoinSet::new();
         let hub = Rc::<Hub>::default();
-        for slot in 0..config.workers {
+        for slot in 0..parts.config.workers {
             let slot = Slot {
                 home: Home {
                     generation: 0,
                     slot,
                 },
-                config: Rc::clone(config),
-                pool: Rc::clone(pool),
-                router: Rc::clone(router),
-                slots: Rc::clone(slots),
+                config: Rc::clone(&parts.config),
+                pool: Rc::clone(&parts.pool),
+                router: Rc::clone(&parts.router),
+                slots: Rc::clone(&parts.slots),
+                faults: Rc::clone(&parts.faults),
+                ends: Rc::clone(&parts.ends),
                 hub: Rc::clone(&hub),
                 stop: stopped.clone(),
                 failed: failed.clone(),
@@ -139,17 +141,22 @@ impl Slot {
             if self.stop.borrow().is_some() {
                 return;
             }
-            match &ended {
-                Ok(ended) => {
-                    warn!(pid = ended.pid, why = ended.why, "a worker ended");
-                    info!("Worker {} died", ended.pid);
+            let slot = self.home.slot;
+            let what = match &ended {
+                Ok(Ended { pid, why, .. }) => {
+                    warn!(pid, why, "a worker ended");
+                    info!("Worker {pid} died");
+                    format!("worker {slot} (pid {pid}) ended: {why}")
                 }
-                Err(error) => error!(%error, slot = self.home.slot, "a worker cannot be started"),
-            }
+                Err(error) => {
+                    error!(%error, slot, "a worker cannot be started");
+                    format!("worker {slot} cannot be started: {error}")
+                }
+            };
+            self.faults.record(what);
             let was_ready = ended.as_ref().is_ok_and(|ended| ended.was_ready);
             let why = ended.map_or_else(|error| error.to_string(), |ended| ended.why);
-            let slot = self.home.slot;
-            if self.slots.ended(slot, (!was_ready).then_some(&why)) {
+            if self.slots.ended(slot, was_ready, &why) {
                 // Somebody else may have said so already.
                 let _ = self.failed.try_send(MasterError::Worker { slot, why });
                 return;
@@ -171,6 +178,7 @@ impl Slot {
         let (ours, theirs) = link::pair()?;
         let mut child = child::spawn(self.home.slot, theirs)?;
         let pid = child.id().unwrap_or_default();
+        self.slots.started(self.home.slot, pid);
         let member = Rc::new(Member::new(self.home, pid, Link::new(ours)?));
         let (ours, theirs) = UnixStream::pair()?;
         let mut bus = self.serve_bus(pid, ours);
@@ -188,6 +196,14 @@ impl Slot {
             error!(%error, pid, "a worker could not be killed");
         }
         let status = child.wait().await;
+        if timeout(LAST_WORDS, self.hear_last_words(&member))
+            .await
+            .is_err()
+        {
+            warn!(pid, "a worker is gone, and somebody holds its link");
+        }
+        self.ends
+            .worker_gone(self.home.slot, pid, now_ms(), member.untold());
         // What it had sent to the others is still on its way.
         if !bus.is_finished() && timeout(LAST_WORDS, &mut bus).await.is_err() {
             warn!(pid, "the last broadcasts of a worker that ended are lost");
@@ -281,7 +297,8 @@ impl Slot {
                     self.hub
                         .set_silent(member.pid, u128::from(unanswered) >= silent_after);
                     // A link that takes nothing more is as good as no answer.
-                    let sent = timeout(PING, member.link.send(&ToWorker::Ping, None)).await;
+                    let ask = ToWorker::Ping { taken_out: self.pool.is_taken_out() };
+                    let sent = timeout(PING, member.link.send(&ask, None)).await;
                     if matches!(sent, Ok(Err(LinkError::Closed))) {
                         continue;
                     }
@@ -289,6 +306,23 @@ impl Slot {
                 }
             }
         }
+    }
+
+    /// Which sessions had ended, and how many had not, when the worker was gone.
+    async fn hear_last_words(&self, member: &Member) {
+        let mut inbox = Inbox::default();
+        while let Ok((message, _)) = member.link.recv(&mut inbox).await {
+            match message {
+                ToMaster::Ended(ended) => self.ended(member, ended),
+                ToMaster::Report { counts, .. } => member.reported_sessions(counts.sessions),
+                _ => {}
+            }
+        }
+    }
+
+    fn ended(&self, member: &Member, ended: Vec<control::Ended>) {
+        member.told_ends(ended.len());
+        self.ends.ended(self.home.slot, member.pid, ended);
     }
 
     fn serve_bus(&self, pid: u32, stream: UnixStream) -> JoinHandle<Left> {
@@ -335,6 +369,7 @@ impl Slot {
                     .iter()
                     .for_each(|&number| self.pool.release(number));
             }
+            ToMaster::Ended(ended) => return self.ended(member, ended),
             ToMaster::Eio3Close { sid } => return self.pool.eio3_closed(&sid),
             ToMaster::Pass {
                 to,
@@ -373,11 +408,9 @@ impl Slot {
                 ticket,
                 home: self.pool.eio3_home(&sid),
             },
-            ToMaster::Ready
-            | ToMaster::Pong
-            | ToMaster::Metrics(_)
-            | ToMaster::Ended(_)
-            | ToMaster::Answer { .. } => return,
+            ToMaster::Ready | ToMaster::Pong | ToMaster::Metrics(_) | ToMaster::Answer { .. } => {
+                return;
+            }
         };
         let (member, pool) = (Rc::clone(member), Rc::clone(&self.pool));
         spawn_local(async move {
@@ -399,4 +432,10 @@ async fn tell(member: &Member, message: &ToWorker) -> Result<(), LinkError> {
     timeout(PATIENCE, member.link.send(message, None))
         .await
         .unwrap_or(Err(LinkError::Closed))
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }

@@ -6,7 +6,6 @@
 //! a part at a time, those for which most is waiting. They connect anew, and know that they missed something;
 //! everybody else gets everything.
 
-use std::fs;
 use std::time::Duration;
 
 use engineioxide::{EndReason, Weight};
@@ -25,15 +24,6 @@ const CALM: Duration = Duration::from_secs(1);
 const WORTH: usize = 64 * 1024;
 /// Of the others, one in so many is ended at a time, one at least.
 const PART: usize = 10;
-
-/// What this worker may have, in bytes: what is configured, or, for zero, its share of four fifths of
-/// what there is.
-pub(crate) fn ceiling(configured: u64, workers: u16) -> u64 {
-    match configured {
-        0 => available() / 5 * 4 / u64::from(workers.max(1)),
-        some => some,
-    }
-}
 
 /// Refuses new sessions, and ends some, whenever this worker's memory grows above the ceiling.
 pub(crate) async fn keep_below_ceiling(worker: &Worker, ceiling: u64) {
@@ -88,28 +78,6 @@ fn choose(mut weights: Vec<Weight>) -> Vec<Weight> {
     weights
 }
 
-/// What this machine has, or what its service may have if that is less, in bytes. Asked of the kernel
-/// (sysinfo(2)), because a sandbox may hide /proc/meminfo.
-fn available() -> u64 {
-    let machine = rustix::system::sysinfo();
-    let machine = machine.totalram.saturating_mul(machine.mem_unit.into());
-    service_limits().fold(machine, u64::min)
-}
-
-/// The limits of the control group of this process and of those around it (cgroup v2, memory.max).
-fn service_limits() -> impl Iterator<Item = u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"));
-    let group = std::path::Path::new("/sys/fs/cgroup").join(group.unwrap_or_default());
-    let limits: Vec<_> = group
-        .ancestors()
-        .take_while(|folder| folder.starts_with("/sys/fs/cgroup"))
-        .filter_map(|folder| fs::read_to_string(folder.join("memory.max")).ok())
-        .filter_map(|limit| limit.trim().parse().ok())
-        .collect();
-    limits.into_iter()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,13 +104,5 @@ mod tests {
         let eleven: Vec<_> = (1..=11).map(|n| (n * MANY, true)).collect();
         assert_eq!(chosen(&eleven), [11 * MANY, 10 * MANY]);
         assert!(chosen(&[(WORTH, true), (5, true)]).is_empty());
-    }
-
-    #[test]
-    fn what_is_configured_holds_and_zero_is_a_share_of_what_there_is() {
-        assert_eq!(ceiling(1_000_000, 4), 1_000_000);
-        let (one, four) = (ceiling(0, 1), ceiling(0, 4));
-        assert!(one < available() && one > 64 << 20, "{one}");
-        assert!(one / 4 - four <= 1);
     }
 }

@@ -23,6 +23,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -129,7 +130,7 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         .map_err(|error| WorkerError::Config(error.into()))?;
     let log = logging::init(&config.log, LogRole::Worker { slot })?;
     process::raise_oom_score();
-    let ceiling = memory::ceiling(config.limits.worker_memory, welcome.workers);
+    let ceiling = process::worker_memory(config.limits.worker_memory, welcome.workers);
     let worker = Worker::new(app, link, welcome, config);
 
     let engine = worker.engine.clone();
@@ -211,7 +212,8 @@ async fn listen(
                 worker.link.answered(ticket, Answer::Home(place));
                 Ok(())
             }
-            Ok((ToWorker::Ping, _)) => {
+            Ok((ToWorker::Ping { taken_out }, _)) => {
+                worker.taken_out.store(taken_out, Relaxed);
                 worker.sessions.pinged();
                 Ok(())
             }

@@ -23,6 +23,7 @@ mod bus_renewal;
 mod chat;
 mod clients;
 mod compression;
+mod control;
 mod deaths;
 mod departed;
 mod differential;
@@ -34,6 +35,7 @@ mod faults;
     reason = "a vocabulary: each word is there for whoever needs it"
 )]
 mod harness;
+mod health;
 mod heartbeats;
 mod hostile;
 mod hostile_engine;

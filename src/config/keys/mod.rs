@@ -137,6 +137,9 @@ const KEYS: &[Key] = &[
     key("log.stats_interval", |c, v| {
         store(&mut c.log.stats_interval, v.duration_or_zero(SPAN))
     }),
+    key("control.socket", |c, v| {
+        store(&mut c.control.socket, v.checked(validate::control_socket))
+    }),
 ];
 
 fn store<T>(field: &mut T, value: Read<T>) -> Read<()> {

@@ -1,3 +1,5 @@
+use std::path::Path;
+
 use serde_json::Value as Json;
 
 use super::*;
@@ -94,11 +96,17 @@ fn every_key_reaches_its_own_field() {
         file = ""
         format = "json"
         stats_interval = "0s"
+        [control]
+        socket = "/run/c.sock"
         "#,
     );
     let unix = ListenAddr::Unix("/run/a.sock".into());
     assert_eq!(config.listen, [ListenAddr::Tcp("[::1]:80".into()), unix]);
     assert_eq!((config.workers, config.balance), (3, Balance::RoundRobin));
+    assert_eq!(
+        config.control.socket.as_deref(),
+        Some(Path::new("/run/c.sock"))
+    );
     assert_eq!(
         (config.stop_drain, config.watchdog),
         (Duration::ZERO, Duration::from_secs(1))

@@ -1,7 +1,8 @@
 //! The road over hyper: every request that does not open a connection with a WebSocket handshake.
 //!
 //! ```text
-//! hyper ─▶ judge: Route ─┬─ App ─────────────▶ the application's routes
+//! hyper ─▶ judge: Route ─┬─ Health ──────────▶ what the master says, too
+//!                        ├─ App ─────────────▶ the application's routes
 //!                        ├─ Handshake ───────▶ handshake ─▶ engine
 //!                        ├─ Session ─────────▶ session ───▶ engine
 //!                        └─ Forward, Open ───▶ peers: another worker answers
@@ -34,12 +35,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socketioxide::socket::Sid;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tower::ServiceExt;
 use tracing::debug;
 
+pub(crate) use answer::refuse_timeout;
 pub(crate) use cors::Cors;
 pub(crate) use handshake::head;
 
@@ -159,14 +160,6 @@ pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, info: ConnInfo) {
     }
 }
 
-/// Answers 408 on a connection whose head did not come.
-pub(crate) async fn refuse_timeout(stream: &mut Stream) {
-    const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\
-        Content-Length: 0\r\n\r\n";
-    // A client that is gone needs no answer.
-    let _ = stream.write_all(ANSWER).await;
-}
-
 impl Connection {
     async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
         self.control.goes_on();
@@ -200,6 +193,7 @@ impl Connection {
         let origin = parts.headers.get(ORIGIN).cloned();
         let upgrade = request::is_upgrade(&parts.headers);
         let answered = match self.judge(&parts, client, &mut first).await {
+            Ok(Route::Health(check)) => return answer::health(check.answer(worker.readiness())),
             Ok(Route::App) => return self.app(parts, body, client).await,
             Ok(Route::Forward(home, action)) => {
                 match self.forward(home, action, parts, body, client).await {

@@ -2,6 +2,7 @@
 
 mod client;
 mod cluster;
+mod control;
 mod flow;
 mod jitter;
 mod light;
@@ -20,6 +21,7 @@ pub use cluster::{
     GAP, PROMPT, ROOM, Stop, chat, counts_to, firsts, nobody_went, operators, pairs, sample,
     server_side_answers, strings, wait_for_replacement,
 };
+pub use control::{Control, error};
 pub use flow::{Flow, Sent, Times};
 pub use jitter::Jitter;
 pub use network::{Break, Cut, Direction, Network};

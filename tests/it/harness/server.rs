@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
 
-use super::{Raw, SOON, eventually};
+use super::{Control, Raw, SOON, eventually};
 
 /// How a server is started.
 #[allow(
@@ -36,6 +36,8 @@ pub struct Setup {
     more: Vec<String>,
     own_group: bool,
     log_file: Option<PathBuf>,
+    control: Option<PathBuf>,
+    metrics: bool,
     level: &'static str,
     inherits: Option<Inherited>,
 }
@@ -54,6 +56,9 @@ pub struct Server {
     pub pid: u32,
     /// Where it listens.
     pub addr: SocketAddr,
+    /// Where it tells its metrics, if it was asked to.
+    pub metrics: Option<SocketAddr>,
+    control: PathBuf,
     /// Its Unix socket, if it was asked for one.
     pub unix: PathBuf,
     /// Its configuration, log file and sockets.
@@ -80,6 +85,8 @@ impl Setup {
             more: Vec::new(),
             own_group: false,
             log_file: None,
+            control: None,
+            metrics: false,
             level: "info",
             inherits: None,
         }
@@ -136,9 +143,13 @@ impl Setup {
     }
 
     /// With one more listener.
-    pub fn listen(mut self, address: &str) -> Self {
-        self.more
-            .extend(["--listen".to_owned(), address.to_owned()]);
+    pub fn listen(self, address: &str) -> Self {
+        self.option("--listen", address)
+    }
+
+    /// With one more option of the command line.
+    pub fn option(mut self, name: &str, value: &str) -> Self {
+        self.more.extend([name.to_owned(), value.to_owned()]);
         self
     }
 
@@ -152,6 +163,18 @@ impl Setup {
     pub fn log_file(mut self, path: &Path) -> Self {
         self.log_file = Some(path.to_owned());
         self
+    }
+
+    /// With this control socket instead of one in its directory.
+    pub fn control_socket(mut self, path: &Path) -> Self {
+        self.control = Some(path.to_owned());
+        self
+    }
+
+    /// Started as systemd would, with a TCP listener for metrics beside the others: [`Server::metrics`].
+    pub fn metrics(mut self) -> Self {
+        self.metrics = true;
+        self.systemd()
     }
 
     /// With lines of this level, too.
@@ -195,16 +218,24 @@ impl Setup {
         let log = self.log_file.take();
         let log = log.unwrap_or_else(|| dir.path().join("app.log"));
         let inherits = self.inherits.take();
+        let control = self.control.take();
         let Self { top, tables, .. } = &self;
         let log = log.display();
         let level = self.level;
+        let control = control.unwrap_or_else(|| dir.path().join("control.sock"));
+        let control_table = format!("[control]\nsocket = \"{}\"", control.display());
         let log_table =
             format!("[log]\nlevel = \"{level}\"\nfile = \"{log}\"\nstats_interval = \"200ms\"");
-        fs::write(&config, format!("{top}\n{tables}\n{log_table}\n")).unwrap();
+        fs::write(
+            &config,
+            format!("{top}\n{tables}\n{log_table}\n{control_table}\n"),
+        )
+        .unwrap();
 
         let mut command = self.command(&config);
         let mut kept = Vec::new();
         let mut addr = None;
+        let mut metrics = None;
         if self.systemd {
             if let Some(inherited) = inherits {
                 addr = Some(inherited.addr);
@@ -214,6 +245,11 @@ impl Setup {
                 let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
                 addr = Some(tcp.local_addr().unwrap());
                 kept = vec![tcp.into(), UnixListener::bind(&unix).unwrap().into()];
+                if self.metrics {
+                    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                    metrics = Some(listener.local_addr().unwrap());
+                    kept.push(listener.into());
+                }
             }
             command = as_systemd(&command, &kept);
         } else if self.socket_activate {
@@ -258,6 +294,8 @@ impl Setup {
             child,
             pid,
             addr: addr.unwrap(),
+            metrics,
+            control,
             unix,
             dir,
             lines,
@@ -315,8 +353,12 @@ impl Setup {
 fn as_systemd(command: &Command, listeners: &[OwnedFd]) -> Command {
     // LISTEN_PID cannot be known before the process exists; a shell knows its own.
     let mut shell = Command::new("sh");
+    let names = ["my-app-tcp", "my-app", "metrics"];
+    let names = &names[..listeners.len()];
     shell
-        .args(["-c", "LISTEN_PID=$$ LISTEN_FDS=2 exec \"$@\"", "sh"])
+        .args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
+        .env("LISTEN_FDS", listeners.len().to_string())
+        .env("LISTEN_FDNAMES", names.join(":"))
         .arg(command.get_program())
         .args(command.get_args());
     let mappings = (3..)
@@ -416,6 +458,11 @@ impl Server {
         eventually(&format!("{count} sessions"), within, || {
             self.sessions().iter().sum::<u64>() == count
         });
+    }
+
+    /// What an operator uses.
+    pub fn control(&self) -> Control {
+        Control::at(&self.control)
     }
 
     /// The next message that systemd would get.

@@ -1,0 +1,98 @@
+//! What operators ask of the running server, and tell it: the control socket, and the socket for metrics.
+//! docs/CONTROL.md is the contract.
+//!
+//! ```text
+//! server (HTTP, bounds) ─▶ routes (which, may it) ─▶ status, …: what the master knows
+//! ```
+
+mod patient;
+mod problem;
+mod request;
+mod routes;
+mod server;
+mod status;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::Instant;
+use tracing::warn;
+
+use self::routes::{Metrics, Operators};
+use self::server::Server;
+use super::listeners::Listener;
+use super::{Parts, bind};
+
+/// Where in its life the server is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Starting,
+    Running,
+    Stopping,
+}
+
+/// What all answers are made from.
+#[derive(Debug)]
+pub(crate) struct Control {
+    parts: Parts,
+    phase: Cell<Phase>,
+    since: Instant,
+    started_at: SystemTime,
+}
+
+impl Control {
+    pub(super) fn new(parts: Parts) -> Rc<Self> {
+        Rc::new(Self {
+            parts,
+            phase: Cell::new(Phase::Starting),
+            since: Instant::now(),
+            started_at: SystemTime::now(),
+        })
+    }
+
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.set(phase);
+    }
+
+    /// Answers operators, and whoever collects metrics, until what this returns is dropped. A socket that cannot be
+    /// had is told; the server runs on without it.
+    pub(crate) fn serve(self: &Rc<Self>, metrics: Vec<Listener>) -> Served {
+        let mut served = Served(Vec::new());
+        if let Some(path) = &self.parts.config.control.socket {
+            match bind::bind_control(path) {
+                Ok(listener) => {
+                    let server = Server::new(Operators(Rc::clone(self)));
+                    served
+                        .0
+                        .push(spawn_local(server.run(listener)).abort_handle());
+                }
+                Err(error) => {
+                    warn!("{error}; the server runs on without its control socket");
+                    self.parts.faults.record(error.to_string());
+                }
+            }
+        }
+        if metrics.is_empty() {
+            return served;
+        }
+        let server = Server::new(Metrics(Rc::clone(self)));
+        for listener in metrics {
+            let task = spawn_local(Rc::clone(&server).run(listener));
+            served.0.push(task.abort_handle());
+        }
+        served
+    }
+}
+
+/// The tasks that accept. With them the control socket's file goes.
+#[derive(Debug)]
+#[must_use = "nobody is answered any more without it"]
+pub(crate) struct Served(Vec<AbortHandle>);
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}

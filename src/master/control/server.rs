@@ -1,0 +1,167 @@
+//! HTTP/1.1 for operators: how many connections, how long each thing may take, who may ask.
+//!
+//! It runs on the master's one thread, beside the router. So everything is bounded: connections, heads, bodies,
+//! answers, time. Of more than [`MOST`] connections the one that has been idle for the longest is closed; only when
+//! all are busy is the new one refused.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Duration;
+
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::debug;
+
+use super::super::listeners::Listener;
+use super::patient::Patient;
+use super::problem::{Answer, Problem};
+use crate::ipc::conn::Conn;
+use crate::wire::link::Origin;
+
+/// Connections at one time.
+pub(super) const MOST: usize = 16;
+/// How long a head may take, the time before it on a kept-alive connection included.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a body may take.
+pub(super) const BODY_PATIENCE: Duration = Duration::from_secs(10);
+/// How large a body may be, in bytes.
+pub(super) const MAX_BODY: usize = 1 << 20;
+/// What a head may have, in bytes.
+const MAX_HEAD: usize = 32 * 1024;
+/// How long a request may take in all, its body included.
+pub(super) const DEADLINE: Duration = Duration::from_secs(15);
+/// How long a client may take nothing of its answer.
+const WRITE_PATIENCE: Duration = Duration::from_secs(10);
+/// After an accept that failed.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Answers requests.
+pub(super) trait Answers {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Problem>;
+}
+
+/// One for each listener.
+pub(super) struct Server<A> {
+    answers: A,
+    next: Cell<u64>,
+    open: RefCell<BTreeMap<u64, Open>>,
+    /// Connections that are only told that there are too many.
+    refusing: Cell<usize>,
+}
+
+/// A connection.
+struct Open {
+    task: AbortHandle,
+    state: Rc<Cell<State>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    Idle(Instant),
+    Busy,
+}
+
+impl<A: Answers + 'static> Server<A> {
+    pub(super) fn new(answers: A) -> Rc<Self> {
+        Rc::new(Self {
+            answers,
+            next: Cell::new(0),
+            open: RefCell::default(),
+            refusing: Cell::new(0),
+        })
+    }
+
+    /// Accepts from `listener` and answers, for ever.
+    pub(super) async fn run(self: Rc<Self>, listener: Listener) {
+        loop {
+            match listener.accept().await {
+                Ok((conn, origin)) => self.admit(conn, origin),
+                Err(error) => {
+                    debug!(%error, "accept for operators");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn admit(self: &Rc<Self>, conn: OwnedFd, origin: Origin) {
+        let conn = match Conn::from_fd(conn, origin) {
+            Ok(conn) => conn,
+            Err(error) => return debug!(%error, "an operator's connection is over"),
+        };
+        let full = !self.make_room();
+        if full && self.refusing.get() >= MOST {
+            return debug!("an operator's connection is closed: there are too many");
+        }
+        let state = Rc::new(Cell::new(State::Idle(Instant::now())));
+        let number = self.next.get();
+        self.next.set(number + 1);
+        let server = Rc::clone(self);
+        let its_state = Rc::clone(&state);
+        if full {
+            self.refusing.set(self.refusing.get() + 1);
+            spawn_local(async move {
+                server.serve(conn, &its_state, true).await;
+                server.refusing.set(server.refusing.get() - 1);
+            });
+            return;
+        }
+        let task = spawn_local(async move {
+            server.serve(conn, &its_state, false).await;
+            server.open.borrow_mut().remove(&number);
+        });
+        let task = task.abort_handle();
+        self.open.borrow_mut().insert(number, Open { task, state });
+    }
+
+    /// Is there room for one more connection, now?
+    fn make_room(&self) -> bool {
+        let mut open = self.open.borrow_mut();
+        if open.len() < MOST {
+            return true;
+        }
+        let idle = open
+            .iter()
+            .filter_map(|(number, open)| match open.state.get() {
+                State::Idle(since) => Some((since, *number)),
+                State::Busy => None,
+            });
+        let longest = idle.min().and_then(|(_, number)| open.remove(&number));
+        longest.map(|open| open.task.abort()).is_some()
+    }
+
+    async fn serve(&self, conn: Conn, state: &Cell<State>, full: bool) {
+        let service = service_fn(async |request| {
+            state.set(State::Busy);
+            let answer = if full {
+                Err(Problem::Unavailable(format!(
+                    "{MOST} requests are being answered; try again"
+                )))
+            } else {
+                timeout(DEADLINE, self.answers.answer(request))
+                    .await
+                    .unwrap_or(Err(Problem::Late))
+            };
+            state.set(State::Idle(Instant::now()));
+            Ok::<_, Infallible>(answer.unwrap_or_else(|problem| problem.answer()))
+        });
+        let served = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_PATIENCE)
+            .max_buf_size(MAX_HEAD)
+            .keep_alive(!full)
+            .serve_connection(TokioIo::new(Patient::new(conn, WRITE_PATIENCE)), service)
+            .await;
+        if let Err(error) = served {
+            debug!(%error, "an operator's connection ended");
+        }
+    }
+}
