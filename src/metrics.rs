@@ -340,6 +340,8 @@ labels! {
         Preflight = "preflight",
         /// The application's own routes.
         Application = "application",
+        /// `/healthz` and `/readyz`, over a connection that a worker has.
+        Health = "health",
         /// Nothing that could be done.
         Refused = "refused",
     }

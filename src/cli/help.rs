@@ -19,6 +19,8 @@ Examples:
   my-app                                      run at 127.0.0.1:3000, or as the configuration says
   my-app --listen 0.0.0.0:8080 --workers 2    run for everybody, on two cores
   my-app --listen unix:/tmp/my-app.sock       run behind a proxy on this machine
+  my-app --cors http://localhost:8000         let pages of this origin connect, too
+  my-app --cors http://localhost:8000         let pages of this origin connect, too
   my-app check                                is /etc/my-app/my-app.toml good?
   my-app check --config new.toml              is this one?
 

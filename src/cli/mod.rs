@@ -1,14 +1,19 @@
 //! The command line: what the program was asked to do, and the exit codes with which it answers.
 //!
 //! `main` calls [`parse`] first, before any thread or runtime exists, and acts on the [`Role`].
-//! This module also does what `my-app check` asks for, since that only reads and prints. It never
-//! starts a server, and never ends the process itself.
+//! This module also does what `my-app check` asks for, since that only reads and prints, and what is
+//! asked of a running server ([`ask`]). It never starts a server, and never ends the process itself.
 
 mod check;
+mod client;
+mod commands;
 mod exit;
 mod files;
 mod help;
 mod nginx;
+mod status;
+mod text;
+mod why;
 
 use std::path::PathBuf;
 
@@ -18,7 +23,11 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use check::check;
 pub(crate) use exit::Exit;
 
-use crate::config::{Config, ConfigError, ListenAddr, Loaded, WORKERS};
+use self::client::ClientError;
+use self::commands::{DrainArgs, EmitArgs, LogArgs};
+use self::status::StatusArgs;
+use self::why::WhyArgs;
+use crate::config::{Config, ConfigError, ListenAddr, Loaded, WORKERS, origin};
 
 /// What this process is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,11 +36,28 @@ pub(crate) enum Role {
     Run(RunArgs),
     /// A look at the configuration, nothing else.
     Check(CheckArgs),
+    /// A question to the running server, or a command.
+    Ask(Question),
     /// A worker. Only the master starts these, with descriptors that nobody else can give.
     Worker {
         /// The worker's number, from 0.
         slot: u16,
     },
+}
+
+/// What is asked of the running server.
+#[derive(Subcommand, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Show the running server: workers, sessions, rates, limits, faults
+    Status(StatusArgs),
+    /// Tell why sessions of a client ended, and whose doing it was
+    Why(WhyArgs),
+    /// Emit an event to the clients of this machine
+    Emit(EmitArgs),
+    /// Change the level of the running server's log, or have the file opened anew
+    Log(LogArgs),
+    /// Take this machine out of service, or back
+    Drain(DrainArgs),
 }
 
 /// The options of the server, as they were typed. [`load`](Self::load) makes settings of them.
@@ -53,6 +79,13 @@ pub(crate) struct RunArgs {
     /// Takes the place of the configuration's `workers`.
     #[arg(long, value_name = "N", value_parser = worker_count())]
     pub workers: Option<u16>,
+
+    /// Let pages of this origin connect, too; may be given more than once
+    ///
+    /// For trying: `http://localhost:8000`. "*" is every origin, without credentials.
+    /// Added to the configuration's `engine.cors_origins`.
+    #[arg(long, value_name = "ORIGIN", value_parser = origin, verbatim_doc_comment)]
+    pub cors: Vec<String>,
 }
 
 /// The options of `my-app check`.
@@ -80,6 +113,15 @@ impl RunArgs {
         }
         if let Some(workers) = self.workers {
             config.workers = workers;
+        }
+        let engine = &mut config.engine;
+        let everybody = self.cors.iter().any(|origin| origin == "*");
+        if everybody {
+            engine.cors_origins = vec!["*".to_owned()];
+            // Browsers refuse the two together.
+            engine.cors_credentials = false;
+        } else if !engine.cors_origins.iter().any(|origin| origin == "*") {
+            engine.cors_origins.extend(self.cors.iter().cloned());
         }
     }
 }
@@ -113,6 +155,8 @@ struct Line {
 enum Command {
     /// Tell whether the configuration is good, and everything that is wrong with it
     Check(CheckArgs),
+    #[command(flatten)]
+    Ask(Question),
     /// Run the server, under a name that tells the role
     #[command(hide = true)]
     Master(RunArgs),
@@ -149,7 +193,31 @@ where
         None => Role::Run(line.run),
         Some(Command::Master(args)) => Role::Run(args),
         Some(Command::Check(args)) => Role::Check(args),
+        Some(Command::Ask(question)) => Role::Ask(question),
         Some(Command::Worker { slot }) => Role::Worker { slot },
+    })
+}
+
+/// Asks the running server, and shows what it answers.
+#[must_use]
+pub(crate) fn ask(question: &Question) -> Exit {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let answered = runtime.map_err(ClientError::Runtime).and_then(|runtime| {
+        runtime.block_on(async {
+            match question {
+                Question::Status(args) => status::status(args).await,
+                Question::Why(args) => why::why(args).await,
+                Question::Emit(args) => commands::emit(args).await,
+                Question::Log(args) => commands::log(args).await,
+                Question::Drain(args) => commands::drain(args).await,
+            }
+        })
+    });
+    answered.unwrap_or_else(|error| {
+        eprintln!("my-app: {error}");
+        error.exit()
     })
 }
 
@@ -179,7 +247,8 @@ mod tests {
 
     #[test]
     fn a_master_takes_the_options_of_the_plain_run() {
-        let options = "--config a.toml --listen 0.0.0.0:80 --listen unix:/run/a --workers 2";
+        let options = "--config a.toml --listen 0.0.0.0:80 --listen unix:/run/a --workers 2 \
+                       --cors http://a.test --cors https://b.test:81";
         let args = RunArgs {
             config: Some("a.toml".into()),
             listen: vec![
@@ -187,6 +256,7 @@ mod tests {
                 ListenAddr::Unix("/run/a".into()),
             ],
             workers: Some(2),
+            cors: vec!["http://a.test".into(), "https://b.test:81".into()],
         };
         assert_eq!(role(&format!("my-app {options}")), Role::Run(args.clone()));
         assert_eq!(
@@ -224,10 +294,33 @@ mod tests {
         RunArgs {
             listen,
             workers: Some(0),
-            config: None,
+            ..RunArgs::default()
         }
         .apply(&mut config);
         assert_eq!((config.listen, config.workers), (vec![address], 0));
+    }
+
+    #[test]
+    fn origins_of_the_line_are_added_to_the_files() {
+        let with = |file: &[&str], line: &[&str]| {
+            let strings = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+            let mut config = Config::default();
+            config.engine.cors_origins = strings(file);
+            config.engine.cors_credentials = true;
+            let cors = strings(line);
+            let args = RunArgs {
+                cors,
+                ..RunArgs::default()
+            };
+            args.apply(&mut config);
+            let engine = config.engine;
+            (engine.cors_origins.join(" "), engine.cors_credentials)
+        };
+        let (a, b) = ("http://a.test", "http://b.test");
+        assert_eq!(with(&[a], &[]), (a.into(), true));
+        assert_eq!(with(&[a], &[b]), (format!("{a} {b}"), true));
+        assert_eq!(with(&["*"], &[b]).0, "*");
+        assert_eq!(with(&[a], &[b, "*"]), ("*".into(), false));
     }
 
     #[test]
@@ -236,6 +329,8 @@ mod tests {
             ("my-app --listen 3000", "a port alone"),
             ("my-app --workers 4097", "4096"),
             ("my-app --worker", "--workers"),
+            ("my-app --cors a.test", "scheme://host"),
+            ("my-app --cors http://a.test/", "no slash"),
             ("my-app chek", "check"),
             ("my-app worker", "SLOT"),
             ("my-app worker 70000", "70000"),

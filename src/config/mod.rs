@@ -36,6 +36,7 @@ pub(crate) use error::ConfigError;
 pub(crate) use keys::WORKERS;
 pub(crate) use listen::ListenAddr;
 pub(crate) use load::{Loaded, STANDARD_FILE, runtime_directory};
+pub(crate) use validate::origin;
 
 /// Every setting of the server. [`Default`] is what holds without a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

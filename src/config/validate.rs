@@ -60,7 +60,7 @@ pub(super) fn control_socket(text: &str) -> Result<Option<PathBuf>, &'static str
 
 /// One element of `cors_origins`, exactly as browsers write it in `Origin`: the server compares the
 /// two byte by byte, so what can never match is refused.
-pub(super) fn origin(text: &str) -> Result<String, String> {
+pub(crate) fn origin(text: &str) -> Result<String, String> {
     const FORM: &str = "write scheme://host or scheme://host:port, such as \
                         \"https://example.com\", or \"*\" alone";
     if text == "*" {

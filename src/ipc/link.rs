@@ -216,7 +216,9 @@ mod tests {
             Err(LinkError::Closed)
         ));
         assert!(matches!(
-            master.send(&ToWorker::Ping, None).await,
+            master
+                .send(&ToWorker::Ping { taken_out: false }, None)
+                .await,
             Err(LinkError::Closed)
         ));
     }

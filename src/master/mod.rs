@@ -24,6 +24,7 @@ mod pool;
 mod rate;
 mod refusal;
 mod router;
+mod routing;
 mod slots;
 mod status;
 mod supervisor;
@@ -218,6 +219,7 @@ impl Master {
                     systemd::notify_ready();
                     self.control.set_phase(Phase::Running);
                     let health = self.health();
+                    info!("{}", health.listening(&self.parts.router.places()));
                     if !health.vacant.is_empty() {
                         warn!("serving, although {}", health.missing().join("; "));
                     }

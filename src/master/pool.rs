@@ -21,6 +21,7 @@ use super::rate::Rate;
 use crate::config::{Balance, Limits};
 use crate::logging::RateLimit;
 use crate::wire::client::ClientKey;
+use crate::wire::health::Readiness;
 use crate::wire::link::{NoPlace, Origin, Place};
 use crate::wire::session_id::{BARE_LEN, Home, Keyring};
 
@@ -51,6 +52,7 @@ pub(crate) struct Pool {
     eio3: RefCell<HashMap<[u8; BARE_LEN], Home>>,
     complaints: RateLimit,
     changed: Notify,
+    taken_out: Cell<bool>,
 }
 
 impl Pool {
@@ -67,6 +69,7 @@ impl Pool {
             eio3: RefCell::default(),
             complaints: RateLimit::default(),
             changed: Notify::new(),
+            taken_out: Cell::new(false),
         }
     }
 
@@ -250,6 +253,29 @@ impl Pool {
     /// How many workers take connections?
     pub(crate) fn ready(&self) -> usize {
         self.members.borrow().len()
+    }
+
+    /// What `/readyz` says: may the server be sent clients?
+    pub(crate) fn readiness(&self) -> Readiness {
+        if self.taken_out.get() {
+            Readiness::TakenOut
+        } else if self.candidates().is_empty() {
+            Readiness::NoWorker
+        } else {
+            Readiness::Ready
+        }
+    }
+
+    /// From now on the machine is taken out, or is not: only what health checks are told depends on it. The
+    /// workers learn it with their next ping.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for who takes the machine out"))]
+    pub(crate) fn set_taken_out(&self, taken_out: bool) {
+        self.taken_out.set(taken_out);
+    }
+
+    /// Is the machine taken out?
+    pub(crate) fn is_taken_out(&self) -> bool {
+        self.taken_out.get()
     }
 
     /// Does nobody take connections?

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::ipc::conn::Conn;
+use crate::wire::health::{self, HealthAnswer};
 use crate::wire::link::Origin;
 
 /// A refused client may read its answer for this long, and send this much more meanwhile.
@@ -18,10 +19,6 @@ const LINGER_BYTES: usize = 256 * 1024;
 /// Answers and closes, so that the client gets to read the answer: a close with unread data in the
 /// socket would reset the connection (RFC 9112 section 9.6).
 pub(super) async fn refuse(conn: OwnedFd, origin: Origin, status: &str) {
-    let conn = match Conn::from_fd(conn, origin) {
-        Ok(conn) => conn,
-        Err(error) => return debug!(%error, "a connection was over before its refusal"),
-    };
     let retry = if status.starts_with("503") || status.starts_with("429") {
         "Retry-After: 1\r\n"
     } else {
@@ -29,9 +26,39 @@ pub(super) async fn refuse(conn: OwnedFd, origin: Origin, status: &str) {
     };
     let answer =
         format!("HTTP/1.1 {status}\r\n{retry}Connection: close\r\nContent-Length: 0\r\n\r\n");
-    let refused = timeout(LINGER, say_and_close(conn, &answer)).await;
-    if !matches!(refused, Ok(Ok(()))) {
-        debug!(status, "a refused client did not read its answer");
+    answer_and_close(conn, origin, &answer).await;
+}
+
+/// Answers a health check and closes. To HEAD there is only the head.
+pub(super) async fn answer_check(conn: OwnedFd, origin: Origin, answer: HealthAnswer, head: bool) {
+    let HealthAnswer {
+        status,
+        reason,
+        body,
+    } = answer;
+    let mut text = format!("HTTP/1.1 {status} {reason}\r\n");
+    for (name, value) in health::HEADERS {
+        text.extend([name, ": ", value, "\r\n"]);
+    }
+    let length = body.len();
+    let length = length.to_string();
+    text.extend([
+        "connection: close\r\ncontent-length: ",
+        &length,
+        "\r\n\r\n",
+        if head { "" } else { body },
+    ]);
+    answer_and_close(conn, origin, &text).await;
+}
+
+async fn answer_and_close(conn: OwnedFd, origin: Origin, answer: &str) {
+    let conn = match Conn::from_fd(conn, origin) {
+        Ok(conn) => conn,
+        Err(error) => return debug!(%error, "a connection was over before its answer"),
+    };
+    let answered = timeout(LINGER, say_and_close(conn, answer)).await;
+    if !matches!(answered, Ok(Ok(()))) {
+        debug!("a client did not read its answer");
     }
 }
 

@@ -5,8 +5,7 @@
 //! method says. What is no request of HTTP/1 is refused here, and a client that sends none has
 //! `head_timeout` for it.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::io;
@@ -23,12 +22,13 @@ use tracing::{debug, warn};
 use super::listeners::Listener;
 use super::member::Unacknowledged;
 use super::pool::Pool;
-use super::refusal::refuse;
+use super::refusal::{answer_check, refuse};
+use super::routing::Routing;
 use crate::config::Config;
 use crate::ipc::conn::Conn;
 use crate::ipc::reserve::Reserve;
 use crate::logging::RateLimit;
-use crate::wire::client::ClientKey;
+use crate::wire::health::HealthCheck;
 use crate::wire::link::{Handoff, Origin};
 use crate::wire::request_line::{self, MAX_LINE, Peeked, RequestLine};
 use crate::wire::session_id::{self, Home};
@@ -40,6 +40,8 @@ const BURST: u32 = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The same trouble is told once in this time.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
+/// A connection that is one too many may still turn out to be a health check's for this long.
+const CHECK_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a connection waits for a worker while there is none: a crashed one is replaced sooner.
 const WORKER_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -58,6 +60,10 @@ enum Destination {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Seen {
     Request(Destination),
+    Check {
+        check: HealthCheck,
+        head: bool,
+    },
     Garbage,
     TooLong,
     /// The client is gone.
@@ -71,10 +77,7 @@ pub(crate) struct Router {
     pool: Rc<Pool>,
     /// What is peeked at; looked into and forgotten without a pause in between.
     window: RefCell<Box<[u8]>>,
-    /// Connections that no worker has yet.
-    routing: Cell<u64>,
-    /// Whose they are, if there is a limit for each client.
-    routing_of: RefCell<HashMap<ClientKey, u64>>,
+    routing: Rc<Routing>,
     accepting: RefCell<Vec<AbortHandle>>,
     /// Where it accepts.
     places: RefCell<Vec<String>>,
@@ -90,8 +93,7 @@ impl Router {
             config,
             pool,
             window: RefCell::new(vec![0; MAX_LINE + 64].into()),
-            routing: Cell::new(0),
-            routing_of: RefCell::default(),
+            routing: Rc::default(),
             accepting: RefCell::default(),
             places: RefCell::default(),
             reserve,
@@ -176,50 +178,70 @@ impl Router {
     async fn route(self: Rc<Self>, conn: OwnedFd, origin: Origin, accepted: Instant) {
         let limits = &self.config.limits;
         let limit = u64::from(limits.max_connections);
-        if limit > 0 && self.pool.connections() + self.routing.get() >= limit {
-            return Box::pin(refuse(conn, origin, "503 Service Unavailable")).await;
+        if limit > 0 && self.pool.connections() + self.routing.count() >= limit {
+            return Box::pin(self.turn_away(conn, origin, "503 Service Unavailable")).await;
         }
         let limit = u64::from(limits.max_connections_per_address);
         let client = limits.client_of(origin).filter(|_| limit > 0);
         if let Some(client) = client
-            && self.pool.connections_of(client) + self.routing_of(client) >= limit
+            && self.pool.connections_of(client) + self.routing.count_of(client) >= limit
         {
-            return Box::pin(refuse(conn, origin, "429 Too Many Requests")).await;
+            return Box::pin(self.turn_away(conn, origin, "429 Too Many Requests")).await;
         }
-        let _counted = Counted::new(&self, client);
-        let (conn, seen) = match self.peek(conn.as_fd()) {
-            // Most requests are there as soon as their connections are.
-            Ok(seen) => (Ok(conn), Ok(seen)),
-            Err(_) => match Conn::from_fd(conn, origin) {
-                Ok(conn) => {
-                    let deadline = accepted + self.config.limits.head_timeout;
-                    let seen = Box::pin(timeout_at(deadline, self.look(&conn))).await;
-                    (conn.into_fd(), seen)
-                }
-                Err(error) => return debug!(%error, "a connection cannot be watched"),
-            },
-        };
-        let conn = match conn {
-            Ok(conn) => conn,
+        let _counted = self.routing.add(client);
+        let deadline = accepted + self.config.limits.head_timeout;
+        let (conn, seen) = match self.see(conn, origin, deadline).await {
+            Ok(seen) => seen,
             Err(error) => return debug!(%error, "a connection was over before its dispatch"),
         };
         match seen {
-            Ok(Seen::Request(destination)) => {
+            Some(Seen::Request(destination)) => {
                 self.dispatch(conn, origin, accepted, destination).await;
             }
-            Ok(Seen::Garbage) => Box::pin(refuse(conn, origin, "400 Bad Request")).await,
-            Ok(Seen::TooLong) => {
+            Some(Seen::Check { check, head }) => {
+                let answer = check.answer(self.pool.readiness());
+                Box::pin(answer_check(conn, origin, answer, head)).await;
+            }
+            Some(Seen::Garbage) => Box::pin(refuse(conn, origin, "400 Bad Request")).await,
+            Some(Seen::TooLong) => {
                 Box::pin(refuse(conn, origin, "431 Request Header Fields Too Large")).await;
             }
-            Ok(Seen::Closed) => {}
-            Err(_) => Box::pin(refuse(conn, origin, "408 Request Timeout")).await,
+            Some(Seen::Closed) => {}
+            None => Box::pin(refuse(conn, origin, "408 Request Timeout")).await,
         }
     }
 
-    /// Connections of a client that no worker has yet.
-    fn routing_of(&self, client: ClientKey) -> u64 {
-        let routing_of = self.routing_of.borrow();
-        routing_of.get(&client).copied().unwrap_or_default()
+    /// Refuses a connection that is one too many, unless it is a health check's: who looks after the server would
+    /// take it for dead when it is full.
+    async fn turn_away(&self, conn: OwnedFd, origin: Origin, status: &str) {
+        let deadline = Instant::now() + CHECK_PATIENCE;
+        match self.see(conn, origin, deadline).await {
+            Ok((conn, Some(Seen::Check { check, head }))) => {
+                let answer = check.answer(self.pool.readiness());
+                answer_check(conn, origin, answer, head).await;
+            }
+            Ok((conn, _)) => refuse(conn, origin, status).await,
+            Err(error) => debug!(%error, "a connection was over before its refusal"),
+        }
+    }
+
+    /// What a connection wants; nothing if that cannot be told before `deadline`.
+    async fn see(
+        &self,
+        conn: OwnedFd,
+        origin: Origin,
+        deadline: Instant,
+    ) -> io::Result<(OwnedFd, Option<Seen>)> {
+        // Most requests are there as soon as their connections are.
+        if let Ok(seen) = self.peek(conn.as_fd()) {
+            return Ok((conn, Some(seen)));
+        }
+        let wait = async move {
+            let conn = Conn::from_fd(conn, origin)?;
+            let seen = timeout_at(deadline, self.look(&conn)).await.ok();
+            Ok((conn.into_fd()?, seen))
+        };
+        Box::pin(wait).await
     }
 
     /// Waits until it can be told what a connection wants.
@@ -248,22 +270,32 @@ impl Router {
             return Ok(Seen::Closed);
         }
         match request_line::read(window.get(..count).unwrap_or_default()) {
-            Peeked::Line(line) => Ok(Seen::Request(self.destination(&line))),
+            Peeked::Line(line) => Ok(self.seen(&line)),
             Peeked::Garbage => Ok(Seen::Garbage),
             Peeked::TooLong => Ok(Seen::TooLong),
             Peeked::Partial => Err(io::ErrorKind::WouldBlock.into()),
         }
     }
 
+    fn seen(&self, line: &RequestLine<'_>) -> Seen {
+        let target = Target::parse(&line.target);
+        match HealthCheck::of(line.method, &target) {
+            Some(check) => Seen::Check {
+                check,
+                head: line.method == "HEAD",
+            },
+            None => Seen::Request(self.destination(line.method, &target)),
+        }
+    }
+
     /// Where a request goes. One for a session that nobody has goes anywhere: any worker refuses
     /// it in the engine's words, with the headers that browsers need.
-    fn destination(&self, line: &RequestLine<'_>) -> Destination {
-        let target = Target::parse(&line.target);
+    fn destination(&self, method: &str, target: &Target<'_>) -> Destination {
         if !target.is_engine(&self.config.engine.path) {
             return Destination::Anybody;
         }
         match target.engine_query().sid {
-            SidParam::Absent if line.method == "GET" => Destination::NewSession,
+            SidParam::Absent if method == "GET" => Destination::NewSession,
             SidParam::One(sid) => {
                 let tagged = self.pool.keyring().open(&sid).map(|(_, home)| home);
                 let bare = || {
@@ -367,40 +399,6 @@ impl Router {
                 }
             }
         });
-    }
-}
-
-/// Counts a connection that no worker has yet, while it lives.
-struct Counted {
-    router: Rc<Router>,
-    client: Option<ClientKey>,
-}
-
-impl Counted {
-    fn new(router: &Rc<Router>, client: Option<ClientKey>) -> Self {
-        router.routing.set(router.routing.get() + 1);
-        if let Some(client) = client {
-            *router.routing_of.borrow_mut().entry(client).or_default() += 1;
-        }
-        Self {
-            router: Rc::clone(router),
-            client,
-        }
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.router.routing.set(self.router.routing.get() - 1);
-        let mut routing_of = self.router.routing_of.borrow_mut();
-        if let Some(client) = self.client
-            && let Some(count) = routing_of.get_mut(&client)
-        {
-            *count -= 1;
-            if *count == 0 {
-                routing_of.remove(&client);
-            }
-        }
     }
 }
 

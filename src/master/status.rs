@@ -23,14 +23,30 @@ impl Health {
     /// The line.
     pub(crate) fn line(&self) -> String {
         let (version, workers, clients) = (env!("CARGO_PKG_VERSION"), self.workers, self.clients);
-        let ready = match u16::try_from(self.vacant.len()) {
-            Ok(0) => String::new(),
-            vacant => format!("{} of ", workers.saturating_sub(vacant.unwrap_or(workers))),
-        };
+        let ready = self.ready_of();
         let figures = format!("my-app {version}: {ready}{workers} worker(s), {clients} client(s)");
         let mut parts = vec![figures];
         parts.extend(self.missing());
         parts.join("; ")
+    }
+
+    /// Before the number of workers: how many of them are ready, if not all.
+    fn ready_of(&self) -> String {
+        match u16::try_from(self.vacant.len()) {
+            Ok(0) => String::new(),
+            vacant => {
+                let vacant = vacant.unwrap_or(self.workers);
+                format!("{} of ", self.workers.saturating_sub(vacant))
+            }
+        }
+    }
+
+    /// The first line of a server that serves: where, and with how many workers.
+    pub(crate) fn listening(&self, places: &[String]) -> String {
+        let (places, workers) = (places.join(", "), self.workers);
+        let ready = self.ready_of();
+        let plural = if workers == 1 { "" } else { "s" };
+        format!("Listening on {places} ({ready}{workers} worker{plural})")
     }
 
     /// What is missing, each in a few words; nothing if all is well.
@@ -71,6 +87,25 @@ mod tests {
     #[test]
     fn when_all_is_well_there_are_two_figures() {
         assert_eq!(line(4, vec![], &[]), "4 worker(s), 7 client(s)");
+    }
+
+    #[test]
+    fn the_first_line_says_where_and_with_how_many_workers() {
+        let listening = |workers, vacant| {
+            let health = Health {
+                workers,
+                vacant,
+                ..Health::default()
+            };
+            health.listening(&["http://127.0.0.1:3000".into(), "unix:/run/a".into()])
+        };
+        assert_eq!(
+            listening(2, vec![]),
+            "Listening on http://127.0.0.1:3000, unix:/run/a (2 workers)"
+        );
+        assert!(listening(1, vec![]).ends_with("(1 worker)"));
+        let starting = vec![(1, Vacancy::Starting)];
+        assert!(listening(2, starting).ends_with("(1 of 2 workers)"));
     }
 
     #[test]

@@ -304,7 +304,8 @@ impl Slot {
                     self.hub
                         .set_silent(member.pid, u128::from(unanswered) >= silent_after);
                     // A link that takes nothing more is as good as no answer.
-                    let sent = timeout(PING, member.link.send(&ToWorker::Ping, None)).await;
+                    let ask = ToWorker::Ping { taken_out: self.pool.is_taken_out() };
+                    let sent = timeout(PING, member.link.send(&ask, None)).await;
                     if matches!(sent, Ok(Err(LinkError::Closed))) {
                         continue;
                     }

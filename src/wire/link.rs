@@ -36,7 +36,10 @@ pub(crate) enum ToWorker {
         place: Result<Place, NoPlace>,
     },
     /// Are you alive? Answered by [`ToMaster::Pong`].
-    Ping,
+    Ping {
+        /// Is the machine taken out, so that health checks are to be told that it is not ready?
+        taken_out: bool,
+    },
     /// End all sessions, spread over this many milliseconds, and leave.
     Stop {
         /// Milliseconds.

@@ -6,6 +6,7 @@
 pub(crate) mod client;
 pub(crate) mod control;
 pub(crate) mod frame;
+pub(crate) mod health;
 pub(crate) mod link;
 pub(crate) mod request_line;
 pub(crate) mod session_id;

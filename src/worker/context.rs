@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use crate::bus::Bus;
 use crate::config::{self, Config, Parser, Transport};
 use crate::ipc::conn::Conn;
 use crate::ipc::link::Link;
+use crate::wire::health::Readiness;
 use crate::wire::link::Welcome;
 use crate::wire::session_id::{Home, Keyring};
 
@@ -42,6 +43,8 @@ pub(crate) struct Worker {
     pub(super) repeats: Arc<Repeats>,
     pub(super) engine: Engine,
     pub(super) routes: axum::Router,
+    /// Is the machine taken out? The master tells it with each ping.
+    pub(super) taken_out: AtomicBool,
 }
 
 impl fmt::Debug for Worker {
@@ -90,6 +93,7 @@ impl Worker {
             repeats,
             engine,
             routes: (app.routes)(),
+            taken_out: AtomicBool::new(false),
             config,
         })
     }
@@ -97,6 +101,15 @@ impl Worker {
     /// How long a session may be silent before the engine ends it.
     pub(super) fn session_lifetime(&self) -> Duration {
         self.config.engine.ping_interval + self.config.engine.ping_timeout
+    }
+
+    /// What `/readyz` says here. A worker that answers is one that takes connections.
+    pub(super) fn readiness(&self) -> Readiness {
+        if self.taken_out.load(Relaxed) {
+            Readiness::TakenOut
+        } else {
+            Readiness::Ready
+        }
     }
 
     /// Opens a session on a WebSocket whose handshake was checked; `preface` is its answer.

@@ -24,6 +24,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -215,7 +216,8 @@ async fn listen(
                 worker.link.answered(ticket, Answer::Home(place));
                 Ok(())
             }
-            Ok((ToWorker::Ping, _)) => {
+            Ok((ToWorker::Ping { taken_out }, _)) => {
+                worker.taken_out.store(taken_out, Relaxed);
                 worker.sessions.pinged();
                 Ok(())
             }

@@ -35,6 +35,7 @@ mod faults;
     reason = "a vocabulary: each word is there for whoever needs it"
 )]
 mod harness;
+mod health;
 mod heartbeats;
 mod hostile;
 mod hostile_engine;

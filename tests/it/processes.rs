@@ -103,6 +103,7 @@ fn the_log_has_the_lines_of_the_node_sample() {
     });
     let mut expected = vec![
         format!("Master {} is running", server.pid),
+        format!("Listening on http://{} (2 workers)", server.addr),
         format!("Worker {} died", workers[0]),
     ];
     for pid in workers.iter().chain(&server.workers()) {

@@ -91,7 +91,7 @@ pub(super) fn status(control: &Control) -> Status {
         pid: std::process::id(),
         started_at: time(control.started_at, Unit::Second),
         uptime_seconds: seconds(control.since.elapsed()),
-        taken_out: false,
+        taken_out: parts.pool.is_taken_out(),
         sessions: BTreeMap::new(),
         rates: BTreeMap::new(),
         workers: slots

@@ -249,3 +249,26 @@ async fn who_asks_for_too_many_sessions_leaves_some_to_others() {
     assert_eq!(ask(1), Err(NoPlace::ClientRate));
     assert!((2..17).all(|nth| ask(nth).is_ok()));
 }
+
+#[test]
+fn ready_is_a_machine_with_a_worker_that_answers_and_that_was_not_taken_out() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _entered = runtime.enter();
+    let mut scene = Scene::new(0, 0);
+    assert_eq!(scene.pool.readiness(), Readiness::NoWorker);
+    let members = [scene.add(0), scene.add(1)];
+    assert_eq!(scene.pool.readiness(), Readiness::Ready);
+    members[0].set_stalled(true);
+    assert_eq!(scene.pool.readiness(), Readiness::Ready);
+    members[1].set_stalled(true);
+    assert_eq!(scene.pool.readiness(), Readiness::NoWorker);
+    members[1].set_stalled(false);
+    scene.pool.set_taken_out(true);
+    assert_eq!(scene.pool.readiness(), Readiness::TakenOut);
+    assert!(scene.pool.is_taken_out());
+    scene.pool.set_taken_out(false);
+    assert_eq!(scene.pool.readiness(), Readiness::Ready);
+}

@@ -7,12 +7,14 @@ use std::task::{Context, Poll};
 use axum::body::Body as AppBody;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio::io::AsyncWriteExt;
 
 use crate::metrics;
+use crate::wire::health::{self, HealthAnswer};
 use crate::worker::request::{Refused, RequestError};
-use crate::worker::stream::{Control, Receipt};
+use crate::worker::stream::{Control, Receipt, Stream};
 
 /// An answer's body.
 #[derive(Debug)]
@@ -87,6 +89,20 @@ pub(super) fn posted() -> Response<Body> {
     response
 }
 
+/// The answer to a health check.
+pub(super) fn health(answer: HealthAnswer) -> Response<Body> {
+    let mut response = Response::new(Body::Whole(Bytes::from_static(answer.body.as_bytes())));
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in health::HEADERS {
+        let name = HeaderName::from_static(name);
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
 /// A status alone.
 pub(super) fn bare(status: StatusCode) -> Response<Body> {
     let mut response = Response::new(Body::Whole(Bytes::new()));
@@ -132,4 +148,13 @@ pub(super) fn refused(refused: &Refused, upgrade: bool) -> Response<Body> {
         headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
+}
+
+/// Answers 408 on a connection whose head did not come.
+pub(crate) async fn refuse_timeout(stream: &mut Stream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\
+        Content-Length: 0\r\n\r\n";
+    metrics::REFUSED.count(metrics::Refused::HeadTimeout);
+    // A client that is gone needs no answer.
+    let _ = stream.write_all(ANSWER).await;
 }

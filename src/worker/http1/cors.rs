@@ -83,7 +83,7 @@ impl Cors {
                 origin = %text,
                 host = %host,
                 "a page of another origin was refused; if it may connect, add it to \
-                 engine.cors_origins, or let the proxy pass Host on unchanged"
+                 engine.cors_origins (to try it: --cors), or let the proxy pass Host on unchanged"
             );
         }
         Err(Refusal::forbidden(

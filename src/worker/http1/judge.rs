@@ -9,6 +9,7 @@ use tracing::debug;
 use super::{Connection, First};
 use crate::api::ClientAddr;
 use crate::config::Transport;
+use crate::wire::health::HealthCheck;
 use crate::wire::link::Origin;
 use crate::wire::session_id::{self, Home};
 use crate::wire::target::Target;
@@ -20,6 +21,8 @@ use crate::worker::request::{self, Action, EngineRequest, Purpose, Refused, Requ
 /// What is to be done with a request.
 #[derive(Debug)]
 pub(super) enum Route {
+    /// Somebody looks whether the server is well. The first request of a connection the master answers itself.
+    Health(HealthCheck),
     /// Not the engine's: the application's routes answer.
     App,
     /// A browser asks whether a page may send a request.
@@ -88,6 +91,9 @@ impl Connection {
             return Err(refused);
         }
         let target = Target::of(&parts.uri);
+        if let Some(check) = HealthCheck::of(parts.method.as_str(), &target) {
+            return Ok(Route::Health(check));
+        }
         if !target.is_engine(&worker.config.engine.path) {
             return Ok(Route::App);
         }

@@ -1,7 +1,8 @@
 //! The road over hyper: every request that does not open a connection with a WebSocket handshake.
 //!
 //! ```text
-//! hyper ─▶ judge: Route ─┬─ App ─────────────▶ the application's routes
+//! hyper ─▶ judge: Route ─┬─ Health ──────────▶ what the master says, too
+//!                        ├─ App ─────────────▶ the application's routes
 //!                        ├─ Handshake ───────▶ handshake ─▶ engine
 //!                        ├─ Session ─────────▶ session ───▶ engine
 //!                        └─ Forward, Open ───▶ peers: another worker answers
@@ -34,12 +35,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use socketioxide::socket::Sid;
-use tokio::io::AsyncWriteExt;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use tower::ServiceExt;
 use tracing::debug;
 
+pub(crate) use answer::refuse_timeout;
 pub(crate) use cors::Cors;
 pub(crate) use handshake::head;
 
@@ -160,20 +161,12 @@ pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, info: ConnInfo) {
     }
 }
 
-/// Answers 408 on a connection whose head did not come.
-pub(crate) async fn refuse_timeout(stream: &mut Stream) {
-    const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\
-        Content-Length: 0\r\n\r\n";
-    metrics::REFUSED.count(metrics::Refused::HeadTimeout);
-    // A client that is gone needs no answer.
-    let _ = stream.write_all(ANSWER).await;
-}
-
 /// Counts what a request is for.
 fn count(judged: &Result<Route, Refused>) {
     use metrics::Purpose;
     metrics::HTTP_REQUESTS.count(match judged {
         Ok(Route::App) => Purpose::Application,
+        Ok(Route::Health(_)) => Purpose::Health,
         Ok(Route::Preflight) => Purpose::Preflight,
         Ok(Route::Handshake(_)) => Purpose::Handshake,
         Ok(Route::Session(_, Action::Poll, _)) => Purpose::Poll,
@@ -219,6 +212,7 @@ impl Connection {
         let judged = self.judge(&parts, client, &mut first).await;
         count(&judged);
         let answered = match judged {
+            Ok(Route::Health(check)) => return answer::health(check.answer(worker.readiness())),
             Ok(Route::App) => return self.app(parts, body, client).await,
             Ok(Route::Forward(home, action)) => {
                 match self.forward(home, action, parts, body, client).await {

@@ -143,9 +143,13 @@ impl Setup {
     }
 
     /// With one more listener.
-    pub fn listen(mut self, address: &str) -> Self {
-        self.more
-            .extend(["--listen".to_owned(), address.to_owned()]);
+    pub fn listen(self, address: &str) -> Self {
+        self.option("--listen", address)
+    }
+
+    /// With one more option of the command line.
+    pub fn option(mut self, name: &str, value: &str) -> Self {
+        self.more.extend([name.to_owned(), value.to_owned()]);
         self
     }
 
