@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 
 use super::problem::{Answer, Problem, json};
 use super::server::Answers;
-use super::{Control, request, status};
+use super::{Control, page, request, status};
 
 /// What may be asked over the control socket.
 pub(super) struct Operators(pub(super) Rc<Control>);
@@ -26,6 +26,7 @@ impl Answers for Operators {
         let method = request.method().clone();
         let uri = request.uri().clone();
         let allowed = match uri.path() {
+            "/" | "/page.css" | "/page.js" => GET,
             "/status" | "/why" => GET,
             path => return Err(not_found(path)),
         };
@@ -42,7 +43,7 @@ impl Answers for Operators {
                 let [of] = request::query(uri.query(), ["of"])?;
                 json(&control.parts.ends.find(&needed("of", of)?, MOST_FOUND))
             }
-            path => Err(not_found(path)),
+            path => page::file(path).ok_or_else(|| not_found(path)),
         }
     }
 }
