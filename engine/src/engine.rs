@@ -2,11 +2,13 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
-use engineioxide_core::{ProtocolVersion, Sid, Str};
+use engineioxide_core::{ProtocolVersion, Sid, Str, TransportType};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep_until};
 
@@ -18,6 +20,7 @@ use crate::handler::EngineIoHandler;
 use crate::head::Head;
 use crate::hooks::{EndReason, Hooks, NoHooks};
 use crate::line::{Line, Out, Transport, WebSocket};
+use crate::live::Live;
 use crate::packet::Packet;
 use crate::polling::{self, Polling};
 use crate::polls::{PollAnswer, Posting};
@@ -51,6 +54,8 @@ pub struct Handshake {
     pub base64: bool,
     /// May messages of its WebSocket be deflated?
     pub deflate: Option<Deflate>,
+    /// For how long its client is admitted, if not for ever.
+    pub left: Option<Duration>,
     /// What is kept of its head.
     pub head: Head,
 }
@@ -105,6 +110,10 @@ pub(crate) trait Port: Send + Sync {
     fn post(&self, sid: Sid) -> Result<Posting, Refused>;
     fn upgrade(&self, sid: Sid) -> Result<Upgrading, Refused>;
     fn end(&self, sid: Sid, reason: EndReason);
+    fn disconnect(&self, sid: Sid) -> bool;
+    fn live(&self, sid: Sid) -> Option<Live>;
+    fn live_of(&self, client: IpAddr, most: usize) -> Vec<Live>;
+    fn ends_in(&self, sid: Sid, left: Duration);
     fn sids(&self) -> Vec<Sid>;
     fn weights(&self) -> Vec<Weight>;
     fn work(&self) -> &Work;
@@ -204,6 +213,32 @@ impl Engine {
         if let Some(port) = self.port() {
             port.end(sid, reason);
         }
+    }
+
+    /// Ends a session because an operator wants it: [`EndReason::Application`]. Was it open?
+    #[must_use]
+    pub fn disconnect(&self, sid: Sid) -> bool {
+        self.port().is_some_and(|port| port.disconnect(sid))
+    }
+
+    /// From now on a session's client is admitted for so long.
+    pub fn ends_in(&self, sid: Sid, left: Duration) {
+        if let Some(port) = self.port() {
+            port.ends_in(sid, left);
+        }
+    }
+
+    /// An open session.
+    #[must_use]
+    pub fn live(&self, sid: Sid) -> Option<Live> {
+        self.port()?.live(sid)
+    }
+
+    /// The open sessions of a client, the oldest first, `most` of them. It looks at all that there are.
+    #[must_use]
+    pub fn live_of(&self, client: IpAddr, most: usize) -> Vec<Live> {
+        self.port()
+            .map_or_else(Vec::new, |port| port.live_of(client, most))
     }
 
     /// The sessions of this moment, the oldest first.
@@ -318,6 +353,7 @@ impl<H: EngineIoHandler> Core<H> {
             protocol,
             base64,
             deflate,
+            left,
             head,
         } = handshake;
         let revision3 = protocol == ProtocolVersion::V3;
@@ -347,6 +383,8 @@ impl<H: EngineIoHandler> Core<H> {
             let (transport, preface) = transport;
             let mut line = Line::new(transport, revision3);
             line.base64 = base64;
+            line.opened = now;
+            line.until = left.map_or(0, |left| now + millis(left).max(1));
             if let Some(preface) = preface {
                 line.queue_out(&self.work, Out::Raw(preface.into()));
                 line.queue_out(&self.work, Out::Packet(open.clone()));
@@ -372,7 +410,13 @@ impl<H: EngineIoHandler> Core<H> {
         };
         self.work.sessions.fetch_add(1, Relaxed);
         self.arm(socket.key, &mut socket.line());
-        self.hooks().opened(sid, socket.req_parts.address());
+        let transport = if polling {
+            TransportType::Polling
+        } else {
+            TransportType::Websocket
+        };
+        let client = socket.req_parts.address();
+        self.hooks().opened(sid, client, transport);
         if revision3 {
             self.connect(&socket);
         }
@@ -464,6 +508,26 @@ impl<H: EngineIoHandler> Port for Core<H> {
     fn end(&self, sid: Sid, reason: EndReason) {
         if let Ok(socket) = self.find(sid) {
             socket.close_with(reason);
+        }
+    }
+
+    fn disconnect(&self, sid: Sid) -> bool {
+        self.disconnect_session(sid)
+    }
+
+    fn live(&self, sid: Sid) -> Option<Live> {
+        self.find(sid).ok()?.live(self.now())
+    }
+
+    fn live_of(&self, client: IpAddr, most: usize) -> Vec<Live> {
+        self.sessions_of(client, most)
+    }
+
+    fn ends_in(&self, sid: Sid, left: Duration) {
+        if let Ok(socket) = self.find(sid) {
+            let mut line = socket.line();
+            line.until = self.now() + millis(left).max(1);
+            self.arm(socket.key, &mut line);
         }
     }
 

@@ -128,6 +128,9 @@ impl<H: EngineIoHandler> Core<H> {
             // Whoever sends anything is alive: the time for the answer begins anew, once, as in Node.
             line.beat = now + millis(self.config.ping_timeout);
         }
+        if let Packet::Message(_) | Packet::Binary(_) = &packet {
+            line.count_in(packet.data_len());
+        }
         match packet {
             Packet::Message(text) if self.settings().common_parser => {
                 let sent = text.len();
@@ -135,6 +138,13 @@ impl<H: EngineIoHandler> Core<H> {
                     drop(line);
                     return self.malformed(socket);
                 };
+                match checked.kind {
+                    Kind::Connect => line.foreseen = None,
+                    Kind::Disconnect if line.guard.is_outside() => {
+                        line.foreseen = Some(EndReason::ClientLeft);
+                    }
+                    _ => {}
+                }
                 line.count_sent(self.hooks().congestion(), sent);
                 let message = begin_message(checked);
                 if line.guard.awaits() {
@@ -174,12 +184,10 @@ impl<H: EngineIoHandler> Core<H> {
                 drop(line);
                 self.end_session(socket, EndReason::ClientLeft, Farewell::plain());
             }
+            // Over a WebSocket it ends nothing, as in Node; what does will be its client's doing.
+            Packet::Close => line.foreseen = Some(EndReason::ClientLeft),
             // Of the last kind is nothing that is read.
-            Packet::Open(_)
-            | Packet::Close
-            | Packet::Upgrade
-            | Packet::Noop
-            | Packet::Spliced(_) => {}
+            Packet::Open(_) | Packet::Upgrade | Packet::Noop | Packet::Spliced(_) => {}
         }
     }
 
@@ -200,6 +208,9 @@ impl<H: EngineIoHandler> Core<H> {
         let fits = inbox.attached <= most;
         let Some(partial) = inbox.partial.as_mut().filter(|_| awaited && fits) else {
             drop(line);
+            if awaited && !fits {
+                return self.end_session(socket, EndReason::TooLarge, Farewell::plain());
+            }
             return self.malformed(socket);
         };
         partial.attachments.push(data);

@@ -90,6 +90,11 @@ impl Work {
         self.running.store(true, SeqCst);
     }
 
+    /// Is the pump at work? Then it is what calls.
+    pub(crate) fn is_in_turn(&self) -> bool {
+        self.running.load(SeqCst)
+    }
+
     /// The pump ends its turn; was something pushed that it has not done?
     pub(crate) fn end_turn(&self) -> bool {
         self.running.store(false, SeqCst);

@@ -6,6 +6,7 @@
 mod args;
 mod ask;
 mod client_addr;
+mod end_reason;
 mod event;
 mod handler;
 mod socket;
@@ -22,6 +23,7 @@ pub use crate::bus::{Answers, Cluster, ClusterError, Missing, TooManyRooms, Why,
 pub use args::{Ack, Arg, Args, ArgsError};
 pub use ask::{Responses, ask};
 pub use client_addr::ClientAddr;
+pub use end_reason::EndReason;
 pub use event::{Event, handler_name};
 pub use handler::Attributed;
 pub use socket::Socket;

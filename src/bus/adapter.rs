@@ -440,6 +440,17 @@ impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
         self.rooms.forget(id);
         self.local.del_all(id);
     }
+
+    fn rooms_of(&self, id: Sid) -> Option<Vec<Room>> {
+        let rooms = || self.local.socket_rooms(id).into_iter().collect();
+        self.has(id).then(rooms)
+    }
+
+    fn own_in(&self, room: &str) -> Vec<Sid> {
+        let mut members = BroadcastOptions::default();
+        members.rooms.push(room.to_owned().into());
+        self.local.sockets(members)
+    }
 }
 
 /// For whom something is asked, as far as the options say: a socket's own operators name it, those of a

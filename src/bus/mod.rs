@@ -26,8 +26,8 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use socketioxide_core::adapter::BroadcastOptions;
 use socketioxide_core::adapter::errors::AdapterError;
+use socketioxide_core::adapter::{BroadcastOptions, Room};
 use socketioxide_core::{Sid, Str};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -114,6 +114,10 @@ trait Namespace: Send + Sync {
     fn answer(&self, reply: Reply, question: Question) -> usize;
     /// Takes a socket out of all rooms: nothing refers to it any more.
     fn forget(&self, id: Sid);
+    /// The rooms of a socket of this worker, if it is in this namespace.
+    fn rooms_of(&self, id: Sid) -> Option<Vec<Room>>;
+    /// The sockets of this worker that are in a room.
+    fn own_in(&self, room: &str) -> Vec<Sid>;
 }
 
 /// Where an answer goes.
@@ -338,6 +342,22 @@ impl Bus {
         let namespaces = self.0.namespaces.write();
         let mut namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
         namespaces.remove(path);
+    }
+
+    /// The namespaces in which this worker has a socket of this id, each with the rooms of that.
+    pub(crate) fn rooms_of(&self, id: Sid) -> Vec<(Str, Vec<Room>)> {
+        let namespaces = self.0.namespaces.read();
+        let namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
+        let in_each = namespaces
+            .iter()
+            .filter_map(|(path, namespace)| Some((path.clone(), namespace.rooms_of(id)?)));
+        in_each.collect()
+    }
+
+    /// The sockets of this worker that are in a room of this namespace.
+    pub(crate) fn own_in(&self, namespace: &str, room: &str) -> Vec<Sid> {
+        let namespace = self.namespace(namespace);
+        namespace.map_or_else(Vec::new, |namespace| namespace.own_in(room))
     }
 
     /// Sends something to the other workers, or to one; waits for room.

@@ -19,8 +19,10 @@ mod ends;
 mod faults;
 mod hub;
 mod listeners;
+mod log;
 mod member;
 mod pool;
+mod questions;
 mod rate;
 mod refusal;
 mod router;
@@ -43,7 +45,9 @@ use self::control::{Control, Phase};
 use self::ends::Ends;
 use self::faults::Faults;
 use self::listeners::{Inherited, ListenError, Missing};
+use self::log::Log;
 use self::pool::Pool;
+use self::questions::Questions;
 use self::router::Router;
 use self::slots::Slots;
 use self::status::Health;
@@ -124,7 +128,8 @@ async fn serve(
         .describe()
         .into_iter()
         .for_each(|what| faults.record(what));
-    let (missing, log) = (Rc::new(missing), Rc::new(log));
+    let missing = Rc::new(missing);
+    let log = Log::new(log, config.log.level);
     config.workers = worker_count(config.workers);
     let config = Rc::new(config);
     let keyring = Keyring::draw(machine())?;
@@ -141,6 +146,7 @@ async fn serve(
         faults,
         ends: Rc::default(),
         totals,
+        questions: Rc::default(),
         log,
     };
     let control = Control::new(parts.clone());
@@ -168,7 +174,8 @@ struct Parts {
     faults: Rc<Faults>,
     ends: Rc<Ends>,
     totals: Rc<Totals>,
-    log: Rc<LogGuard>,
+    questions: Rc<Questions>,
+    log: Rc<Log>,
 }
 
 /// The running server.
@@ -191,12 +198,15 @@ impl Master {
         let mut listening = std::pin::pin!(self.parts.missing.keep_trying(&self.parts.router));
         let mut all_listen = false;
         let mut memory = std::pin::pin!(process::give_memory_back());
-        let mut figures = std::pin::pin!(totals::measure_master(&self.parts.pool, &self.parts.log));
+        let mut figures = std::pin::pin!(totals::measure_master(
+            &self.parts.pool,
+            self.parts.log.guard()
+        ));
         loop {
             tokio::select! {
                 action = signals.recv() => match action {
                     SignalAction::Stop => return Ok(()),
-                    SignalAction::Reopen => self.parts.log.reopen(),
+                    SignalAction::Reopen => self.parts.log.guard().reopen(),
                     SignalAction::Nothing => warn!(
                         "SIGHUP does nothing: 'systemctl restart my-app.service' reads the \
                          configuration anew, SIGUSR1 opens the log file anew"
@@ -229,7 +239,7 @@ impl Master {
                 () = &mut figures => {}
                 () = &mut listening, if !all_listen => all_listen = true,
                 _ = tick.tick() => {
-                    self.parts.log.report_losses();
+                    self.parts.log.guard().report_losses();
                     self.notify.alive();
                     // From then on it is the unit's own timeout that gives up.
                     if !ready && !is_late {

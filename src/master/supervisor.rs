@@ -21,8 +21,10 @@ use super::child::{self, describe, ended};
 use super::ends::Ends;
 use super::faults::Faults;
 use super::hub::{Hub, Left};
+use super::log::{Log, Told};
 use super::member::Member;
 use super::pool::Pool;
+use super::questions::Questions;
 use super::router::Router;
 use super::slots::Slots;
 use super::totals::Totals;
@@ -66,6 +68,8 @@ struct Slot {
     slots: Rc<Slots>,
     faults: Rc<Faults>,
     ends: Rc<Ends>,
+    questions: Rc<Questions>,
+    log: Rc<Log>,
     hub: Rc<Hub>,
     totals: Rc<Totals>,
     stop: watch::Receiver<Option<Duration>>,
@@ -98,6 +102,8 @@ impl Supervisor {
                 slots: Rc::clone(&parts.slots),
                 faults: Rc::clone(&parts.faults),
                 ends: Rc::clone(&parts.ends),
+                questions: Rc::clone(&parts.questions),
+                log: Rc::clone(&parts.log),
                 hub: Rc::clone(&hub),
                 totals: Rc::clone(&parts.totals),
                 stop: stopped.clone(),
@@ -195,6 +201,7 @@ impl Slot {
             Err(error) => Some(format!("it did not take its configuration: {error}")),
         };
         self.pool.remove(&member);
+        self.questions.gone(pid);
         // It may be alive still, and only its link broken.
         if let Err(error) = child.start_kill() {
             error!(%error, pid, "a worker could not be killed");
@@ -242,6 +249,7 @@ impl Slot {
         let silent_after = patience.div_ceil(SILENT_PART).max(2);
         let mut unanswered: u32 = 0;
         let mut told_to_stop = false;
+        let mut told_log = Told::newly(&self.log);
         loop {
             tokio::select! {
                 heard = member.link.recv(&mut inbox) => match heard {
@@ -310,6 +318,13 @@ impl Slot {
                         continue;
                     }
                     unanswered += 1;
+                    while let Some(command) = self.log.news(&told_log) {
+                        let message = ToWorker::Log(command.clone());
+                        if !matches!(timeout(PING, member.link.send(&message, None)).await, Ok(Ok(()))) {
+                            break;
+                        }
+                        told_log.heard(&self.log, &command);
+                    }
                 }
             }
         }
@@ -421,7 +436,10 @@ impl Slot {
                 ticket,
                 home: self.pool.eio3_home(&sid),
             },
-            ToMaster::Ready | ToMaster::Pong | ToMaster::Answer { .. } => return,
+            ToMaster::Answer { ticket, answer } => {
+                return self.questions.answered(ticket, member.pid, answer);
+            }
+            ToMaster::Ready | ToMaster::Pong => return,
         };
         let (member, pool) = (Rc::clone(member), Rc::clone(&self.pool));
         spawn_local(async move {

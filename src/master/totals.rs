@@ -265,6 +265,7 @@ pub(crate) async fn measure_master(pool: &Pool, log: &LogGuard) {
     loop {
         lag.tick(&metrics::MASTER_LAG).await;
         metrics::MASTER_MEMORY.set(process::resident());
+        metrics::TAKEN_OUT.set(pool.is_taken_out().into());
         metrics::WORKERS_READY.set(pool.ready() as u64);
         metrics::LOG_LINES_LOST.mirror(log.lost());
     }

@@ -101,6 +101,8 @@ table! {
         "The version that runs; always 1.";
     START_TIME: Gauge of Seconds, Server, "my_app_start_time_seconds",
         "When the server started, in seconds since 1970.";
+    TAKEN_OUT: Gauge of Number, Server, "my_app_taken_out",
+        "1 while this machine is taken out by drain.";
     WORKERS: Gauge of Number, Server, "my_app_workers",
         "How many workers there are to be.";
     WORKERS_READY: Gauge of Number, Server, "my_app_workers_ready",

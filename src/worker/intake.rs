@@ -155,6 +155,7 @@ fn open_websocket(
         protocol: head.protocol,
         base64: head.base64,
         deflate: head.agreed.map(|agreed| agreed.deflate),
+        left: None,
         head: http1::head(&head.target, headers, client),
     };
     let extra = worker.cors.headers(parts.headers.get(ORIGIN));

@@ -6,6 +6,7 @@
 mod admission;
 mod context;
 mod drain;
+mod ends;
 mod figures;
 mod head;
 mod http1;
@@ -13,9 +14,11 @@ mod intake;
 mod link;
 mod memory;
 mod opening;
+mod operator;
 mod peers;
 mod repeats;
 mod request;
+mod search;
 mod sessions;
 mod stream;
 
@@ -27,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use engineioxide::EndReason;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -37,6 +41,7 @@ use tracing::{info, warn};
 use self::context::Worker;
 use self::link::Answer;
 use self::opening::Opening;
+use self::operator::Operator;
 use crate::api::App;
 use crate::config::Config;
 use crate::ipc::bus::BusError;
@@ -150,13 +155,15 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
             .wait_for(Option::is_some)
             .await
             .map(|within| *within);
-        drain::run(&worker, within.ok().flatten().unwrap_or_default()).await;
-        // What handlers sent when their sockets were disconnected.
-        let _ = timeout(FLUSH, worker.bus.flushed()).await;
+        let within = within.ok().flatten().unwrap_or_default();
+        drain::run(&worker, within, EndReason::Stopped).await;
+        // What handlers sent when their sockets were disconnected; and why they were.
+        let told = async { tokio::join!(worker.bus.flushed(), all_ends_told(&worker)) };
+        let _ = timeout(FLUSH, told).await;
         let _ = timeout(FLUSH, figures::tell_last(&worker, &log)).await;
     };
     tokio::select! {
-        ended = listen(&worker, inbox, stop) => Err(ended.into()),
+        ended = listen(&worker, inbox, stop, &log) => Err(ended.into()),
         ended = report(&worker) => Err(ended.into()),
         broken = bus => Err(bus_error(broken)),
         stopped = engine => Err(stopped.map_or_else(WorkerError::Task, |()| WorkerError::Engine)),
@@ -181,7 +188,9 @@ async fn listen(
     worker: &Arc<Worker>,
     mut inbox: Inbox,
     stop: watch::Sender<Option<Duration>>,
+    log: &LogGuard,
 ) -> LinkError {
+    let mut operator = Operator::new(worker);
     let lost = RateLimit::default();
     let reserve = Reserve::of_a_worker();
     loop {
@@ -233,14 +242,19 @@ async fn listen(
                 complain_of_descriptors(&lost);
                 Ok(())
             }
-            Ok((
-                ToWorker::Welcome(_)
-                | ToWorker::Bus
-                | ToWorker::Drain { .. }
-                | ToWorker::Ask { .. }
-                | ToWorker::Log(_),
-                _,
-            )) => Ok(()),
+            Ok((ToWorker::Drain { over_ms }, _)) => {
+                operator.drain(over_ms.map(|over_ms| Duration::from_millis(over_ms.into())));
+                Ok(())
+            }
+            Ok((ToWorker::Ask { ticket, question }, passed)) => {
+                operator.ask(ticket, question, passed);
+                Ok(())
+            }
+            Ok((ToWorker::Log(command), _)) => {
+                operator::log(&command, log, worker.config.log.level);
+                Ok(())
+            }
+            Ok((ToWorker::Welcome(_) | ToWorker::Bus, _)) => Ok(()),
             Err(error) => Err(error),
         };
         if let Err(error) = heard {
@@ -260,10 +274,6 @@ async fn report(worker: &Worker) -> LinkError {
     let mut last = None;
     loop {
         worker.sessions.changed().await;
-        // In one message: a session is never seen both reserved and open, or neither.
-        let released = worker.sessions.take_released();
-        let clients = worker.sessions.take_clients();
-        let counts = worker.sessions.report();
         let told = async {
             if worker.sessions.take_pinged() {
                 worker.link.tell(&ToMaster::Pong).await?;
@@ -271,6 +281,12 @@ async fn report(worker: &Worker) -> LinkError {
             for sid in worker.sessions.take_ended_eio3() {
                 worker.link.tell(&ToMaster::Eio3Close { sid }).await?;
             }
+            // Before the counts, which have them no more.
+            tell_ends(worker).await?;
+            // In one message: a session is never seen both reserved and open, or neither.
+            let released = worker.sessions.take_released();
+            let clients = worker.sessions.take_clients();
+            let counts = worker.sessions.report();
             let new = last.replace(counts) != Some(counts);
             if new || !released.is_empty() || !clients.is_empty() {
                 let report = ToMaster::Report {
@@ -285,6 +301,27 @@ async fn report(worker: &Worker) -> LinkError {
         if let Err(error) = told.await {
             return error;
         }
+        sleep(REPORT_PAUSE).await;
+    }
+}
+
+/// Tells the master which sessions have ended, a bounded number at a time.
+async fn tell_ends(worker: &Worker) -> Result<(), LinkError> {
+    const BATCHES: usize = 8;
+    for _ in 0..BATCHES {
+        let Some(batch) = worker.ends.batch() else {
+            return Ok(());
+        };
+        worker.link.tell(&ToMaster::Ended(batch)).await?;
+        worker.ends.told();
+    }
+    worker.sessions.wake_report();
+    Ok(())
+}
+
+/// Waits until the master knows of all sessions that have ended.
+async fn all_ends_told(worker: &Worker) {
+    while !worker.ends.all_told() {
         sleep(REPORT_PAUSE).await;
     }
 }

@@ -153,6 +153,11 @@ impl Sessions {
         self.connections() + self.internal.load(Relaxed)
     }
 
+    /// There is more to be told.
+    pub(crate) fn wake_report(&self) {
+        self.changed.notify_one();
+    }
+
     /// Waits for a count to change.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
@@ -331,7 +336,8 @@ impl Drop for ConnectionGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engineioxide::{EndReason, TransportType};
+    use engineioxide::{EndReason, Traffic, TransportType};
+    use std::time::Duration;
 
     fn ended(sid: Sid, began_polling: bool) -> Ended {
         Ended {
@@ -341,6 +347,9 @@ mod tests {
             transport: TransportType::Websocket,
             began_polling,
             reason: EndReason::ClientLeft,
+            by_operator: false,
+            lived: Duration::ZERO,
+            traffic: Traffic::default(),
         }
     }
 

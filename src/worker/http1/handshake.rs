@@ -38,6 +38,7 @@ pub(super) fn of(
         protocol,
         base64,
         deflate: None,
+        left: None,
         head: head(
             target.map_or("/", |target| target.as_str()),
             headers,

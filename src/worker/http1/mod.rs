@@ -56,7 +56,6 @@ use super::request::{self, Action, Refused, RequestError};
 use super::stream::{Activity, Control, Stream};
 use crate::api::ClientAddr;
 use crate::config::Transport;
-use crate::metrics;
 use crate::wire::link::{MAX_HEAD, Origin};
 use crate::wire::session_id::Home;
 
@@ -161,22 +160,6 @@ pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, info: ConnInfo) {
     }
 }
 
-/// Counts what a request is for.
-fn count(judged: &Result<Route, Refused>) {
-    use metrics::Purpose;
-    metrics::HTTP_REQUESTS.count(match judged {
-        Ok(Route::App) => Purpose::Application,
-        Ok(Route::Health(_)) => Purpose::Health,
-        Ok(Route::Preflight) => Purpose::Preflight,
-        Ok(Route::Handshake(_)) => Purpose::Handshake,
-        Ok(Route::Session(_, Action::Poll, _)) => Purpose::Poll,
-        Ok(Route::Session(_, Action::Post, _)) => Purpose::Post,
-        Ok(Route::Session(_, Action::Upgrade, _)) => Purpose::Upgrade,
-        Ok(Route::Forward(..) | Route::Open(..)) => Purpose::Forwarded,
-        Ok(Route::Session(_, Action::Nothing, _)) | Err(_) => Purpose::Refused,
-    });
-}
-
 impl Connection {
     async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
         self.control.goes_on();
@@ -210,7 +193,7 @@ impl Connection {
         let origin = parts.headers.get(ORIGIN).cloned();
         let upgrade = request::is_upgrade(&parts.headers);
         let judged = self.judge(&parts, client, &mut first).await;
-        count(&judged);
+        judge::count(&judged);
         let answered = match judged {
             Ok(Route::Health(check)) => return answer::health(check.answer(worker.readiness())),
             Ok(Route::App) => return self.app(parts, body, client).await,
