@@ -163,7 +163,7 @@ await script({ options, needsUrl: false }, async (args) => {
     await toSearch(page);
     await page.value(`document.getElementById("namespace").value = ${JSON.stringify(args.namespace)}`);
     await searchFor(page, 2, args.room, "Live sessions: ");
-    figures.inTheRoom = await page.value(`document.querySelectorAll("#live .id").length`);
+    figures.inTheRoom = await page.value(`document.querySelectorAll("#live td.id").length`);
     figures.rooms = await page.value(`document.querySelector("#live tbody tr").textContent`);
     await page.value(`document.getElementById("by").selectedIndex = 0`);
   }

@@ -50,3 +50,43 @@ fn the_page_asks_once_a_second_and_a_browser_has_nothing_to_say_of_it() {
     assert_eq!(figures["connections"], 0);
     assert!(number(&figures, "bytesPerSecond") < 5000, "{figures}");
 }
+
+/// A client in a room of `/chat`, and its socket id.
+fn member(server: &Server, room: &str) -> (WebSocket, String) {
+    let mut socket = WebSocket::handshake(Raw::tcp(server.addr));
+    socket.text("40/chat,");
+    let joined = socket.read_text();
+    let id = joined.split('"').nth(3).unwrap().to_owned();
+    socket.text(&format!("42/chat,0[\"join\",\"{room}\"]"));
+    assert!(socket.read_text().starts_with("43/chat,0["));
+    (socket, id)
+}
+
+#[test]
+fn who_works_with_the_keyboard_finds_a_session_and_disconnects_it() {
+    let server = Server::start();
+    // What a client calls a room is text, whatever it is.
+    let room = "<img src=x onerror=alert(1)>";
+    let mut members: Vec<_> = (0..5).map(|_| member(&server, room)).collect();
+    let (mut chosen, id) = members.pop().unwrap();
+    let sought = ["--room", room, "--namespace", "/chat"];
+    let figures = operator(&server, &[&["--id", &id], &sought[..]].concat());
+    saw("the page", &figures);
+    assert_eq!(number(&figures, "ofTheAddress"), 5);
+    assert_eq!(number(&figures, "inTheRoom"), 5);
+    assert!(
+        figures["rooms"].as_str().unwrap().contains(room),
+        "{figures}"
+    );
+    let reason = figures["reason"].as_str().unwrap();
+    assert!(
+        reason.contains(&id) && reason.contains("operator"),
+        "{reason}"
+    );
+    let last = std::iter::repeat_with(|| chosen.read()).find(|frame| !matches!(frame, Ok((1, _))));
+    saw("what the client got", format!("{last:?}"));
+    for (mut socket, _) in members {
+        socket.text("42/chat,1[\"whereami\"]");
+        assert!(socket.read_text().starts_with("43/chat,1["));
+    }
+}
