@@ -29,8 +29,7 @@ impl Answers for Operators {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let (path, query) = (uri.path(), uri.query());
         let allowed = match path {
-            "/" | "/page.css" | "/page.js" => GET,
-            "/status" | "/metrics" | "/why" | "/search" => GET,
+            "/" | "/page.css" | "/page.js" | "/status" | "/metrics" | "/why" | "/search" => GET,
             "/disconnect" | "/emit" | "/log" | "/drain" => "POST",
             _ => return Err(not_found(path)),
         };
