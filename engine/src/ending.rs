@@ -6,6 +6,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engineioxide_core::TransportType;
 use rustix::net::Shutdown;
 
 use crate::closing::Rest;
@@ -62,6 +63,7 @@ impl<H: EngineIoHandler> Core<H> {
     /// Ends an upgrade that was not done. Its session polls on.
     pub(crate) fn close_probe(&self, line: &mut Line, payload: &[u8]) {
         if let Some((conn, pending)) = line.take_probe() {
+            self.work.counts.upgrades_failed.one_more();
             let rest = Rest::of_conn(conn, pending, &self.work, payload);
             tokio::spawn(rest.close(self.settings().write_stall_timeout));
         }
@@ -248,6 +250,9 @@ impl<H: EngineIoHandler> Core<H> {
             });
         }
         self.work.sessions.fetch_sub(1, Relaxed);
+        if transport == TransportType::Websocket {
+            self.work.counts.websockets.one_less();
+        }
         self.hooks().ended(&ended);
         if !leaves {
             self.remove(socket);

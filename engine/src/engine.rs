@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::assembly::Assembly;
 use crate::config::{EngineIoConfig, Settings};
 use crate::conn::Conn;
+use crate::counts::Stats;
 use crate::extensions::Deflate;
 use crate::handler::EngineIoHandler;
 use crate::head::Head;
@@ -253,6 +254,13 @@ impl Engine {
         self.port().map_or_else(Vec::new, Port::weights)
     }
 
+    /// What it has, and has counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.port()
+            .map_or_else(Stats::default, |port| port.work().stats())
+    }
+
     /// How many sessions there are.
     #[must_use]
     pub fn sessions(&self) -> usize {
@@ -409,6 +417,9 @@ impl<H: EngineIoHandler> Core<H> {
             socket
         };
         self.work.sessions.fetch_add(1, Relaxed);
+        if !polling {
+            self.work.counts.websockets.one_more();
+        }
         self.arm(socket.key, &mut socket.line());
         let transport = if polling {
             TransportType::Polling

@@ -57,7 +57,11 @@ impl<H: EngineIoHandler> Core<H> {
             if line.inbox.is_none() && !line.held || line.is_closed() {
                 return;
             }
-            line.held = self.holds_back(socket, &line);
+            let held = self.holds_back(socket, &line);
+            if held && !line.held {
+                self.work.counts.held_back.one_more();
+            }
+            line.held = held;
             if line.held {
                 if self.hooks().is_held(socket.id) {
                     let waker = Waker::from(Arc::clone(socket));
@@ -129,6 +133,7 @@ impl<H: EngineIoHandler> Core<H> {
             line.beat = now + millis(self.config.ping_timeout);
         }
         if let Packet::Message(_) | Packet::Binary(_) = &packet {
+            self.work.counts.received.message(packet.data_len());
             line.count_in(packet.data_len());
         }
         match packet {
@@ -237,6 +242,9 @@ impl<H: EngineIoHandler> Core<H> {
             return;
         }
         let is_ack = matches!(message.kind, Kind::Ack | Kind::BinaryAck);
+        if is_ack {
+            self.work.counts.received.acks.one_more();
+        }
         let inbox = line.inbox.as_ref();
         // What is posted comes before whatever waits, but for what was kept of the same post.
         let follows = !posted || line.held;

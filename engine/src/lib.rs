@@ -21,6 +21,7 @@ pub mod assembly;
 mod closing;
 pub mod config;
 mod conn;
+mod counts;
 mod deflate;
 mod delivery;
 mod ending;
@@ -62,6 +63,7 @@ mod write;
 
 pub use config::Settings;
 pub use conn::Conn;
+pub use counts::{Messages, Stats};
 pub use delivery::Delivery;
 pub use engine::{Engine, Handshake, Opened, Refused, Weight};
 pub use engineioxide_core::{ProtocolVersion, Str, TransportType};

@@ -220,6 +220,7 @@ impl Line {
                     self.foreseen = self.guard.is_outside().then_some(EndReason::Application);
                 }
             }
+            work.counts.sent.packet(&packet);
             self.traffic.messages_out += 1;
             self.traffic.bytes_out += packet.data_len() as u64;
             self.queue_out(work, Out::Packet(packet));

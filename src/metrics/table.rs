@@ -140,7 +140,7 @@ table! {
     UPGRADES: Counter<Upgrade> of Number, Worker, "my_app_upgrades_total",
         "WebSockets with which polling sessions tried to go on, and what became of them.";
     MESSAGES: Counter<Direction> of Number, Worker, "my_app_messages_total",
-        "Engine.IO messages, from clients (in) and for them (out).";
+        "Engine.IO messages, from clients (in) and for them (out), when they are queued.";
     MESSAGE_BYTES: Counter<Direction> of Bytes, Worker, "my_app_message_bytes_total",
         "Bytes of Engine.IO messages, without frames and headers, before they are deflated.";
     ACKS: Counter<Direction> of Number, Worker, "my_app_acks_total",
@@ -162,7 +162,7 @@ table! {
     HELD_BACK: Counter of Number, Worker, "my_app_sessions_held_back_total",
         "How often a client's events were read no further: it had much to take, or its handlers, or the bus.";
     BROADCASTS: Counter of Number, Worker, "my_app_broadcasts_total",
-        "Broadcasts that the worker's own handlers and tasks made.";
+        "Broadcasts of the worker's own application, to whichever worker's sockets.";
     QUESTIONS: Counter of Number, Worker, "my_app_bus_questions_total",
         "What the worker asked the others: sockets, rooms, acknowledgements, server-side events.";
     UNANSWERED: Counter of Number, Worker, "my_app_bus_answers_missing_total",

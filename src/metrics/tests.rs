@@ -1,4 +1,7 @@
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
 
 use super::*;
 use crate::wire::control::{Reason, TransportName};
@@ -140,4 +143,73 @@ fn what_workers_have_is_told_for_each_and_the_rest_once() {
     assert!(text.contains("\nmy_app_handoffs_total{worker=\"0\"} 1\n"));
     assert!(text.contains("\nmy_app_refused_total{reason=\"full\"} 1\n"));
     assert!(text.contains("\nmy_app_panics_total 1\n"));
+}
+
+const PAGE: &str = "docs/METRICS.md";
+const MANUAL: &str = "debian/my-app.8";
+
+fn kind(metric: &Metric) -> &'static str {
+    match metric.kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram(_) => "histogram",
+    }
+}
+
+/// What a metric's labels are, each with its values.
+fn labels_of(metric: &Metric, quote: &str) -> Vec<String> {
+    let worker = (metric.scope == Scope::Worker).then(|| format!("{quote}worker{quote}"));
+    let own = metric.label.map(|(name, values)| match name {
+        // Which one, the page need not tell.
+        "version" => format!("{quote}{name}{quote}"),
+        _ => format!("{quote}{name}{quote}: {}", values.join(", ")),
+    });
+    worker.into_iter().chain(own).collect()
+}
+
+/// The table of the page.
+fn page_table() -> String {
+    let mut text = "| metric | type | labels | what it tells |\n|---|---|---|---|\n".to_owned();
+    for metric in &TABLE {
+        let labels = labels_of(metric, "`").join("; ");
+        let (name, help) = (metric.name, metric.help);
+        let _ = writeln!(text, "| `{name}` | {} | {labels} | {help} |", kind(metric));
+    }
+    text
+}
+
+/// The list of the manual.
+fn manual_list() -> String {
+    let mut text = String::new();
+    for metric in &TABLE {
+        let Metric { name, help, .. } = metric;
+        let labels = labels_of(metric, "");
+        let labels = labels.iter().map(|label| format!(" ({label})"));
+        let labels: String = labels.collect();
+        let _ = writeln!(text, ".TP\n.BR {name} \"{labels}\"\n{help}");
+    }
+    text
+}
+
+/// What stands between the lines that begin and end a generated part is this; with UPDATE_METRICS set, it is from now
+/// on.
+fn assert_generated(file: &str, (begin, end): (&str, &str), part: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(begin).unwrap();
+    let (now, after) = rest.split_once(end).unwrap();
+    if std::env::var_os("UPDATE_METRICS").is_some() {
+        fs::write(&path, format!("{before}{begin}{part}{end}{after}")).unwrap();
+    } else {
+        let hint = "UPDATE_METRICS=1 cargo test --lib metrics";
+        assert!(now == part, "{file} is not what the table says: {hint}");
+    }
+}
+
+#[test]
+fn the_page_and_the_manual_list_every_metric() {
+    let (begin, end) = ("<!-- the table -->\n\n", "\n<!-- its end -->");
+    assert_generated(PAGE, (begin, end), &page_table());
+    let (begin, end) = (".\\\" The table.\n", ".\\\" Its end.\n");
+    assert_generated(MANUAL, (begin, end), &manual_list());
 }

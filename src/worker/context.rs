@@ -27,6 +27,7 @@ use crate::bus::Bus;
 use crate::config::{self, Config, Parser, Transport};
 use crate::ipc::conn::Conn;
 use crate::ipc::link::Link;
+use crate::metrics;
 use crate::wire::health::Readiness;
 use crate::wire::link::Welcome;
 use crate::wire::session_id::{Home, Keyring};
@@ -161,6 +162,7 @@ impl Hooks for EngineHooks {
             transport = ends::transport(transport).as_str(),
             "a session began"
         );
+        metrics::SESSIONS_OPENED.count(ends::transport(transport));
         self.sessions.opened(client);
     }
 

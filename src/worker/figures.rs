@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use engineioxide::Stats;
+
 use super::context::Worker;
 use crate::ipc::link::LinkError;
 use crate::logging::LogGuard;
-use crate::metrics::{self, Lag, nanos};
+use crate::metrics::{self, Direction, Lag, Upgrade, nanos};
 use crate::process::resident;
+use crate::wire::control::{Reason, TransportName};
 use crate::wire::link::ToMaster;
 
 /// So many ticks lie between two messages, at least: a quarter of a second.
@@ -50,9 +53,32 @@ pub(super) async fn tell_last(worker: &Worker, log: &LogGuard) {
 
 /// Asks those who count by themselves.
 fn collect(worker: &Worker, log: &LogGuard, lag: Duration) {
+    of_the_engine(worker.engine.stats());
+    for (reason, ended) in Reason::ALL.into_iter().zip(worker.ends.by_reason()) {
+        metrics::SESSIONS_ENDED.mirror_of(reason, ended);
+    }
     metrics::CONNECTIONS.set(worker.sessions.connections());
     metrics::BUS_QUEUE.set(worker.bus.queued() as u64);
     metrics::MEMORY.set(resident());
     metrics::LAG_LONGEST.set(nanos(lag));
     metrics::LOG_LINES_LOST.mirror(log.lost());
+}
+
+fn of_the_engine(stats: Stats) {
+    metrics::SESSIONS.set_of(TransportName::Polling, stats.polling);
+    metrics::SESSIONS.set_of(TransportName::WebSocket, stats.websockets);
+    metrics::WAITING.set(stats.waiting);
+    for (way, messages) in [
+        (Direction::In, stats.received),
+        (Direction::Out, stats.sent),
+    ] {
+        metrics::MESSAGES.mirror_of(way, messages.count);
+        metrics::MESSAGE_BYTES.mirror_of(way, messages.bytes);
+        metrics::ACKS.mirror_of(way, messages.acks);
+    }
+    metrics::UPGRADES.mirror_of(Upgrade::Tried, stats.upgrades_tried);
+    metrics::UPGRADES.mirror_of(Upgrade::Done, stats.upgrades_done);
+    metrics::UPGRADES.mirror_of(Upgrade::Failed, stats.upgrades_failed);
+    metrics::SLOW_CLIENTS.mirror(stats.slow);
+    metrics::HELD_BACK.mirror(stats.held_back);
 }

@@ -3,6 +3,7 @@
 mod client;
 mod cluster;
 mod control;
+mod figures;
 mod flow;
 mod jitter;
 mod light;
@@ -22,6 +23,7 @@ pub use cluster::{
     server_side_answers, strings, wait_for_replacement,
 };
 pub use control::{Control, error};
+pub use figures::Figures;
 pub use flow::{Flow, Sent, Times};
 pub use jitter::Jitter;
 pub use network::{Break, Cut, Direction, Network};
