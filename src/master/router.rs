@@ -309,7 +309,7 @@ impl Router {
                 origin,
                 opens,
                 reservation: None,
-                admitted: false,
+                admitted: None,
                 age_ms,
                 head: Vec::new(),
             };

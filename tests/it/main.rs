@@ -27,6 +27,7 @@ mod control;
 mod deaths;
 mod departed;
 mod differential;
+mod ends;
 mod fairness;
 mod faults;
 #[allow(
