@@ -10,6 +10,7 @@
 //! - `bus`: what the workers' sockets and applications say to each other
 //! - `wire`: pure: what master and workers say to each other, and what both read of a request
 //! - `ipc`: the sockets between our processes, and the connections that they pass on
+//! - `metrics`: what all of them count, in one table
 //! - `process`, `systemd`: this process as the system sees it, and what systemd is told
 //! - [`app`]: the application; replace it with yours
 //! - [`api`]: what an application is written with
@@ -22,6 +23,7 @@ mod config;
 mod ipc;
 mod logging;
 mod master;
+mod metrics;
 mod process;
 mod systemd;
 mod wire;
@@ -43,6 +45,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 pub fn main(app: App) -> ExitCode {
     // A handler that panics costs its event and nobody else; it shall not go unnoticed.
     std::panic::set_hook(Box::new(|panic| {
+        metrics::PANICS.inc();
         if tracing::enabled!(tracing::Level::ERROR) {
             tracing::error!(%panic, "a task panicked");
         } else {

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Waker;
+use std::time::Duration;
 
 use bytes::Bytes;
+use engineioxide_core::TransportType;
 use rustix::net::Shutdown;
 
 use crate::closing::Rest;
 use crate::engine::Core;
 use crate::frame::CloseCode;
-use crate::handler::{EngineIoHandler, guarded};
+use crate::handler::{EngineIoHandler, guarded, told_why};
 use crate::hooks::{EndReason, Ended};
 use crate::line::{Line, Phase, Transport};
 use crate::pump::ReadEnd;
@@ -61,6 +63,7 @@ impl<H: EngineIoHandler> Core<H> {
     /// Ends an upgrade that was not done. Its session polls on.
     pub(crate) fn close_probe(&self, line: &mut Line, payload: &[u8]) {
         if let Some((conn, pending)) = line.take_probe() {
+            self.work.counts.upgrades_failed.one_more();
             let rest = Rest::of_conn(conn, pending, &self.work, payload);
             tokio::spawn(rest.close(self.settings().write_stall_timeout));
         }
@@ -93,6 +96,8 @@ impl<H: EngineIoHandler> Core<H> {
         let stalled_for = line.stalled_since().map(|since| now.saturating_sub(since));
         let ends = if line.join_by != 0 && now >= line.join_by {
             Some((EndReason::ConnectTimeout, Farewell::plain()))
+        } else if line.until != 0 && now >= line.until {
+            Some((EndReason::Until, Farewell::plain()))
         } else if stalled_for >= Some(millis(self.settings().write_stall_timeout)) {
             Some((EndReason::WriteStall, Farewell::None))
         } else if now >= line.beat {
@@ -144,7 +149,7 @@ impl<H: EngineIoHandler> Core<H> {
             return;
         };
         let farewell = match reason {
-            EndReason::Drain => Farewell::code(CloseCode::Away),
+            EndReason::Drain | EndReason::Stopped => Farewell::code(CloseCode::Away),
             EndReason::WriteStall | EndReason::Memory | EndReason::TransportClosed => {
                 Farewell::None
             }
@@ -168,6 +173,10 @@ impl<H: EngineIoHandler> Core<H> {
             Phase::Closing(first) => first,
             _ => reason,
         };
+        let reason = line
+            .foreseen
+            .filter(|_| reason.is_silence())
+            .unwrap_or(reason);
         if let Transport::Polling(polling) = &mut line.transport
             && polling.leaves
         {
@@ -182,6 +191,7 @@ impl<H: EngineIoHandler> Core<H> {
         line.phase = Phase::Closing(reason);
         self.close_probe(&mut line, &[]);
         let kept = line.take_messages(&self.work);
+        let owed = reason.owes_the_rest() && !line.queue.is_empty();
         let mut rest = None;
         let mut leaves = false;
         match (&mut line.transport, farewell) {
@@ -189,8 +199,7 @@ impl<H: EngineIoHandler> Core<H> {
                 polling.wake_poll();
                 // Who is to be told, or to have what was emitted before the end. Who left, or broke a protocol, is
                 // unknown at once, as in Node.
-                let owed = matches!(reason, EndReason::Application | EndReason::Drain);
-                leaves = polling.is_waiting() || owed && !line.queue.is_empty();
+                leaves = polling.is_waiting() || owed;
             }
             (Transport::Polling(polling), Farewell::None) => {
                 polling.wake_poll();
@@ -223,6 +232,9 @@ impl<H: EngineIoHandler> Core<H> {
             transport,
             began_polling: line.began_polling,
             reason,
+            by_operator: line.by_operator,
+            lived: Duration::from_millis(self.now().saturating_sub(line.opened)),
+            traffic: line.traffic,
         };
         drop(line);
         if let Some(rest) = rest {
@@ -233,9 +245,14 @@ impl<H: EngineIoHandler> Core<H> {
         }
         if connected {
             let told = reason.to_handlers();
-            guarded(|| self.handler.on_disconnect(Arc::clone(socket), told));
+            told_why(reason, || {
+                guarded(|| self.handler.on_disconnect(Arc::clone(socket), told));
+            });
         }
         self.work.sessions.fetch_sub(1, Relaxed);
+        if transport == TransportType::Websocket {
+            self.work.counts.websockets.one_less();
+        }
         self.hooks().ended(&ended);
         if !leaves {
             self.remove(socket);

@@ -2,22 +2,26 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
-use engineioxide_core::{ProtocolVersion, Sid, Str};
+use engineioxide_core::{ProtocolVersion, Sid, Str, TransportType};
 use tokio::task::coop::unconstrained;
 use tokio::time::{Instant, sleep_until};
 
 use crate::assembly::Assembly;
 use crate::config::{EngineIoConfig, Settings};
 use crate::conn::Conn;
+use crate::counts::Stats;
 use crate::extensions::Deflate;
 use crate::handler::EngineIoHandler;
 use crate::head::Head;
 use crate::hooks::{EndReason, Hooks, NoHooks};
 use crate::line::{Line, Out, Transport, WebSocket};
+use crate::live::Live;
 use crate::packet::Packet;
 use crate::polling::{self, Polling};
 use crate::polls::{PollAnswer, Posting};
@@ -51,6 +55,8 @@ pub struct Handshake {
     pub base64: bool,
     /// May messages of its WebSocket be deflated?
     pub deflate: Option<Deflate>,
+    /// For how long its client is admitted, if not for ever.
+    pub left: Option<Duration>,
     /// What is kept of its head.
     pub head: Head,
 }
@@ -105,6 +111,10 @@ pub(crate) trait Port: Send + Sync {
     fn post(&self, sid: Sid) -> Result<Posting, Refused>;
     fn upgrade(&self, sid: Sid) -> Result<Upgrading, Refused>;
     fn end(&self, sid: Sid, reason: EndReason);
+    fn disconnect(&self, sid: Sid) -> bool;
+    fn live(&self, sid: Sid) -> Option<Live>;
+    fn live_of(&self, client: IpAddr, most: usize) -> Vec<Live>;
+    fn ends_in(&self, sid: Sid, left: Duration);
     fn sids(&self) -> Vec<Sid>;
     fn weights(&self) -> Vec<Weight>;
     fn work(&self) -> &Work;
@@ -206,6 +216,32 @@ impl Engine {
         }
     }
 
+    /// Ends a session because an operator wants it: [`EndReason::Application`]. Was it open?
+    #[must_use]
+    pub fn disconnect(&self, sid: Sid) -> bool {
+        self.port().is_some_and(|port| port.disconnect(sid))
+    }
+
+    /// From now on a session's client is admitted for so long.
+    pub fn ends_in(&self, sid: Sid, left: Duration) {
+        if let Some(port) = self.port() {
+            port.ends_in(sid, left);
+        }
+    }
+
+    /// An open session.
+    #[must_use]
+    pub fn live(&self, sid: Sid) -> Option<Live> {
+        self.port()?.live(sid)
+    }
+
+    /// The open sessions of a client, the oldest first, `most` of them. It looks at all that there are.
+    #[must_use]
+    pub fn live_of(&self, client: IpAddr, most: usize) -> Vec<Live> {
+        self.port()
+            .map_or_else(Vec::new, |port| port.live_of(client, most))
+    }
+
     /// The sessions of this moment, the oldest first.
     #[must_use]
     pub fn sids(&self) -> Vec<Sid> {
@@ -216,6 +252,13 @@ impl Engine {
     #[must_use]
     pub fn weights(&self) -> Vec<Weight> {
         self.port().map_or_else(Vec::new, Port::weights)
+    }
+
+    /// What it has, and has counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.port()
+            .map_or_else(Stats::default, |port| port.work().stats())
     }
 
     /// How many sessions there are.
@@ -318,6 +361,7 @@ impl<H: EngineIoHandler> Core<H> {
             protocol,
             base64,
             deflate,
+            left,
             head,
         } = handshake;
         let revision3 = protocol == ProtocolVersion::V3;
@@ -347,6 +391,8 @@ impl<H: EngineIoHandler> Core<H> {
             let (transport, preface) = transport;
             let mut line = Line::new(transport, revision3);
             line.base64 = base64;
+            line.opened = now;
+            line.until = left.map_or(0, |left| now + millis(left).max(1));
             if let Some(preface) = preface {
                 line.queue_out(&self.work, Out::Raw(preface.into()));
                 line.queue_out(&self.work, Out::Packet(open.clone()));
@@ -371,8 +417,17 @@ impl<H: EngineIoHandler> Core<H> {
             socket
         };
         self.work.sessions.fetch_add(1, Relaxed);
+        if !polling {
+            self.work.counts.websockets.one_more();
+        }
         self.arm(socket.key, &mut socket.line());
-        self.hooks().opened(sid, socket.req_parts.address());
+        let transport = if polling {
+            TransportType::Polling
+        } else {
+            TransportType::Websocket
+        };
+        let client = socket.req_parts.address();
+        self.hooks().opened(sid, client, transport);
         if revision3 {
             self.connect(&socket);
         }
@@ -464,6 +519,26 @@ impl<H: EngineIoHandler> Port for Core<H> {
     fn end(&self, sid: Sid, reason: EndReason) {
         if let Ok(socket) = self.find(sid) {
             socket.close_with(reason);
+        }
+    }
+
+    fn disconnect(&self, sid: Sid) -> bool {
+        self.disconnect_session(sid)
+    }
+
+    fn live(&self, sid: Sid) -> Option<Live> {
+        self.find(sid).ok()?.live(self.now())
+    }
+
+    fn live_of(&self, client: IpAddr, most: usize) -> Vec<Live> {
+        self.sessions_of(client, most)
+    }
+
+    fn ends_in(&self, sid: Sid, left: Duration) {
+        if let Ok(socket) = self.find(sid) {
+            let mut line = socket.line();
+            line.until = self.now() + millis(left).max(1);
+            self.arm(socket.key, &mut line);
         }
     }
 

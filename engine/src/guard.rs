@@ -144,11 +144,17 @@ impl Guard {
         self.attachments > 0
     }
 
+    /// Is it in no namespace, and about to join none?
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        self.root.is_none() && self.others.is_none()
+    }
+
     /// A text message that goes to the client: an answer to CONNECT says that a namespace is joined or
-    /// that it cannot be, a DISCONNECT that it is left.
-    pub fn sent(&mut self, message: &str) {
+    /// that it cannot be, a DISCONNECT that it is left. Was it one that says it is joined, or left?
+    pub fn sent(&mut self, message: &str) -> bool {
         let Some(kind @ (b'0' | b'1' | b'4')) = message.as_bytes().first() else {
-            return;
+            return false;
         };
         let rest = message.get(1..).unwrap_or_default();
         let namespace = if rest.starts_with('/') {
@@ -160,9 +166,14 @@ impl Guard {
         match kind {
             b'0' => self.set(namespace, Some(Member::Joined)),
             b'1' => self.set(namespace, None),
-            _ if self.member(namespace) == Some(Member::Asked) => self.set(namespace, None),
-            _ => {}
+            _ => {
+                if self.member(namespace) == Some(Member::Asked) {
+                    self.set(namespace, None);
+                }
+                return false;
+            }
         }
+        true
     }
 
     fn member(&self, namespace: &str) -> Option<Member> {

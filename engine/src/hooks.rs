@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::task::Waker;
+use std::time::Duration;
 
 use engineioxide_core::{ProtocolVersion, Sid, TransportType};
 
@@ -17,8 +18,8 @@ pub trait Hooks: Send + Sync + 'static {
     }
 
     /// A session was opened, for a client of this address.
-    fn opened(&self, sid: Sid, client: Option<IpAddr>) {
-        let _ = (sid, client);
+    fn opened(&self, sid: Sid, client: Option<IpAddr>, transport: TransportType) {
+        let _ = (sid, client, transport);
     }
 
     /// A session has ended.
@@ -78,12 +79,33 @@ pub struct Ended {
     pub began_polling: bool,
     /// Why.
     pub reason: EndReason,
+    /// Was it an operator who had it [disconnected](crate::Engine::disconnect)?
+    pub by_operator: bool,
+    /// How long it lived.
+    pub lived: Duration,
+    /// What went over it.
+    pub traffic: Traffic,
+}
+
+/// What goes over a session: Engine.IO messages, without frames, headers and the digit of their type, as they are
+/// before they are deflated. Pings and the like do not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Bytes that the client sent.
+    pub bytes_in: u64,
+    /// Bytes for the client. They count when they are queued, whether or not it takes them.
+    pub bytes_out: u64,
+    /// Messages that the client sent.
+    pub messages_in: u64,
+    /// Messages for the client, likewise.
+    pub messages_out: u64,
 }
 
 /// Why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum EndReason {
-    /// The client closed it: by a close packet, or a close frame.
+    /// The client closed it: by a close packet, or a close frame; or its connection ended when it had left all
+    /// namespaces.
     ClientLeft,
     /// The connection ended, or a waiting poll's did.
     TransportClosed,
@@ -93,7 +115,8 @@ pub enum EndReason {
     WriteStall,
     /// The worker's memory was full, and much was waiting for this client.
     Memory,
-    /// A message was larger than is accepted.
+    /// A message was larger than is accepted. A polling client is told so, and its session goes on; if it then leaves,
+    /// this is why.
     TooLarge,
     /// The client broke a protocol: WebSocket's, Engine.IO's or Socket.IO's.
     ProtocolError,
@@ -101,17 +124,21 @@ pub enum EndReason {
     Overlap,
     /// It joined no namespace in time.
     ConnectTimeout,
-    /// The application ended it.
+    /// The application ended it, or had left it no namespace when its client went; or an operator did.
     Application,
-    /// The server drains its sessions: a reload, or a stop.
+    /// The time for which it was admitted ran out.
+    Until,
+    /// The server drains its sessions: it is taken out, or reloads.
     Drain,
+    /// The server stops.
+    Stopped,
 }
 
 impl EndReason {
     /// What handlers are told.
     pub(crate) fn to_handlers(self) -> DisconnectReason {
         match self {
-            Self::ClientLeft | Self::ConnectTimeout | Self::Application => {
+            Self::ClientLeft | Self::ConnectTimeout | Self::Application | Self::Until => {
                 DisconnectReason::TransportClose
             }
             Self::TransportClosed | Self::WriteStall | Self::Memory => {
@@ -120,7 +147,23 @@ impl EndReason {
             Self::PingTimeout => DisconnectReason::HeartbeatTimeout,
             Self::TooLarge | Self::ProtocolError => DisconnectReason::PacketParsingError,
             Self::Overlap => DisconnectReason::MultipleHttpPollingError,
-            Self::Drain => DisconnectReason::ClosingServer,
+            Self::Drain | Self::Stopped => DisconnectReason::ClosingServer,
         }
+    }
+
+    /// Is what was emitted before the end sent to a client that polls?
+    pub(crate) fn owes_the_rest(self) -> bool {
+        matches!(
+            self,
+            Self::Application | Self::Until | Self::Drain | Self::Stopped
+        )
+    }
+
+    /// Does it only say that nothing more comes from the client, and not why?
+    pub(crate) fn is_silence(self) -> bool {
+        matches!(
+            self,
+            Self::ClientLeft | Self::TransportClosed | Self::PingTimeout | Self::ProtocolError
+        )
     }
 }

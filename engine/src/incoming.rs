@@ -57,7 +57,11 @@ impl<H: EngineIoHandler> Core<H> {
             if line.inbox.is_none() && !line.held || line.is_closed() {
                 return;
             }
-            line.held = self.holds_back(socket, &line);
+            let held = self.holds_back(socket, &line);
+            if held && !line.held {
+                self.work.counts.held_back.one_more();
+            }
+            line.held = held;
             if line.held {
                 if self.hooks().is_held(socket.id) {
                     let waker = Waker::from(Arc::clone(socket));
@@ -128,6 +132,10 @@ impl<H: EngineIoHandler> Core<H> {
             // Whoever sends anything is alive: the time for the answer begins anew, once, as in Node.
             line.beat = now + millis(self.config.ping_timeout);
         }
+        if let Packet::Message(_) | Packet::Binary(_) = &packet {
+            self.work.counts.received.message(packet.data_len());
+            line.count_in(packet.data_len());
+        }
         match packet {
             Packet::Message(text) if self.settings().common_parser => {
                 let sent = text.len();
@@ -135,6 +143,13 @@ impl<H: EngineIoHandler> Core<H> {
                     drop(line);
                     return self.malformed(socket);
                 };
+                match checked.kind {
+                    Kind::Connect => line.foreseen = None,
+                    Kind::Disconnect if line.guard.is_outside() => {
+                        line.foreseen = Some(EndReason::ClientLeft);
+                    }
+                    _ => {}
+                }
                 line.count_sent(self.hooks().congestion(), sent);
                 let message = begin_message(checked);
                 if line.guard.awaits() {
@@ -174,12 +189,10 @@ impl<H: EngineIoHandler> Core<H> {
                 drop(line);
                 self.end_session(socket, EndReason::ClientLeft, Farewell::plain());
             }
+            // Over a WebSocket it ends nothing, as in Node; what does will be its client's doing.
+            Packet::Close => line.foreseen = Some(EndReason::ClientLeft),
             // Of the last kind is nothing that is read.
-            Packet::Open(_)
-            | Packet::Close
-            | Packet::Upgrade
-            | Packet::Noop
-            | Packet::Spliced(_) => {}
+            Packet::Open(_) | Packet::Upgrade | Packet::Noop | Packet::Spliced(_) => {}
         }
     }
 
@@ -200,6 +213,9 @@ impl<H: EngineIoHandler> Core<H> {
         let fits = inbox.attached <= most;
         let Some(partial) = inbox.partial.as_mut().filter(|_| awaited && fits) else {
             drop(line);
+            if awaited && !fits {
+                return self.end_session(socket, EndReason::TooLarge, Farewell::plain());
+            }
             return self.malformed(socket);
         };
         partial.attachments.push(data);
@@ -226,6 +242,9 @@ impl<H: EngineIoHandler> Core<H> {
             return;
         }
         let is_ack = matches!(message.kind, Kind::Ack | Kind::BinaryAck);
+        if is_ack {
+            self.work.counts.received.acks.one_more();
+        }
         let inbox = line.inbox.as_ref();
         // What is posted comes before whatever waits, but for what was kept of the same post.
         let follows = !posted || line.held;

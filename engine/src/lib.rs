@@ -21,6 +21,7 @@ pub mod assembly;
 mod closing;
 pub mod config;
 mod conn;
+mod counts;
 mod deflate;
 mod delivery;
 mod ending;
@@ -39,6 +40,7 @@ mod incoming;
 #[doc(hidden)]
 pub mod inflate;
 mod line;
+mod live;
 #[doc(hidden)]
 pub mod packet;
 #[doc(hidden)]
@@ -61,12 +63,15 @@ mod write;
 
 pub use config::Settings;
 pub use conn::Conn;
+pub use counts::{Messages, Stats};
 pub use delivery::Delivery;
 pub use engine::{Engine, Handshake, Opened, Refused, Weight};
 pub use engineioxide_core::{ProtocolVersion, Str, TransportType};
 pub use extensions::{Agreed, Deflate, Malformed, negotiate};
+pub use handler::end_reason;
 pub use head::{Complete, Head};
-pub use hooks::{EndReason, Ended, Hooks};
+pub use hooks::{EndReason, Ended, Hooks, Traffic};
+pub use live::Live;
 pub use polls::{Answer, PollAnswer, Posting, Receipt};
 pub use socket::{DisconnectReason, Socket};
 pub use spliced::sharing;

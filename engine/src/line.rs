@@ -13,7 +13,7 @@ use crate::assembly::Assembly;
 use crate::conn::Conn;
 use crate::extensions::Deflate;
 use crate::guard::Guard;
-use crate::hooks::EndReason;
+use crate::hooks::{EndReason, Traffic};
 use crate::inbox::Inbox;
 use crate::packet::Packet;
 use crate::polling::Polling;
@@ -118,6 +118,14 @@ pub(crate) struct Line {
     pub(crate) answered: u64,
     /// For when a look at the session stands in the wheel.
     pub(crate) armed: Millis,
+    pub(crate) opened: Millis,
+    /// Until when is its client admitted? Zero: for ever.
+    pub(crate) until: Millis,
+    pub(crate) traffic: Traffic,
+    /// What its end will have been for, should nothing more come from its client.
+    pub(crate) foreseen: Option<EndReason>,
+    /// Was it closed by an operator?
+    pub(crate) by_operator: bool,
     /// Does the beat wait for the client?
     pub(crate) awaits_pong: bool,
     /// Has the time for the client's answer begun anew?
@@ -159,6 +167,11 @@ impl Line {
             join_by: 0,
             answered: 0,
             armed: Millis::MAX,
+            opened: 0,
+            until: 0,
+            traffic: Traffic::default(),
+            foreseen: None,
+            by_operator: false,
             awaits_pong: false,
             extended: false,
             dirty: false,
@@ -203,8 +216,13 @@ impl Line {
                 if text.as_bytes().first() == Some(&b'0') {
                     self.join_by = 0;
                 }
-                self.guard.sent(text);
+                if self.guard.sent(text) {
+                    self.foreseen = self.guard.is_outside().then_some(EndReason::Application);
+                }
             }
+            work.counts.sent.packet(&packet);
+            self.traffic.messages_out += 1;
+            self.traffic.bytes_out += packet.data_len() as u64;
             self.queue_out(work, Out::Packet(packet));
         }
         self.mark_dirty()
@@ -308,22 +326,21 @@ impl Line {
 
     /// When the session is to be looked at next.
     pub(crate) fn due(&self) -> Millis {
-        let join_by = match self.join_by {
-            0 => Millis::MAX,
-            join_by => join_by,
-        };
+        let set = |due| if due == 0 { Millis::MAX } else { due };
+        let (join_by, until) = (set(self.join_by), set(self.until));
         let probe = self.probe_due().unwrap_or(Millis::MAX);
         let ask = match &self.transport {
             Transport::WebSocket(socket) if socket.stalled.is_some() => socket.ask,
             _ => Millis::MAX,
         };
-        self.beat.min(join_by).min(probe).min(ask)
+        let own = self.beat.min(join_by).min(until);
+        own.min(probe).min(ask)
     }
 
     /// The session has ended, and may be polled until then for what is left.
     pub(crate) fn leave_by(&mut self, until: Millis) {
         self.beat = until;
-        self.join_by = 0;
+        (self.join_by, self.until) = (0, 0);
     }
 
     /// Is it new in the list of who is to be written?
@@ -339,6 +356,16 @@ impl Line {
                 Transport::WebSocket(socket) => socket.stalled.is_none() && self.waiting < VOLATILE,
                 Transport::Gone => false,
             }
+    }
+
+    /// A message came from the client.
+    pub(crate) fn count_in(&mut self, bytes: usize) {
+        self.traffic.messages_in += 1;
+        self.traffic.bytes_in += bytes as u64;
+        // It took notice of what was too large, and goes on.
+        if self.foreseen == Some(EndReason::TooLarge) {
+            self.foreseen = None;
+        }
     }
 
     /// From now on nobody emits to it; is that new?

@@ -83,6 +83,7 @@ pub(crate) trait Polled: Send + Sync {
     fn post(&self, serial: u64, body: &Bytes, binary: bool);
     fn poll_posted(&self, serial: u64, cx: &Context<'_>) -> Poll<()>;
     fn end_post(&self, serial: u64, reason: Option<EndReason>);
+    fn too_large(&self);
 }
 
 impl<D> Socket<D>
@@ -340,6 +341,10 @@ where
         if let Some(reason) = reason {
             self.close_with(reason);
         }
+    }
+
+    fn too_large(&self) {
+        self.line().foreseen = Some(EndReason::TooLarge);
     }
 }
 

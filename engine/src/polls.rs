@@ -131,10 +131,16 @@ impl Posting {
         }
     }
 
-    /// The body will not be handled, and the session goes on: it was too large.
+    /// The body is not handled, and the session goes on.
     pub fn refuse(mut self) {
         self.state = PostState::Done;
         self.session.end_post(self.serial, None);
+    }
+
+    /// The same, because it is too large.
+    pub fn refuse_too_large(self) {
+        self.session.too_large();
+        self.refuse();
     }
 
     /// The body is none that this session may send: the session is over.

@@ -236,6 +236,7 @@ impl<H: EngineIoHandler> Core<H> {
             Probed::Waits => {}
             Probed::More => looked.again = true,
             Probed::Gone => {
+                self.work.counts.upgrades_failed.one_more();
                 line.probe = None;
                 pump.batch.clear();
             }

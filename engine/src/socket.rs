@@ -23,7 +23,8 @@ use crate::work::{Key, Work};
 /// Why a session ended, as handlers are told. socketioxide knows exactly these; [`EndReason`] says it finer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DisconnectReason {
-    /// The client, or the application, closed the session.
+    /// The client, or the application, closed the session. socketioxide closes one so that has joined nothing in time, or
+    /// sent something to a namespace that it is not in.
     TransportClose,
     /// The client sent two polls, or two posts, at the same time.
     MultipleHttpPollingError,
@@ -175,9 +176,12 @@ where
     #[expect(clippy::needless_pass_by_value, reason = "socketioxide calls it so")]
     pub fn close(&self, reason: DisconnectReason) {
         let reason = match reason {
-            DisconnectReason::TransportClose | DisconnectReason::ClosingServer => {
-                EndReason::Application
-            }
+            DisconnectReason::ClosingServer => EndReason::Application,
+            // There is no namespace `/`.
+            DisconnectReason::TransportClose if self.revision3() => EndReason::Application,
+            // A packet, which the pump has just handed on, is for a namespace that it is not in.
+            DisconnectReason::TransportClose if self.work.is_in_turn() => EndReason::ProtocolError,
+            DisconnectReason::TransportClose => EndReason::ConnectTimeout,
             DisconnectReason::MultipleHttpPollingError => EndReason::Overlap,
             DisconnectReason::PacketParsingError => EndReason::ProtocolError,
             DisconnectReason::TransportError => EndReason::TransportClosed,

@@ -200,6 +200,8 @@ impl Line {
         }) else {
             return;
         };
+        work.counts.upgrades_done.one_more();
+        work.counts.websockets.one_more();
         let socket = WebSocket::new(conn, assembly, probe.deflate);
         let before = std::mem::replace(&mut self.transport, Transport::WebSocket(socket));
         if let Transport::Polling(mut polling) = before {
@@ -303,6 +305,7 @@ where
         assembly.set_unread(unread);
         probe.conn = Some((upgraded.conn, assembly));
         drop(line);
+        self.work.counts.upgrades_tried.one_more();
         self.set_ready();
     }
 

@@ -6,6 +6,7 @@ use std::task::{Context, Waker};
 
 use futures_util::task::AtomicWaker;
 
+use crate::counts::Counts;
 use crate::hooks::Hooks;
 
 /// Where a session stands in the table of sessions. It may be given again after the session's end: whoever
@@ -29,6 +30,8 @@ pub(crate) struct Work {
     pub(crate) sessions: AtomicUsize,
     /// Bytes that wait for clients, or of clients for handlers, over all sessions.
     pub(crate) waiting: AtomicUsize,
+    /// What is counted.
+    pub(crate) counts: Counts,
     /// Who is told that nothing refers to a session any more.
     pub(crate) hooks: OnceLock<Arc<dyn Hooks>>,
 }
@@ -88,6 +91,11 @@ impl Work {
     /// The pump begins its turn.
     pub(crate) fn begin_turn(&self) {
         self.running.store(true, SeqCst);
+    }
+
+    /// Is the pump at work? Then it is what calls.
+    pub(crate) fn is_in_turn(&self) -> bool {
+        self.running.load(SeqCst)
     }
 
     /// The pump ends its turn; was something pushed that it has not done?

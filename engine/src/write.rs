@@ -229,6 +229,9 @@ impl Line {
                 Ok(wrote) => wrote,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     socket.conn.wait_writable(cx);
+                    if socket.stalled.is_none() {
+                        work.counts.slow.one_more();
+                    }
                     socket.stalled.get_or_insert(now);
                     socket.ask = now + ASK;
                     return Written::Waits;

@@ -10,6 +10,7 @@ use tracing::debug;
 
 use super::Adapter;
 use crate::bus::asking;
+use crate::metrics::Timer;
 
 /// A handler whose questions to the cluster are its socket's: what socketioxide takes as a handler.
 #[derive(Debug, Clone, Copy)]
@@ -21,8 +22,9 @@ where
     Fut: Future<Output = ()> + Send + 'static,
 {
     fn call(&self, socket: Arc<Socket<Adapter>>, _: Value, _: Option<i64>) {
+        let timer = Timer::of_an_event();
         let Self(handler) = self.clone();
-        tokio::spawn(asking(socket.id, handler()));
+        tokio::spawn(asking(socket.id, timer.measure(handler())));
     }
 }
 
@@ -40,6 +42,7 @@ macro_rules! attributed {
         {
             #[allow(non_snake_case, unused_mut, reason = "arguments have the names of their types")]
             fn call(&self, socket: Arc<Socket<Adapter>>, mut value: Value, ack: Option<i64>) {
+                let timer = Timer::of_an_event();
                 let id = socket.id;
                 $(
                     let $argument = match $argument::from_message_parts(&socket, &mut value, &ack) {
@@ -50,7 +53,7 @@ macro_rules! attributed {
                 match $last::from_message(socket, value, ack) {
                     Ok(last) => {
                         let Self(handler) = self.clone();
-                        tokio::spawn(asking(id, handler($($argument,)* last)));
+                        tokio::spawn(asking(id, timer.measure(handler($($argument,)* last))));
                     }
                     Err(error) => debug!(%error, "not what the event's handler takes"),
                 }

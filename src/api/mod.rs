@@ -6,6 +6,7 @@
 mod args;
 mod ask;
 mod client_addr;
+mod end_reason;
 mod event;
 mod handler;
 mod socket;
@@ -16,11 +17,13 @@ use socketioxide::SocketIo;
 use socketioxide::extract::AckSender;
 
 use crate::bus::BusAdapter;
+use crate::metrics::Refused;
 
 pub use crate::bus::{Answers, Cluster, ClusterError, Missing, TooManyRooms, Why, WorkerInfo};
 pub use args::{Ack, Arg, Args, ArgsError};
 pub use ask::{Responses, ask};
 pub use client_addr::ClientAddr;
+pub use end_reason::EndReason;
 pub use event::{Event, handler_name};
 pub use handler::Attributed;
 pub use socket::Socket;
@@ -53,15 +56,23 @@ pub struct Refusal {
     pub(crate) status: StatusCode,
     pub(crate) code: u8,
     pub(crate) message: String,
+    /// How it is counted.
+    pub(crate) why: Refused,
 }
 
 impl Refusal {
+    /// It is not the application that refuses.
+    pub(crate) fn because(self, why: Refused) -> Self {
+        Self { why, ..self }
+    }
+
     /// 403, and Engine.IO's code 4, as Node's `allowRequest` gives.
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,
             code: 4,
             message: message.into(),
+            why: Refused::Application,
         }
     }
 
@@ -71,6 +82,7 @@ impl Refusal {
             status: StatusCode::UNAUTHORIZED,
             code: 4,
             message: message.into(),
+            why: Refused::Application,
         }
     }
 
@@ -80,6 +92,7 @@ impl Refusal {
             status: StatusCode::TOO_MANY_REQUESTS,
             code: 4,
             message: message.into(),
+            why: Refused::Application,
         }
     }
 
@@ -89,6 +102,7 @@ impl Refusal {
             status: StatusCode::SERVICE_UNAVAILABLE,
             code: 4,
             message: message.into(),
+            why: Refused::Application,
         }
     }
 }

@@ -24,6 +24,7 @@ use super::acks::{self, Acks, Remote};
 use super::rooms::{self, Rooms, TooManyRooms};
 use super::turns::Responder;
 use super::{Bus, ClusterError, Namespace, REQUEST_TIMEOUT, Reply, WARNING_INTERVAL, shared};
+use crate::metrics;
 use crate::wire::frame::{Answer, Body, BusMember, Command, Question};
 
 /// How much longer than the clients the other workers may take to tell their acknowledgements.
@@ -80,6 +81,7 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
         packet: Packet,
         opts: BroadcastOptions,
     ) -> Result<(), BroadcastError> {
+        metrics::BROADCASTS.inc();
         let command = event(&packet.inner).map(Command::Emit);
         let (delivered, local) = self.deliver(packet, &opts);
         let published = match command {
@@ -97,6 +99,7 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
         opts: BroadcastOptions,
         timeout: Option<Duration>,
     ) -> Result<Self::AckStream, ClusterError> {
+        metrics::BROADCASTS.inc();
         let turn = self.bus.turn(Responder::Client, asker(&opts)).await?;
         let timeout = timeout.unwrap_or(self.local.ack_timeout());
         let value = event(&packet.inner);
@@ -436,6 +439,17 @@ impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
     fn forget(&self, id: Sid) {
         self.rooms.forget(id);
         self.local.del_all(id);
+    }
+
+    fn rooms_of(&self, id: Sid) -> Option<Vec<Room>> {
+        let rooms = || self.local.socket_rooms(id).into_iter().collect();
+        self.has(id).then(rooms)
+    }
+
+    fn own_in(&self, room: &str) -> Vec<Sid> {
+        let mut members = BroadcastOptions::default();
+        members.rooms.push(room.to_owned().into());
+        self.local.sockets(members)
     }
 }
 

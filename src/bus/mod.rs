@@ -26,8 +26,8 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use socketioxide_core::adapter::BroadcastOptions;
 use socketioxide_core::adapter::errors::AdapterError;
+use socketioxide_core::adapter::{BroadcastOptions, Room};
 use socketioxide_core::{Sid, Str};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
@@ -42,6 +42,7 @@ use self::sessions::Released;
 use self::turns::{Responder, Turn, Turns};
 use crate::ipc::bus::{BusError, Reader};
 use crate::logging::RateLimit;
+use crate::metrics::{self, Direction};
 use crate::wire::frame::{Answer, Body, BusMember, Command, Failure, Frame, FrameError, Question};
 
 pub(crate) use self::adapter::BusAdapter;
@@ -113,6 +114,10 @@ trait Namespace: Send + Sync {
     fn answer(&self, reply: Reply, question: Question) -> usize;
     /// Takes a socket out of all rooms: nothing refers to it any more.
     fn forget(&self, id: Sid);
+    /// The rooms of a socket of this worker, if it is in this namespace.
+    fn rooms_of(&self, id: Sid) -> Option<Vec<Room>>;
+    /// The sockets of this worker that are in a room.
+    fn own_in(&self, room: &str) -> Vec<Sid>;
 }
 
 /// Where an answer goes.
@@ -172,6 +177,11 @@ impl Bus {
         self.0.outbox.flushed().await;
     }
 
+    /// How many bytes wait for the hub.
+    pub(crate) fn queued(&self) -> usize {
+        self.0.outbox.bytes()
+    }
+
     /// Holds clients back while the bus is full.
     pub(crate) fn gate(&self) -> &Arc<Gate> {
         self.0.outbox.gate()
@@ -204,6 +214,8 @@ impl Bus {
                 Ok(frame) => frame,
                 Err(error) => return error,
             };
+            metrics::BUS_FRAMES.count(Direction::In);
+            metrics::BUS_BYTES.count_many(Direction::In, frame.len() as u64);
             turn += 1 + match Frame::decode(&frame) {
                 Ok(frame) => self.dispatch(frame.body),
                 Err(error) => return error.into(),
@@ -310,6 +322,7 @@ impl Bus {
     }
 
     fn count_unanswered(&self, requests: u64) -> u64 {
+        metrics::UNANSWERED.add(requests);
         self.0.unanswered.fetch_add(requests, Relaxed) + requests
     }
 
@@ -331,6 +344,22 @@ impl Bus {
         namespaces.remove(path);
     }
 
+    /// The namespaces in which this worker has a socket of this id, each with the rooms of that.
+    pub(crate) fn rooms_of(&self, id: Sid) -> Vec<(Str, Vec<Room>)> {
+        let namespaces = self.0.namespaces.read();
+        let namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
+        let in_each = namespaces
+            .iter()
+            .filter_map(|(path, namespace)| Some((path.clone(), namespace.rooms_of(id)?)));
+        in_each.collect()
+    }
+
+    /// The sockets of this worker that are in a room of this namespace.
+    pub(crate) fn own_in(&self, namespace: &str, room: &str) -> Vec<Sid> {
+        let namespace = self.namespace(namespace);
+        namespace.map_or_else(Vec::new, |namespace| namespace.own_in(room))
+    }
+
     /// Sends something to the other workers, or to one; waits for room.
     async fn send(&self, to: Option<Sid>, body: Body) -> Result<(), ClusterError> {
         let frame = Frame { to, body }.encode()?;
@@ -345,6 +374,7 @@ impl Bus {
         question: Question,
         turn: Arc<Turn>,
     ) -> Result<Pending, ClusterError> {
+        metrics::QUESTIONS.inc();
         let pending = self.0.requests.open(turn, self.expected(to));
         let body = Body::Ask {
             ticket: pending.ticket,

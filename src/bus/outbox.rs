@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::ipc::bus::{BusError, Queue};
+use crate::metrics::{self, Direction};
 
 /// What may wait for the hub before senders must wait for room, in bytes.
 const ROOM: usize = 4 << 20;
@@ -33,16 +34,26 @@ impl Outbox {
     /// Sends a frame; waits for room.
     pub(super) async fn send(&self, frame: Bytes) {
         let _waiting = self.gate.enter();
+        if self.queue.bytes() >= ROOM {
+            metrics::BUS_WAITS.inc();
+        }
         let _turn = self.turn.lock().await;
         while self.queue.bytes() >= ROOM {
             self.wrote.notified().await;
         }
-        self.queue.push(frame);
+        self.push(frame);
     }
 
     /// Sends a frame that must not wait: an only answer, of which there are as many as questions.
     pub(super) fn push(&self, frame: Bytes) {
+        metrics::BUS_FRAMES.count(Direction::Out);
+        metrics::BUS_BYTES.count_many(Direction::Out, frame.len() as u64);
         self.queue.push(frame);
+    }
+
+    /// How many bytes wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.queue.bytes()
     }
 
     pub(super) async fn write_to(&self, stream: &mut (impl AsyncWrite + Unpin)) -> BusError {
@@ -82,6 +93,7 @@ impl Gate {
     pub(super) fn enter(&self) -> Waiting<'_> {
         if self.waiting.fetch_add(1, Relaxed) >= MAX_WAITING && !self.closed.swap(true, Relaxed) {
             self.period.fetch_add(1, Relaxed);
+            metrics::BUS_GATE.inc();
         }
         Waiting(self)
     }

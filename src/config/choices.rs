@@ -5,6 +5,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+impl LogLevel {
+    /// The level of this word.
+    pub(crate) fn of_word(word: &str) -> Option<Self> {
+        let choice = Self::CHOICES.iter().find(|(known, _)| *known == word);
+        choice.map(|(_, level)| *level)
+    }
+}
+
 /// An enum whose variants are written as words in the configuration file.
 pub(super) trait Choices: Copy + 'static {
     /// Every word with its meaning, in the order in which an error lists them.

@@ -18,23 +18,53 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Instant;
 
-use tracing::{Dispatch, Level, dispatcher, event};
+use tracing::subscriber::Interest;
+use tracing::{Dispatch, Level, Metadata, Subscriber, dispatcher, event};
 use tracing_journald::{Priority, PriorityMappings};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry;
 
 use super::LogRole;
 use super::line;
 use super::queue::{QUEUE_LINES, Tally};
 use super::record::{Record, Value};
+use super::threshold::Threshold;
 
 /// The target of the events that only carry records. Nobody else's events pass the thread's filter,
 /// so that a second dispatcher does not make every event of the process look wanted.
 const TARGET: &str = "my_app_journal";
 
 /// The fields that have their own name in the journal.
-const NAMED: [&str; 2] = ["socket_id", "client_addr"];
+const NAMED: [&str; 4] = ["socket_id", "client_addr", "transport", "reason"];
+
+/// Lets only those events pass that carry records.
+struct OnlyRecords(Arc<Threshold>);
+
+impl OnlyRecords {
+    fn admits(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == TARGET && *metadata.level() <= self.0.get()
+    }
+}
+
+impl<S: Subscriber> Layer<S> for OnlyRecords {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        if self.admits(metadata) {
+            Interest::always()
+        } else {
+            Interest::never()
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.admits(metadata)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.0.get())
+    }
+}
 
 /// The way to journald.
 #[derive(Debug)]
@@ -45,7 +75,7 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Connects to journald and starts the thread. Fails when there is no journald.
-    pub(super) fn start(role: LogRole, level: LevelFilter) -> io::Result<Self> {
+    pub(super) fn start(role: LogRole, threshold: &Arc<Threshold>) -> io::Result<Self> {
         let layer = tracing_journald::layer()?
             .with_syslog_identifier("my-app".to_owned())
             .with_field_prefix(Some("MY_APP".to_owned()))
@@ -56,7 +86,7 @@ impl Journal {
                 debug: Priority::Debug,
                 ..PriorityMappings::new()
             });
-        let only_records = Targets::new().with_target(TARGET, level);
+        let only_records = OnlyRecords(Arc::clone(threshold));
         Self::relay(
             registry().with(only_records).with(layer).into(),
             QUEUE_LINES,
@@ -122,6 +152,8 @@ fn emit(record: &Record) {
                 module = record.target,
                 socket_id = named("socket_id"),
                 client_addr = named("client_addr"),
+                transport = named("transport"),
+                reason = named("reason"),
                 fields = fields.as_deref(),
             )
         };

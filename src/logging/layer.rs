@@ -13,6 +13,7 @@ use super::journal::Journal;
 use super::origin;
 use super::queue::Queue;
 use super::record::Record;
+use super::threshold::Threshold;
 use crate::config::LogLevel;
 
 /// The sinks of this process; each has its own queue and thread.
@@ -26,11 +27,11 @@ impl Sinks {
     /// What the file's thread calls with its troubles, and their end.
     pub(super) fn notifier(
         self: &Arc<Self>,
-        level: LevelFilter,
+        threshold: &Arc<Threshold>,
     ) -> impl Fn(String) + Send + 'static {
-        let sinks = Arc::clone(self);
+        let (sinks, threshold) = (Arc::clone(self), Arc::clone(threshold));
         move |message| {
-            if level >= LevelFilter::WARN {
+            if threshold.get() >= LevelFilter::WARN {
                 sinks.push(Record::new(Level::WARN, message));
             }
         }
@@ -49,7 +50,7 @@ impl Sinks {
 /// The filter and all sinks. The file is apart, because it tells its troubles to the others.
 #[derive(Debug)]
 pub(super) struct Fanout {
-    pub(super) level: LevelFilter,
+    pub(super) threshold: Arc<Threshold>,
     pub(super) others: Arc<Sinks>,
     pub(super) file: Option<Queue>,
 }
@@ -57,7 +58,7 @@ pub(super) struct Fanout {
 impl Fanout {
     /// Sends a line of this module's own to all sinks.
     pub(super) fn say(&self, message: String) {
-        if self.level >= LevelFilter::WARN {
+        if self.threshold.get() >= LevelFilter::WARN {
             self.push(Record::new(Level::WARN, message));
         }
     }
@@ -76,7 +77,6 @@ impl Fanout {
     }
 
     /// Lines that did not arrive, for whatever reason.
-    #[cfg(test)]
     pub(super) fn lost(&self) -> u64 {
         let queues = self.queues().map(Queue::lost).sum::<u64>();
         queues + self.others.journal.as_ref().map_or(0, Journal::overflowed)
@@ -96,7 +96,7 @@ impl Fanout {
     }
 
     fn admits(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= limit(self.level, origin::is_library(metadata))
+        *metadata.level() <= limit(self.threshold.get(), origin::is_library(metadata))
     }
 }
 
@@ -115,7 +115,7 @@ pub(super) struct FanoutLayer(pub(super) Arc<Fanout>);
 
 impl<S: Subscriber> Layer<S> for FanoutLayer {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        // The answer never changes, so `tracing` need not ask for every event.
+        // The answer changes only with the threshold, so `tracing` need not ask for every event.
         if self.0.admits(metadata) {
             Interest::always()
         } else {
@@ -128,7 +128,7 @@ impl<S: Subscriber> Layer<S> for FanoutLayer {
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
-        Some(self.0.level)
+        Some(self.0.threshold.get())
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {

@@ -22,13 +22,13 @@ mod queue;
 mod rate_limit;
 mod record;
 mod terminal;
+mod threshold;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 
 use self::file::LogFile;
@@ -37,6 +37,7 @@ use self::layer::{Fanout, FanoutLayer, Sinks};
 use self::queue::{QUEUE_LINES, Queue};
 pub(crate) use self::rate_limit::RateLimit;
 use self::terminal::Terminal;
+use self::threshold::Threshold;
 use crate::{config, systemd};
 
 /// How long the end of a process waits for lines that are still queued.
@@ -110,12 +111,12 @@ pub(crate) fn init(config: &config::Log, role: LogRole) -> Result<LogGuard, LogE
 
 /// Starts the sinks, without telling `tracing`.
 fn assemble(config: &config::Log, role: LogRole) -> Result<(LogGuard, FanoutLayer), LogError> {
-    let level = layer::filter(config.level);
-    let (others, trouble) = other_sinks(config, role, level)?;
+    let threshold = Arc::new(Threshold::new(layer::filter(config.level)));
+    let (others, trouble) = other_sinks(config, role, &threshold)?;
     let others = Arc::new(others);
     let reopen = Arc::<AtomicBool>::default();
     let file = config.file.as_ref().map(|path| {
-        let notify = others.notifier(level);
+        let notify = others.notifier(&threshold);
         let mut file = LogFile::new(path.clone(), Arc::clone(&reopen), notify);
         if role == LogRole::Master {
             file.speak_for_all();
@@ -124,7 +125,7 @@ fn assemble(config: &config::Log, role: LogRole) -> Result<(LogGuard, FanoutLaye
         Queue::start("log-file", QUEUE_LINES, config.format, file)
     });
     let fanout = Arc::new(Fanout {
-        level,
+        threshold,
         others,
         file,
     });
@@ -150,11 +151,11 @@ fn assemble(config: &config::Log, role: LogRole) -> Result<(LogGuard, FanoutLaye
 fn other_sinks(
     config: &config::Log,
     role: LogRole,
-    level: LevelFilter,
+    threshold: &Arc<Threshold>,
 ) -> Result<(Sinks, Option<io::Error>), LogError> {
     let mut trouble = None;
     if systemd::has_journal() {
-        match Journal::start(role, level) {
+        match Journal::start(role, threshold) {
             Ok(journal) => {
                 return Ok((
                     Sinks {
@@ -179,21 +180,20 @@ fn other_sinks(
 }
 
 impl LogGuard {
+    /// From now on lines of this level, too, or no more.
+    pub(crate) fn set_level(&self, level: config::LogLevel) {
+        self.fanout.threshold.set(layer::filter(level));
+    }
+
     /// Has the log file's path looked at before the next line, for after a rotation. Without it,
     /// that happens within a second.
     pub(crate) fn reopen(&self) {
         self.reopen.store(true, Ordering::Relaxed);
     }
 
-    /// How many lines of this process found a full queue since the start; they are lost.
-    pub(crate) fn lines_lost(&self) -> u64 {
-        self.fanout.overflowed()
-    }
-
     /// How many lines did not arrive at a sink since the start; a line lost at two sinks counts
     /// twice.
-    #[cfg(test)]
-    fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u64 {
         self.fanout.lost()
     }
 

@@ -59,7 +59,6 @@ impl Tally {
         self.overflowed.load(Ordering::Relaxed)
     }
 
-    #[cfg(test)]
     pub(super) fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
     }
@@ -133,7 +132,6 @@ impl Queue {
         self.lines.error_counter().dropped_lines() as u64
     }
 
-    #[cfg(test)]
     pub(super) fn lost(&self) -> u64 {
         self.overflowed() + self.tally.failed()
     }

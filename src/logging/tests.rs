@@ -121,6 +121,35 @@ fn a_level_holds_for_us_and_the_application_and_libraries_only_warn() {
 }
 
 #[test]
+fn a_level_may_change_while_the_process_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("app.log");
+    let config = config::Log {
+        file: Some(path.clone()),
+        ..config::Log::default()
+    };
+    let (guard, layer) = assemble(&config, LogRole::Master).unwrap();
+    let subscriber = tracing_subscriber::registry().with(layer);
+    tracing::subscriber::with_default(subscriber, || {
+        // The same place in the source each time: what `tracing` remembers of it must change.
+        for level in [
+            LogLevel::Info,
+            LogLevel::Debug,
+            LogLevel::Off,
+            LogLevel::Trace,
+            LogLevel::Info,
+        ] {
+            guard.set_level(level);
+            debug!("at {level}");
+        }
+    });
+    guard.flush(Duration::from_secs(10));
+    let lines = fs::read_to_string(path).unwrap();
+    let lines: Vec<_> = lines.lines().map(untimed).collect();
+    assert_eq!(lines, ["DEBUG at debug", "DEBUG at trace"]);
+}
+
+#[test]
 fn a_log_file_that_cannot_be_opened_does_not_stop_the_start() {
     let config = config::Log {
         file: Some("/nonexistent/app.log".into()),

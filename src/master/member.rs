@@ -195,11 +195,6 @@ impl Member {
         self.stalled.get()
     }
 
-    /// Open connections of clients, as far as it has told.
-    pub(crate) fn connections(&self) -> u64 {
-        self.report.get().connections
-    }
-
     /// The connections that go down with the worker unless somebody else takes them.
     pub(crate) fn take_unacknowledged(&self) -> VecDeque<Unacknowledged> {
         self.unacknowledged.take()

@@ -19,8 +19,10 @@ mod ends;
 mod faults;
 mod hub;
 mod listeners;
+mod log;
 mod member;
 mod pool;
+mod questions;
 mod rate;
 mod refusal;
 mod router;
@@ -28,6 +30,7 @@ mod routing;
 mod slots;
 mod status;
 mod supervisor;
+mod totals;
 
 use std::io;
 use std::rc::Rc;
@@ -42,11 +45,14 @@ use self::control::{Control, Phase};
 use self::ends::Ends;
 use self::faults::Faults;
 use self::listeners::{Inherited, ListenError, Missing};
+use self::log::Log;
 use self::pool::Pool;
+use self::questions::Questions;
 use self::router::Router;
 use self::slots::Slots;
 use self::status::Health;
 use self::supervisor::Supervisor;
+use self::totals::Totals;
 use crate::cli::RunArgs;
 use crate::config::{Config, ConfigError, WORKERS};
 use crate::logging::{self, LogError, LogGuard, LogRole};
@@ -122,12 +128,14 @@ async fn serve(
         .describe()
         .into_iter()
         .for_each(|what| faults.record(what));
-    let (missing, log) = (Rc::new(missing), Rc::new(log));
+    let missing = Rc::new(missing);
+    let log = Log::new(log, config.log.level);
     config.workers = worker_count(config.workers);
     let config = Rc::new(config);
     let keyring = Keyring::draw(machine())?;
     let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
     let slots = Rc::new(Slots::new(config.workers));
+    let totals = Totals::new(config.workers);
     let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
     let parts = Parts {
         config,
@@ -137,6 +145,8 @@ async fn serve(
         missing,
         faults,
         ends: Rc::default(),
+        totals,
+        questions: Rc::default(),
         log,
     };
     let control = Control::new(parts.clone());
@@ -163,7 +173,9 @@ struct Parts {
     missing: Rc<Missing>,
     faults: Rc<Faults>,
     ends: Rc<Ends>,
-    log: Rc<LogGuard>,
+    totals: Rc<Totals>,
+    questions: Rc<Questions>,
+    log: Rc<Log>,
 }
 
 /// The running server.
@@ -186,11 +198,15 @@ impl Master {
         let mut listening = std::pin::pin!(self.parts.missing.keep_trying(&self.parts.router));
         let mut all_listen = false;
         let mut memory = std::pin::pin!(process::give_memory_back());
+        let mut figures = std::pin::pin!(totals::measure_master(
+            &self.parts.pool,
+            self.parts.log.guard()
+        ));
         loop {
             tokio::select! {
                 action = signals.recv() => match action {
                     SignalAction::Stop => return Ok(()),
-                    SignalAction::Reopen => self.parts.log.reopen(),
+                    SignalAction::Reopen => self.parts.log.guard().reopen(),
                     SignalAction::Nothing => warn!(
                         "SIGHUP does nothing: 'systemctl restart my-app.service' reads the \
                          configuration anew, SIGUSR1 opens the log file anew"
@@ -220,9 +236,10 @@ impl Master {
                     self.notify.status(&health.line());
                 }
                 () = &mut memory => {}
+                () = &mut figures => {}
                 () = &mut listening, if !all_listen => all_listen = true,
                 _ = tick.tick() => {
-                    self.parts.log.report_losses();
+                    self.parts.log.guard().report_losses();
                     self.notify.alive();
                     // From then on it is the unit's own timeout that gives up.
                     if !ready && !is_late {

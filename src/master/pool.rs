@@ -250,6 +250,11 @@ impl Pool {
         self.changed.notified()
     }
 
+    /// How many workers take connections?
+    pub(crate) fn ready(&self) -> usize {
+        self.members.borrow().len()
+    }
+
     /// What `/readyz` says: may the server be sent clients?
     pub(crate) fn readiness(&self) -> Readiness {
         if self.taken_out.get() {
@@ -263,7 +268,6 @@ impl Pool {
 
     /// From now on the machine is taken out, or is not: only what health checks are told depends on it. The
     /// workers learn it with their next ping.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for who takes the machine out"))]
     pub(crate) fn set_taken_out(&self, taken_out: bool) {
         self.taken_out.set(taken_out);
     }

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::ipc::conn::Conn;
+use crate::metrics::{self, Refused};
 use crate::wire::health::{self, HealthAnswer};
 use crate::wire::link::Origin;
 
@@ -16,9 +17,51 @@ use crate::wire::link::Origin;
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
 
+/// Why a connection is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// There are as many connections, or sessions, as there may be.
+    Full,
+    /// Its client has as many as it may have.
+    AddressFull,
+    /// No worker takes it.
+    NoWorker,
+    /// Its head does not come.
+    HeadTimeout,
+    /// It begins with no request.
+    Malformed,
+    /// It begins with too long a line.
+    TooLong,
+}
+
+impl Refusal {
+    fn status(self) -> &'static str {
+        match self {
+            Self::Full | Self::NoWorker => "503 Service Unavailable",
+            Self::AddressFull => "429 Too Many Requests",
+            Self::HeadTimeout => "408 Request Timeout",
+            Self::Malformed => "400 Bad Request",
+            Self::TooLong => "431 Request Header Fields Too Large",
+        }
+    }
+
+    /// How it is counted.
+    fn counted(self) -> Refused {
+        match self {
+            Self::Full => Refused::Full,
+            Self::AddressFull => Refused::AddressFull,
+            Self::NoWorker => Refused::NoWorker,
+            Self::HeadTimeout => Refused::HeadTimeout,
+            Self::Malformed | Self::TooLong => Refused::Malformed,
+        }
+    }
+}
+
 /// Answers and closes, so that the client gets to read the answer: a close with unread data in the
 /// socket would reset the connection (RFC 9112 section 9.6).
-pub(super) async fn refuse(conn: OwnedFd, origin: Origin, status: &str) {
+pub(super) async fn refuse(conn: OwnedFd, origin: Origin, why: Refusal) {
+    metrics::REFUSED.count(why.counted());
+    let status = why.status();
     let retry = if status.starts_with("503") || status.starts_with("429") {
         "Retry-After: 1\r\n"
     } else {

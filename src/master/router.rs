@@ -22,12 +22,13 @@ use tracing::{debug, warn};
 use super::listeners::Listener;
 use super::member::Unacknowledged;
 use super::pool::Pool;
-use super::refusal::{answer_check, refuse};
+use super::refusal::{Refusal, answer_check, refuse};
 use super::routing::Routing;
 use crate::config::Config;
 use crate::ipc::conn::Conn;
 use crate::ipc::reserve::Reserve;
 use crate::logging::RateLimit;
+use crate::metrics;
 use crate::wire::health::HealthCheck;
 use crate::wire::link::{Handoff, Origin};
 use crate::wire::request_line::{self, MAX_LINE, Peeked, RequestLine};
@@ -129,6 +130,7 @@ impl Router {
         loop {
             match listener.accept().await {
                 Ok((conn, origin)) => {
+                    metrics::ACCEPTED.count(origin.into());
                     let conn = if self.reserve.has_room_for(&conn) {
                         conn
                     } else {
@@ -179,14 +181,14 @@ impl Router {
         let limits = &self.config.limits;
         let limit = u64::from(limits.max_connections);
         if limit > 0 && self.pool.connections() + self.routing.count() >= limit {
-            return Box::pin(self.turn_away(conn, origin, "503 Service Unavailable")).await;
+            return Box::pin(self.turn_away(conn, origin, Refusal::Full)).await;
         }
         let limit = u64::from(limits.max_connections_per_address);
         let client = limits.client_of(origin).filter(|_| limit > 0);
         if let Some(client) = client
             && self.pool.connections_of(client) + self.routing.count_of(client) >= limit
         {
-            return Box::pin(self.turn_away(conn, origin, "429 Too Many Requests")).await;
+            return Box::pin(self.turn_away(conn, origin, Refusal::AddressFull)).await;
         }
         let _counted = self.routing.add(client);
         let deadline = accepted + self.config.limits.head_timeout;
@@ -202,25 +204,23 @@ impl Router {
                 let answer = check.answer(self.pool.readiness());
                 Box::pin(answer_check(conn, origin, answer, head)).await;
             }
-            Some(Seen::Garbage) => Box::pin(refuse(conn, origin, "400 Bad Request")).await,
-            Some(Seen::TooLong) => {
-                Box::pin(refuse(conn, origin, "431 Request Header Fields Too Large")).await;
-            }
+            Some(Seen::Garbage) => Box::pin(refuse(conn, origin, Refusal::Malformed)).await,
+            Some(Seen::TooLong) => Box::pin(refuse(conn, origin, Refusal::TooLong)).await,
             Some(Seen::Closed) => {}
-            None => Box::pin(refuse(conn, origin, "408 Request Timeout")).await,
+            None => Box::pin(refuse(conn, origin, Refusal::HeadTimeout)).await,
         }
     }
 
     /// Refuses a connection that is one too many, unless it is a health check's: who looks after the server would
     /// take it for dead when it is full.
-    async fn turn_away(&self, conn: OwnedFd, origin: Origin, status: &str) {
+    async fn turn_away(&self, conn: OwnedFd, origin: Origin, why: Refusal) {
         let deadline = Instant::now() + CHECK_PATIENCE;
         match self.see(conn, origin, deadline).await {
             Ok((conn, Some(Seen::Check { check, head }))) => {
                 let answer = check.answer(self.pool.readiness());
                 answer_check(conn, origin, answer, head).await;
             }
-            Ok((conn, _)) => refuse(conn, origin, status).await,
+            Ok((conn, _)) => refuse(conn, origin, why).await,
             Err(error) => debug!(%error, "a connection was over before its refusal"),
         }
     }
@@ -323,10 +323,12 @@ impl Router {
             Destination::Home(home) => Some(home),
             _ => None,
         };
+        let mut why = Refusal::NoWorker;
         let deadline = Instant::now() + WORKER_PATIENCE;
         while Instant::now() < deadline {
             // Connections are counted where they are accepted, sessions here.
             if opens && self.pool.is_full() {
+                why = Refusal::Full;
                 break;
             }
             let changed = self.pool.changed();
@@ -352,7 +354,7 @@ impl Router {
             // Its worker is gone, and the session with it.
             home = None;
         }
-        Box::pin(refuse(conn, origin, "503 Service Unavailable")).await;
+        Box::pin(refuse(conn, origin, why)).await;
     }
 
     /// Gives connections that a worker took down with it to others, if that worker had not begun
@@ -362,6 +364,7 @@ impl Router {
             let age = Duration::from_millis(handoff.age_ms.into());
             let accepted = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
             if handoff.is_new() && matches!(self.peek(conn.as_fd()), Ok(Seen::Request(_))) {
+                metrics::RESCUED.inc();
                 spawn_local(Rc::clone(self).route(conn, handoff.origin, accepted));
             }
         }
@@ -391,6 +394,7 @@ impl Router {
             handoff.opens = handoff.reservation.is_none();
         }
         let (pool, reservation) = (Rc::clone(&self.pool), handoff.reservation);
+        metrics::PASSED.inc();
         spawn_local(async move {
             if member.take(conn, handoff).await.is_err() {
                 debug!("a connection for a worker that is leaving was closed");

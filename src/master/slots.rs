@@ -33,8 +33,6 @@ pub(crate) struct SlotState {
     pub(crate) pid: Option<u32>,
     /// How long that has been running.
     pub(crate) uptime: Option<Duration>,
-    /// Workers that were started after the first one.
-    pub(crate) restarts: u64,
     /// Why its last worker ended.
     pub(crate) why: Option<String>,
 }
@@ -45,7 +43,6 @@ struct Slot {
     /// Workers in a row that ended before they were ready.
     failures: u32,
     worker: Option<(u32, Instant)>,
-    starts: u64,
     why: Option<String>,
 }
 
@@ -77,7 +74,6 @@ impl Slots {
         let mut inner = self.0.borrow_mut();
         let entry = inner.slots.entry(slot).or_default();
         entry.worker = Some((pid, Instant::now()));
-        entry.starts += 1;
     }
 
     /// The slot's worker takes connections.
@@ -112,7 +108,6 @@ impl Slots {
             vacancy: slot.vacancy.clone(),
             pid: slot.worker.map(|(pid, _)| pid),
             uptime: slot.worker.map(|(_, since)| since.elapsed()),
-            restarts: slot.starts.saturating_sub(1),
             why: slot.why.clone(),
         });
         states.collect()
@@ -158,18 +153,18 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_tells_its_worker_and_how_often_it_was_replaced() {
+    fn a_slot_tells_its_worker_and_why_the_last_one_ended() {
         let slots = Slots::new(1);
         slots.started(0, 7);
         slots.ready(0);
         slots.ended(0, true, "killed by signal 9");
         let state = &slots.states()[0];
-        assert_eq!((state.pid, state.restarts), (None, 0));
+        assert_eq!(state.pid, None);
         assert_eq!(state.vacancy, Some(Vacancy::Died));
         slots.started(0, 8);
         slots.ready(0);
         let state = &slots.states()[0];
-        assert_eq!((state.pid, state.restarts), (Some(8), 1));
+        assert_eq!(state.pid, Some(8));
         assert_eq!(state.vacancy, None);
         assert_eq!(state.why.as_deref(), Some("killed by signal 9"));
     }

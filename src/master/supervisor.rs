@@ -21,10 +21,13 @@ use super::child::{self, describe, ended};
 use super::ends::Ends;
 use super::faults::Faults;
 use super::hub::{Hub, Left};
+use super::log::{Log, Told};
 use super::member::Member;
 use super::pool::Pool;
+use super::questions::Questions;
 use super::router::Router;
 use super::slots::Slots;
+use super::totals::Totals;
 use super::{MasterError, Parts};
 use crate::config::Config;
 use crate::ipc::link::{self, Inbox, Link, LinkError};
@@ -65,7 +68,10 @@ struct Slot {
     slots: Rc<Slots>,
     faults: Rc<Faults>,
     ends: Rc<Ends>,
+    questions: Rc<Questions>,
+    log: Rc<Log>,
     hub: Rc<Hub>,
+    totals: Rc<Totals>,
     stop: watch::Receiver<Option<Duration>>,
     failed: mpsc::Sender<MasterError>,
 }
@@ -96,7 +102,10 @@ impl Supervisor {
                 slots: Rc::clone(&parts.slots),
                 faults: Rc::clone(&parts.faults),
                 ends: Rc::clone(&parts.ends),
+                questions: Rc::clone(&parts.questions),
+                log: Rc::clone(&parts.log),
                 hub: Rc::clone(&hub),
+                totals: Rc::clone(&parts.totals),
                 stop: stopped.clone(),
                 failed: failed.clone(),
             };
@@ -179,6 +188,7 @@ impl Slot {
         let mut child = child::spawn(self.home.slot, theirs)?;
         let pid = child.id().unwrap_or_default();
         self.slots.started(self.home.slot, pid);
+        self.totals.started(self.home.slot, pid);
         let member = Rc::new(Member::new(self.home, pid, Link::new(ours)?));
         let (ours, theirs) = UnixStream::pair()?;
         let mut bus = self.serve_bus(pid, ours);
@@ -191,6 +201,7 @@ impl Slot {
             Err(error) => Some(format!("it did not take its configuration: {error}")),
         };
         self.pool.remove(&member);
+        self.questions.gone(pid);
         // It may be alive still, and only its link broken.
         if let Err(error) = child.start_kill() {
             error!(%error, pid, "a worker could not be killed");
@@ -202,6 +213,7 @@ impl Slot {
         {
             warn!(pid, "a worker is gone, and somebody holds its link");
         }
+        self.totals.gone(self.home.slot, pid);
         self.ends
             .worker_gone(self.home.slot, pid, now_ms(), member.untold());
         // What it had sent to the others is still on its way.
@@ -237,6 +249,7 @@ impl Slot {
         let silent_after = patience.div_ceil(SILENT_PART).max(2);
         let mut unanswered: u32 = 0;
         let mut told_to_stop = false;
+        let mut told_log = Told::newly(&self.log);
         loop {
             tokio::select! {
                 heard = member.link.recv(&mut inbox) => match heard {
@@ -293,6 +306,8 @@ impl Slot {
                             format_duration(self.config.watchdog)
                         ));
                     }
+                    let waits = self.hub.waits_for(member.pid);
+                    self.totals.waits_in_hub(self.home.slot, waits);
                     member.set_stalled(unanswered >= STALLED_AFTER);
                     self.hub
                         .set_silent(member.pid, u128::from(unanswered) >= silent_after);
@@ -303,6 +318,13 @@ impl Slot {
                         continue;
                     }
                     unanswered += 1;
+                    while let Some(command) = self.log.news(&told_log) {
+                        let message = ToWorker::Log(command.clone());
+                        if !matches!(timeout(PING, member.link.send(&message, None)).await, Ok(Ok(()))) {
+                            break;
+                        }
+                        told_log.heard(&self.log, &command);
+                    }
                 }
             }
         }
@@ -315,6 +337,9 @@ impl Slot {
             match message {
                 ToMaster::Ended(ended) => self.ended(member, ended),
                 ToMaster::Report { counts, .. } => member.reported_sessions(counts.sessions),
+                ToMaster::Metrics(values) => {
+                    self.totals.set(self.home.slot, member.pid, values);
+                }
                 _ => {}
             }
         }
@@ -370,6 +395,9 @@ impl Slot {
                     .for_each(|&number| self.pool.release(number));
             }
             ToMaster::Ended(ended) => return self.ended(member, ended),
+            ToMaster::Metrics(values) => {
+                return self.totals.set(self.home.slot, member.pid, values);
+            }
             ToMaster::Eio3Close { sid } => return self.pool.eio3_closed(&sid),
             ToMaster::Pass {
                 to,
@@ -408,9 +436,10 @@ impl Slot {
                 ticket,
                 home: self.pool.eio3_home(&sid),
             },
-            ToMaster::Ready | ToMaster::Pong | ToMaster::Metrics(_) | ToMaster::Answer { .. } => {
-                return;
+            ToMaster::Answer { ticket, answer } => {
+                return self.questions.answered(ticket, member.pid, answer);
             }
+            ToMaster::Ready | ToMaster::Pong => return,
         };
         let (member, pool) = (Rc::clone(member), Rc::clone(&self.pool));
         spawn_local(async move {

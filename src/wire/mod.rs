@@ -5,6 +5,7 @@
 
 pub(crate) mod client;
 pub(crate) mod control;
+pub(crate) mod emit;
 pub(crate) mod frame;
 pub(crate) mod health;
 pub(crate) mod link;

@@ -14,6 +14,7 @@ use http::request::Parts;
 
 use crate::api::{App, ClientAddr, Refusal};
 use crate::config::Limits;
+use crate::metrics::Refused;
 use crate::wire::link::{NoPlace, Origin};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -86,7 +87,8 @@ impl Admission {
     /// When it has no memory for it.
     pub(crate) fn check_capacity(&self) -> Result<(), Refusal> {
         if self.full.load(Relaxed) {
-            return Err(Refusal::busy("the server is full, try again later"));
+            let refusal = Refusal::busy("the server is full, try again later");
+            return Err(refusal.because(Refused::Memory));
         }
         Ok(())
     }
@@ -97,13 +99,18 @@ pub(crate) fn no_place(why: NoPlace) -> Refusal {
     match why {
         NoPlace::Full => {
             Refusal::busy("the server has as many sessions as it may, try again later")
+                .because(Refused::Full)
         }
-        NoPlace::Rate => Refusal::busy("too many new sessions, try again in a second"),
+        NoPlace::Rate => {
+            Refusal::busy("too many new sessions, try again in a second").because(Refused::Rate)
+        }
         NoPlace::ClientRate => {
             Refusal::too_many("too many new sessions from this address, try again in a second")
+                .because(Refused::AddressRate)
         }
         NoPlace::ClientFull => {
             Refusal::too_many("this address has as many sessions as it may, try again later")
+                .because(Refused::AddressFull)
         }
     }
 }

@@ -9,22 +9,25 @@ use std::time::Duration;
 
 use engineioxide::{
     Conn as EngineConn, EndReason, Ended, Engine, Handshake, Hooks, ProtocolVersion, Settings,
+    TransportType as EngineTransport,
 };
 use socketioxide::socket::Sid;
 use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tracing::{debug, warn};
 
 use super::admission::Admission;
+use super::ends::{self, Ends};
 use super::http1::Cors;
 use super::link::Master;
 use super::peers::Peers;
 use super::repeats::Repeats;
 use super::sessions::Sessions;
-use crate::api::{Adapter, App, Cluster};
+use crate::api::{Adapter, App, ClientAddr, Cluster, Io};
 use crate::bus::Bus;
 use crate::config::{self, Config, Parser, Transport};
 use crate::ipc::conn::Conn;
 use crate::ipc::link::Link;
+use crate::metrics;
 use crate::wire::health::Readiness;
 use crate::wire::link::Welcome;
 use crate::wire::session_id::{Home, Keyring};
@@ -35,6 +38,7 @@ pub(crate) struct Worker {
     pub(super) keyring: Keyring,
     pub(super) config: Config,
     pub(super) sessions: Arc<Sessions>,
+    pub(super) ends: Arc<Ends>,
     pub(super) admission: Admission,
     pub(super) cors: Cors,
     pub(super) link: Master,
@@ -42,6 +46,7 @@ pub(crate) struct Worker {
     pub(super) peers: Peers,
     pub(super) repeats: Arc<Repeats>,
     pub(super) engine: Engine,
+    pub(super) io: Io,
     pub(super) routes: axum::Router,
     /// Is the machine taken out? The master tells it with each ping.
     pub(super) taken_out: AtomicBool,
@@ -61,6 +66,7 @@ impl Worker {
         bus.limit_rooms(config.limits.rooms_per_socket as usize);
         let counts_clients = config.limits.max_connections_per_address > 0;
         let sessions = Arc::new(Sessions::new(counts_clients));
+        let ends = Arc::<Ends>::default();
         let repeats = Arc::<Repeats>::default();
         let io = socket_io(&config.engine, &bus);
         bus.hello(*io.config().server_id);
@@ -76,6 +82,7 @@ impl Worker {
             home: welcome.home,
             keyring: welcome.keyring.clone(),
             sessions: Arc::clone(&sessions),
+            ends: Arc::clone(&ends),
             repeats: Arc::clone(&repeats),
             bus: bus.clone(),
             stalled: AtomicU64::new(0),
@@ -85,6 +92,7 @@ impl Worker {
             home: welcome.home,
             keyring: welcome.keyring,
             sessions,
+            ends,
             admission: Admission::new(app, &config.limits),
             cors: Cors::new(&config.engine),
             link: Master::new(link),
@@ -92,6 +100,7 @@ impl Worker {
             peers: Peers::default(),
             repeats,
             engine,
+            io,
             routes: (app.routes)(),
             taken_out: AtomicBool::new(false),
             config,
@@ -131,6 +140,7 @@ struct EngineHooks {
     home: Home,
     keyring: Keyring,
     sessions: Arc<Sessions>,
+    ends: Arc<Ends>,
     repeats: Arc<Repeats>,
     bus: Bus,
     /// Sessions that were ended because their clients did not read.
@@ -145,18 +155,33 @@ impl Hooks for EngineHooks {
         }
     }
 
-    fn opened(&self, sid: Sid, client: Option<IpAddr>) {
-        debug!(socket_id = %sid, "a session began");
+    fn opened(&self, sid: Sid, client: Option<IpAddr>, transport: EngineTransport) {
+        debug!(
+            socket_id = %sid,
+            client_addr = %ClientAddr(client),
+            transport = ends::transport(transport).as_str(),
+            "a session began"
+        );
+        metrics::SESSIONS_OPENED.count(ends::transport(transport));
         self.sessions.opened(client);
     }
 
     fn ended(&self, ended: &Ended) {
+        let traffic = ended.traffic;
         debug!(
             socket_id = %ended.sid,
-            transport = ?ended.transport,
-            reason = ?ended.reason,
+            client_addr = %ClientAddr(ended.client),
+            transport = ends::transport(ended.transport).as_str(),
+            reason = ends::reason(ended.reason).as_str(),
+            by_operator = ended.by_operator,
+            lived_seconds = ended.lived.as_secs_f64(),
+            bytes_in = traffic.bytes_in,
+            bytes_out = traffic.bytes_out,
+            messages_in = traffic.messages_in,
+            messages_out = traffic.messages_out,
             "a session ended"
         );
+        self.ends.ended(ended);
         self.sessions.ended(ended);
         self.repeats.ended(ended.sid);
         self.bus.session_ended(ended.sid);

@@ -32,6 +32,7 @@ use super::sessions::ConnectionGuard;
 use super::stream::{MAX_HEADERS, Stream};
 use crate::api::ClientAddr;
 use crate::ipc::conn::Conn;
+use crate::metrics;
 use crate::wire::link::{Handoff, MAX_HEAD, Origin};
 
 /// Serves a connection until it ends.
@@ -100,6 +101,7 @@ pub(crate) async fn serve(
 pub(crate) fn turn_away(conn: &OwnedFd) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\n\
         Connection: close\r\nContent-Length: 0\r\n\r\n";
+    metrics::REFUSED.count(metrics::Refused::Descriptors);
     // What is left unread would reset the connection. A client that is gone needs no answer.
     let mut scrap = [0; 16 * 1024];
     let _ = rustix::net::recv(conn, &mut scrap[..], RecvFlags::DONTWAIT);
@@ -153,6 +155,7 @@ fn open_websocket(
         protocol: head.protocol,
         base64: head.base64,
         deflate: head.agreed.map(|agreed| agreed.deflate),
+        left: None,
         head: http1::head(&head.target, headers, client),
     };
     let extra = worker.cors.headers(parts.headers.get(ORIGIN));

@@ -6,15 +6,19 @@
 mod admission;
 mod context;
 mod drain;
+mod ends;
+mod figures;
 mod head;
 mod http1;
 mod intake;
 mod link;
 mod memory;
 mod opening;
+mod operator;
 mod peers;
 mod repeats;
 mod request;
+mod search;
 mod sessions;
 mod stream;
 
@@ -26,6 +30,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use engineioxide::EndReason;
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -36,12 +41,14 @@ use tracing::{info, warn};
 use self::context::Worker;
 use self::link::Answer;
 use self::opening::Opening;
+use self::operator::Operator;
 use crate::api::App;
 use crate::config::Config;
 use crate::ipc::bus::BusError;
 use crate::ipc::link::{Inbox, Link, LinkError};
 use crate::ipc::reserve::Reserve;
 use crate::logging::{self, LogError, LogGuard, LogRole, RateLimit};
+use crate::metrics;
 use crate::process;
 use crate::wire::link::{ToMaster, ToWorker};
 
@@ -148,15 +155,19 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
             .wait_for(Option::is_some)
             .await
             .map(|within| *within);
-        drain::run(&worker, within.ok().flatten().unwrap_or_default()).await;
-        // What handlers sent when their sockets were disconnected.
-        let _ = timeout(FLUSH, worker.bus.flushed()).await;
+        let within = within.ok().flatten().unwrap_or_default();
+        drain::run(&worker, within, EndReason::Stopped).await;
+        // What handlers sent when their sockets were disconnected; and why they were.
+        let told = async { tokio::join!(worker.bus.flushed(), all_ends_told(&worker)) };
+        let _ = timeout(FLUSH, told).await;
+        let _ = timeout(FLUSH, figures::tell_last(&worker, &log)).await;
     };
     tokio::select! {
-        ended = listen(&worker, inbox, stop) => Err(ended.into()),
+        ended = listen(&worker, inbox, stop, &log) => Err(ended.into()),
         ended = report(&worker) => Err(ended.into()),
         broken = bus => Err(bus_error(broken)),
         stopped = engine => Err(stopped.map_or_else(WorkerError::Task, |()| WorkerError::Engine)),
+        ended = figures::tell(&worker, &log) => Err(ended.into()),
         () = log_session_counts(&worker, &log) => Ok(()),
         () = memory::keep_below_ceiling(&worker, ceiling) => Ok(()),
         () = process::give_memory_back() => Ok(()),
@@ -177,7 +188,9 @@ async fn listen(
     worker: &Arc<Worker>,
     mut inbox: Inbox,
     stop: watch::Sender<Option<Duration>>,
+    log: &LogGuard,
 ) -> LinkError {
+    let mut operator = Operator::new(worker);
     let lost = RateLimit::default();
     let reserve = Reserve::of_a_worker();
     loop {
@@ -223,19 +236,25 @@ async fn listen(
             }
             // The kernel drops a passed descriptor when this process has too many already.
             Ok((ToWorker::Take(handoff), None)) => {
+                metrics::REFUSED.count(metrics::Refused::Descriptors);
                 worker.sessions.taken();
                 drop(Opening::of(&worker.sessions, &handoff));
                 complain_of_descriptors(&lost);
                 Ok(())
             }
-            Ok((
-                ToWorker::Welcome(_)
-                | ToWorker::Bus
-                | ToWorker::Drain { .. }
-                | ToWorker::Ask { .. }
-                | ToWorker::Log(_),
-                _,
-            )) => Ok(()),
+            Ok((ToWorker::Drain { over_ms }, _)) => {
+                operator.drain(over_ms.map(|over_ms| Duration::from_millis(over_ms.into())));
+                Ok(())
+            }
+            Ok((ToWorker::Ask { ticket, question }, passed)) => {
+                operator.ask(ticket, question, passed);
+                Ok(())
+            }
+            Ok((ToWorker::Log(command), _)) => {
+                operator::log(&command, log, worker.config.log.level);
+                Ok(())
+            }
+            Ok((ToWorker::Welcome(_) | ToWorker::Bus, _)) => Ok(()),
             Err(error) => Err(error),
         };
         if let Err(error) = heard {
@@ -255,10 +274,6 @@ async fn report(worker: &Worker) -> LinkError {
     let mut last = None;
     loop {
         worker.sessions.changed().await;
-        // In one message: a session is never seen both reserved and open, or neither.
-        let released = worker.sessions.take_released();
-        let clients = worker.sessions.take_clients();
-        let counts = worker.sessions.report();
         let told = async {
             if worker.sessions.take_pinged() {
                 worker.link.tell(&ToMaster::Pong).await?;
@@ -266,6 +281,12 @@ async fn report(worker: &Worker) -> LinkError {
             for sid in worker.sessions.take_ended_eio3() {
                 worker.link.tell(&ToMaster::Eio3Close { sid }).await?;
             }
+            // Before the counts, which have them no more.
+            tell_ends(worker).await?;
+            // In one message: a session is never seen both reserved and open, or neither.
+            let released = worker.sessions.take_released();
+            let clients = worker.sessions.take_clients();
+            let counts = worker.sessions.report();
             let new = last.replace(counts) != Some(counts);
             if new || !released.is_empty() || !clients.is_empty() {
                 let report = ToMaster::Report {
@@ -280,6 +301,27 @@ async fn report(worker: &Worker) -> LinkError {
         if let Err(error) = told.await {
             return error;
         }
+        sleep(REPORT_PAUSE).await;
+    }
+}
+
+/// Tells the master which sessions have ended, a bounded number at a time.
+async fn tell_ends(worker: &Worker) -> Result<(), LinkError> {
+    const BATCHES: usize = 8;
+    for _ in 0..BATCHES {
+        let Some(batch) = worker.ends.batch() else {
+            return Ok(());
+        };
+        worker.link.tell(&ToMaster::Ended(batch)).await?;
+        worker.ends.told();
+    }
+    worker.sessions.wake_report();
+    Ok(())
+}
+
+/// Waits until the master knows of all sessions that have ended.
+async fn all_ends_told(worker: &Worker) {
+    while !worker.ends.all_told() {
         sleep(REPORT_PAUSE).await;
     }
 }

@@ -33,6 +33,7 @@ use super::opening::Opening;
 use super::request::{Refused, RequestError};
 use super::stream::Receipt;
 use crate::api::{ClientAddr, Refusal};
+use crate::metrics;
 use crate::wire::link::{Handoff, Origin};
 use crate::wire::session_id::Home;
 
@@ -82,7 +83,9 @@ impl From<ForwardError> for Refused {
             // The client's own body failed.
             ForwardError::Http(error) if error.is_user() => RequestError::BadRequest.into(),
             ForwardError::Http(_) => RequestError::UnknownSession.into(),
-            _ => Refusal::busy("the session's worker cannot be reached").into(),
+            _ => Refusal::busy("the session's worker cannot be reached")
+                .because(metrics::Refused::NoWorker)
+                .into(),
         }
     }
 }

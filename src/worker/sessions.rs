@@ -15,6 +15,7 @@ use socketioxide::socket::Sid;
 use tokio::sync::Notify;
 
 use super::stream::{Activity, Control};
+use crate::metrics;
 use crate::wire::client::ClientKey;
 use crate::wire::link::{Change, Origin, Report};
 use crate::wire::session_id::BARE_LEN;
@@ -76,6 +77,7 @@ impl Sessions {
     /// A connection came over the link.
     pub(crate) fn taken(&self) {
         self.taken.fetch_add(1, Relaxed);
+        metrics::HANDOFFS.inc();
         self.changed.notify_one();
     }
 
@@ -149,6 +151,11 @@ impl Sessions {
     /// Connections of clients and of other workers.
     pub(crate) fn open_connections(&self) -> u64 {
         self.connections() + self.internal.load(Relaxed)
+    }
+
+    /// There is more to be told.
+    pub(crate) fn wake_report(&self) {
+        self.changed.notify_one();
     }
 
     /// Waits for a count to change.
@@ -329,7 +336,8 @@ impl Drop for ConnectionGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use engineioxide::{EndReason, TransportType};
+    use engineioxide::{EndReason, Traffic, TransportType};
+    use std::time::Duration;
 
     fn ended(sid: Sid, began_polling: bool) -> Ended {
         Ended {
@@ -339,6 +347,9 @@ mod tests {
             transport: TransportType::Websocket,
             began_polling,
             reason: EndReason::ClientLeft,
+            by_operator: false,
+            lived: Duration::ZERO,
+            traffic: Traffic::default(),
         }
     }
 

@@ -46,12 +46,20 @@ fn at_level_debug_each_session_has_a_line_for_its_beginning_and_its_end() {
     let server = Setup::new().workers(1).level("debug").start();
     let id = visit(&server);
     let told = lines(&server, &id, 2);
+    let [began, ended] = &told[..] else {
+        panic!("two lines: {told:?}");
+    };
+    let of = format!("socket_id={id} client_addr=127.0.0.1 transport=polling");
+    assert_eq!(*began, format!("DEBUG a session began {of}"));
+    let words: Vec<_> = ended.split(' ').collect();
+    let lived = words.iter().find(|word| word.starts_with("lived_seconds="));
     assert_eq!(
-        told,
-        [
-            format!("DEBUG a session began socket_id={id}"),
-            format!("DEBUG a session ended socket_id={id} transport=Polling reason=ClientLeft")
-        ]
+        *ended,
+        format!(
+            "DEBUG a session ended {of} reason=client-left by_operator=false {} \
+             bytes_in=1 bytes_out=27 messages_in=1 messages_out=1",
+            lived.unwrap()
+        )
     );
     let server = Setup::new().workers(1).start();
     let id = visit(&server);

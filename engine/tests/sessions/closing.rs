@@ -47,7 +47,7 @@ async fn a_session_that_is_closed_when_something_is_due_is_ended_all_the_same() 
     assert_eq!(client.next().await, text("4hello"));
     // Nothing else runs meanwhile: the ping is due, and the session closed, before the engine looks again.
     std::thread::sleep(Duration::from_millis(350));
-    server.socket(0).close(DisconnectReason::TransportClose);
+    server.socket(0).close(DisconnectReason::ClosingServer);
     assert_eq!(client.next().await, Frame::Close(vec![]));
     assert_eq!(server.ended().await, EndReason::Application);
     assert!(matches!(server.told()[..], [.., Told::Disconnect(_)]));

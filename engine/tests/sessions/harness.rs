@@ -69,7 +69,7 @@ impl EngineIoHandler for Echo {
         self.tell(Told::Text(text.to_string()));
         match text.as_str() {
             "panic" => panic!("asked for"),
-            "close" => socket.close(DisconnectReason::TransportClose),
+            "close" => socket.close(DisconnectReason::ClosingServer),
             quiet if quiet.starts_with("quiet") => {}
             much if much.starts_with("much:") => {
                 let bytes = much.trim_start_matches("much:").parse().unwrap();
@@ -266,6 +266,7 @@ impl Server {
             protocol,
             base64: false,
             deflate: self.deflate,
+            left: None,
             head: Head::default(),
         }
     }

@@ -112,7 +112,7 @@ async fn who_has_a_socket_of_an_ended_session_reaches_nobody() {
     assert!(ended.emit_binary(vec![1]).is_err());
     assert!(!ended.emit_volatile("to nobody"));
     assert!(ended.reserve().is_err());
-    ended.close(DisconnectReason::TransportClose);
+    ended.close(DisconnectReason::ClosingServer);
     server.engine.end(ended.id, EndReason::Drain);
     assert_eq!(
         server.engine.poll(ended.id).err(),

@@ -19,8 +19,8 @@ pub(super) enum Problem {
     Forbidden(String),
     #[error("nothing is at {0}; docs/CONTROL.md lists what is")]
     NotFound(String),
-    #[error("{what}")]
-    Missing { what: String },
+    #[error("{0}")]
+    Missing(String),
     #[error("this takes {allowed} only")]
     Method { allowed: &'static str },
     #[error("the body is larger than {} MiB", super::server::MAX_BODY >> 20)]
@@ -40,7 +40,7 @@ impl Problem {
         match self {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
-            Self::NotFound(_) | Self::Missing { .. } => StatusCode::NOT_FOUND,
+            Self::NotFound(_) | Self::Missing(_) => StatusCode::NOT_FOUND,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,

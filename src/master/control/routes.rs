@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 
-use super::problem::{Answer, Problem, json};
+use super::problem::{Answer, Problem, answer, json};
 use super::server::Answers;
 use super::{Control, request, status};
 
@@ -18,38 +18,68 @@ pub(super) struct Metrics(pub(super) Rc<Control>);
 /// So much is told at most of what was found.
 const MOST_FOUND: usize = 100;
 
+/// The text format of Prometheus.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
 const GET: &str = "GET, HEAD";
 
 impl Answers for Operators {
     async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
         let Self(control) = self;
-        let method = request.method().clone();
-        let uri = request.uri().clone();
-        let allowed = match uri.path() {
-            "/status" | "/why" => GET,
-            path => return Err(not_found(path)),
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let (path, query) = (uri.path(), uri.query());
+        let allowed = match path {
+            "/status" | "/metrics" | "/why" | "/search" => GET,
+            "/disconnect" | "/emit" | "/log" | "/drain" => "POST",
+            _ => return Err(not_found(path)),
         };
         request::judge(&method, request.headers())?;
         if !is_allowed(&method, allowed) {
             return Err(Problem::Method { allowed });
         }
-        match uri.path() {
-            "/status" => {
-                let [] = request::query(uri.query(), [])?;
-                json(&status::status(control))
+        match path {
+            "/search" => {
+                let known = ["id", "address", "room", "namespace"];
+                return control.search(request::query(query, known)?).await;
             }
             "/why" => {
-                let [of] = request::query(uri.query(), ["of"])?;
-                json(&control.parts.ends.find(&needed("of", of)?, MOST_FOUND))
+                let [of] = request::query(query, ["of"])?;
+                return json(&control.parts.ends.find(&needed("of", of)?, MOST_FOUND));
             }
-            path => Err(not_found(path)),
+            "/disconnect" => {
+                let [id] = request::query(query, ["id"])?;
+                return control.disconnect(needed("id", id)?).await;
+            }
+            _ => {}
+        }
+        let [] = request::query(query, [])?;
+        match path {
+            "/status" => json(&status::status(control)),
+            "/metrics" => Ok(control.metrics()),
+            "/emit" => control.emit(request::body(request).await?).await,
+            "/log" => control.log(&request::body(request).await?),
+            "/drain" => control.drain(&request::body(request).await?).await,
+            _ => Err(not_found(path)),
         }
     }
 }
 
 impl Answers for Metrics {
     async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
-        Err(not_found(request.uri().path()))
+        let Self(control) = self;
+        match request.uri().path() {
+            "/metrics" if is_allowed(request.method(), GET) => Ok(control.metrics()),
+            "/metrics" => Err(Problem::Method { allowed: GET }),
+            path => Err(not_found(path)),
+        }
+    }
+}
+
+impl Control {
+    /// `GET /metrics`.
+    fn metrics(&self) -> Answer {
+        let text = self.parts.totals.render();
+        answer(StatusCode::OK, METRICS_TYPE, text.into())
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::SystemTime;
 use jiff::{SignedDuration, Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
-use super::super::member::Member;
 use super::super::slots::{SlotState, Vacancy};
 use super::super::status::Health;
+use super::super::totals::{Rates, SessionCounts, WorkerFigures};
 use super::{Control, Phase};
 use crate::process;
 use crate::wire::control::Reason;
@@ -23,8 +23,8 @@ pub(super) struct Status {
     started_at: String,
     uptime_seconds: f64,
     taken_out: bool,
-    sessions: BTreeMap<&'static str, u64>,
-    rates: BTreeMap<&'static str, f64>,
+    sessions: SessionCounts,
+    rates: Rates,
     workers: Vec<WorkerStatus>,
     listeners: Vec<ListenerStatus>,
     limits: LimitsStatus,
@@ -41,11 +41,8 @@ struct WorkerStatus {
     state: &'static str,
     why: Option<String>,
     uptime_seconds: Option<f64>,
-    restarts: u64,
-    sessions: BTreeMap<&'static str, u64>,
-    connections: u64,
     #[serde(flatten)]
-    figures: BTreeMap<&'static str, f64>,
+    figures: WorkerFigures,
 }
 
 #[derive(Debug, Serialize)]
@@ -84,6 +81,7 @@ pub(super) fn status(control: &Control) -> Status {
     let (state, reasons) = state(control);
     let limits = &parts.config.limits;
     let slots = parts.slots.states();
+    let figures = parts.totals.server();
     Status {
         state,
         reasons,
@@ -92,8 +90,8 @@ pub(super) fn status(control: &Control) -> Status {
         started_at: time(control.started_at, Unit::Second),
         uptime_seconds: seconds(control.since.elapsed()),
         taken_out: parts.pool.is_taken_out(),
-        sessions: BTreeMap::new(),
-        rates: BTreeMap::new(),
+        sessions: figures.sessions,
+        rates: figures.rates,
         workers: slots
             .into_iter()
             .map(|slot| worker(control, slot))
@@ -107,13 +105,13 @@ pub(super) fn status(control: &Control) -> Status {
             worker_memory_bytes: process::worker_memory(limits.worker_memory, parts.config.workers),
             open_files: process::descriptor_limit(),
         },
-        refused: BTreeMap::new(),
+        refused: figures.refused,
         ended: parts.ends.by_reason(),
         faults: faults(control),
         log: LogStatus {
-            level: parts.config.log.level.to_string(),
-            until: None,
-            lines_lost: parts.log.lines_lost(),
+            level: parts.log.level().to_string(),
+            until: parts.log.until().map(|until| time(until, Unit::Second)),
+            lines_lost: figures.log_lines_lost,
         },
     }
 }
@@ -162,10 +160,7 @@ fn worker(control: &Control, slot: SlotState) -> WorkerStatus {
         state,
         why,
         uptime_seconds: slot.uptime.map(seconds),
-        restarts: slot.restarts,
-        sessions: BTreeMap::new(),
-        connections: member.map_or(0, |member| Member::connections(member)),
-        figures: BTreeMap::new(),
+        figures: control.parts.totals.worker(slot.number),
     }
 }
 

@@ -104,6 +104,13 @@ impl Hub {
         }
     }
 
+    /// How many bytes wait for a worker.
+    pub(crate) fn waits_for(&self, pid: u32) -> usize {
+        let seats = self.seats.borrow();
+        let seat = seats.iter().find(|seat| seat.member.pid == pid);
+        seat.map_or(0, |seat| seat.queue.bytes())
+    }
+
     fn seat(&self, member: BusMember) -> Seated<'_> {
         let seat = Rc::new(Seat {
             member,

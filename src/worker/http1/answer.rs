@@ -11,6 +11,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::AsyncWriteExt;
 
+use crate::metrics;
 use crate::wire::health::{self, HealthAnswer};
 use crate::worker::request::{Refused, RequestError};
 use crate::worker::stream::{Control, Receipt, Stream};
@@ -111,6 +112,9 @@ pub(super) fn bare(status: StatusCode) -> Response<Body> {
 
 /// A refusal in Engine.IO's form; one of an upgrade in another, as in Node.
 pub(super) fn refused(refused: &Refused, upgrade: bool) -> Response<Body> {
+    if let Some(why) = refused.why() {
+        metrics::REFUSED.count(why);
+    }
     let (status, code, message) = match refused {
         Refused::Request(RequestError::Overlap) => return bare(StatusCode::BAD_REQUEST),
         Refused::Request(error) => (StatusCode::BAD_REQUEST, error.code(), error.to_string()),
@@ -150,6 +154,7 @@ pub(super) fn refused(refused: &Refused, upgrade: bool) -> Response<Body> {
 pub(crate) async fn refuse_timeout(stream: &mut Stream) {
     const ANSWER: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\
         Content-Length: 0\r\n\r\n";
+    metrics::REFUSED.count(metrics::Refused::HeadTimeout);
     // A client that is gone needs no answer.
     let _ = stream.write_all(ANSWER).await;
 }

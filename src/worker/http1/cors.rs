@@ -16,6 +16,7 @@ use tracing::warn;
 use crate::api::Refusal;
 use crate::config::Engine;
 use crate::logging::RateLimit;
+use crate::metrics::Refused;
 
 /// A refused origin is told once in this time.
 const TOLD_EVERY: Duration = Duration::from_mins(1);
@@ -87,7 +88,8 @@ impl Cors {
         }
         Err(Refusal::forbidden(
             "Forbidden: this Origin is not one of cors_origins in the server's configuration",
-        ))
+        )
+        .because(Refused::Origin))
     }
 
     /// The headers of every answer to a request of this origin.

@@ -7,6 +7,7 @@ use tracing::error;
 
 use super::answer::{self, Body};
 use crate::api::{ClientAddr, Refusal};
+use crate::metrics;
 use crate::worker::context::Worker;
 use crate::worker::request::{self, Refused};
 use crate::worker::sessions;
@@ -37,6 +38,7 @@ pub(super) fn of(
         protocol,
         base64,
         deflate: None,
+        left: None,
         head: head(
             target.map_or("/", |target| target.as_str()),
             headers,
@@ -52,7 +54,8 @@ pub(super) async fn polling(
 ) -> Result<Response<Body>, Refused> {
     worker.admission.check_capacity()?;
     let protocol = handshake.protocol;
-    let failed = || Refusal::busy("the server cannot open sessions");
+    let failed =
+        || Refusal::busy("the server cannot open sessions").because(metrics::Refused::NoWorker);
     let opened = worker.engine.open_polling(handshake).ok_or_else(failed)?;
     if protocol == ProtocolVersion::V3
         && let Some(sid) = sessions::bare(opened.sid)

@@ -9,6 +9,7 @@ use tracing::debug;
 use super::{Connection, First};
 use crate::api::ClientAddr;
 use crate::config::Transport;
+use crate::metrics;
 use crate::wire::health::HealthCheck;
 use crate::wire::link::Origin;
 use crate::wire::session_id::{self, Home};
@@ -76,6 +77,22 @@ impl First {
             }
         }
     }
+}
+
+/// Counts what a request is for.
+pub(super) fn count(judged: &Result<Route, Refused>) {
+    use metrics::Purpose;
+    metrics::HTTP_REQUESTS.count(match judged {
+        Ok(Route::Health(_)) => Purpose::Health,
+        Ok(Route::App) => Purpose::Application,
+        Ok(Route::Preflight) => Purpose::Preflight,
+        Ok(Route::Handshake(_)) => Purpose::Handshake,
+        Ok(Route::Session(_, Action::Poll, _)) => Purpose::Poll,
+        Ok(Route::Session(_, Action::Post, _)) => Purpose::Post,
+        Ok(Route::Session(_, Action::Upgrade, _)) => Purpose::Upgrade,
+        Ok(Route::Forward(..) | Route::Open(..)) => Purpose::Forwarded,
+        Ok(Route::Session(_, Action::Nothing, _)) | Err(_) => Purpose::Refused,
+    });
 }
 
 impl Connection {

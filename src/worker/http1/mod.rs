@@ -192,7 +192,9 @@ impl Connection {
         let (parts, body) = request.into_parts();
         let origin = parts.headers.get(ORIGIN).cloned();
         let upgrade = request::is_upgrade(&parts.headers);
-        let answered = match self.judge(&parts, client, &mut first).await {
+        let judged = self.judge(&parts, client, &mut first).await;
+        judge::count(&judged);
+        let answered = match judged {
             Ok(Route::Health(check)) => return answer::health(check.answer(worker.readiness())),
             Ok(Route::App) => return self.app(parts, body, client).await,
             Ok(Route::Forward(home, action)) => {

@@ -128,7 +128,7 @@ pub(super) async fn post(
         Ok(body) => body,
         Err(BodyError::TooLarge) => {
             if let Some(posting) = begun.posting.take() {
-                posting.refuse();
+                posting.refuse_too_large();
             }
             return Ok(answer::bare(StatusCode::PAYLOAD_TOO_LARGE));
         }

@@ -1,0 +1,133 @@
+//! The log of all processes: its level, for which an operator may ask for a while, and its file, which is opened anew
+//! when it was rotated. Workers are told with their pings, new ones with the first.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::sleep;
+use tracing::info;
+
+use crate::config::LogLevel;
+use crate::logging::LogGuard;
+use crate::wire::control::LogCommand;
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Log {
+    guard: LogGuard,
+    configured: LogLevel,
+    wanted: Cell<Wanted>,
+    until: Cell<Option<SystemTime>>,
+    timer: RefCell<Option<AbortHandle>>,
+}
+
+/// What is to hold in every process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Wanted {
+    /// None: the configured one.
+    level: Option<LogLevel>,
+    /// How often the file was to be opened anew.
+    reopened: u64,
+}
+
+/// What a worker has been told.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Wanted);
+
+impl Log {
+    pub(crate) fn new(guard: LogGuard, configured: LogLevel) -> Rc<Self> {
+        Rc::new(Self {
+            guard,
+            configured,
+            wanted: Cell::default(),
+            until: Cell::new(None),
+            timer: RefCell::default(),
+        })
+    }
+
+    /// The level in force.
+    pub(crate) fn level(&self) -> LogLevel {
+        self.wanted.get().level.unwrap_or(self.configured)
+    }
+
+    /// Until when it is, if it is not for good.
+    pub(crate) fn until(&self) -> Option<SystemTime> {
+        self.until.get()
+    }
+
+    /// The log of the master itself.
+    pub(crate) fn guard(&self) -> &LogGuard {
+        &self.guard
+    }
+
+    /// From now on this level in all processes; after `time`, if it is given, the configured one again.
+    pub(crate) fn set_level(self: &Rc<Self>, level: LogLevel, time: Option<Duration>) {
+        if let Some(timer) = self.timer.take() {
+            timer.abort();
+        }
+        self.until.set(time.map(|time| SystemTime::now() + time));
+        // Which level it was is told while that is in force: "off" would hide it.
+        let how_long = time.map(|time| format!(" for {}", humantime::format_duration(time)));
+        let how_long = how_long.unwrap_or_default();
+        info!("an operator wants the log at level {level}{how_long}");
+        self.apply((level != self.configured).then_some(level));
+        if let Some(time) = time {
+            let log = Rc::clone(self);
+            let timer = spawn_local(async move {
+                sleep(time).await;
+                log.until.set(None);
+                log.apply(None);
+                info!(
+                    "the log is at its configured level, {}, again",
+                    log.configured
+                );
+            });
+            self.timer.replace(Some(timer.abort_handle()));
+        }
+    }
+
+    fn apply(&self, level: Option<LogLevel>) {
+        let wanted = self.wanted.get();
+        self.wanted.set(Wanted { level, ..wanted });
+        self.guard.set_level(self.level());
+    }
+
+    /// The file is opened anew before the next line, in all processes.
+    pub(crate) fn reopen(&self) {
+        self.guard.reopen();
+        let wanted = self.wanted.get();
+        let reopened = wanted.reopened + 1;
+        self.wanted.set(Wanted { reopened, ..wanted });
+    }
+
+    /// What a worker is to be told next that it has not been told, if anything.
+    pub(crate) fn news(&self, Told(told): &Told) -> Option<LogCommand> {
+        let wanted = self.wanted.get();
+        if told.level != wanted.level {
+            let level = wanted.level.map(|level| level.to_string());
+            return Some(LogCommand::Level(level));
+        }
+        (told.reopened != wanted.reopened).then_some(LogCommand::Reopen)
+    }
+}
+
+impl Told {
+    /// A worker that starts now opens the file as it is.
+    pub(crate) fn newly(log: &Log) -> Self {
+        Self(Wanted {
+            level: None,
+            ..log.wanted.get()
+        })
+    }
+
+    /// It has heard what was [new](Log::news).
+    pub(crate) fn heard(&mut self, log: &Log, command: &LogCommand) {
+        let wanted = log.wanted.get();
+        match command {
+            LogCommand::Level(_) => self.0.level = wanted.level,
+            LogCommand::Reopen => self.0.reopened = wanted.reopened,
+        }
+    }
+}

@@ -1,0 +1,382 @@
+//! What all workers have counted, and what the master has: one answer for the whole server.
+//!
+//! A worker that ends takes nothing with it: what it had counted is kept for its slot, so that no counter ever falls.
+//! Its gauges go with it.
+
+#![allow(
+    dead_code,
+    reason = "the control socket reads it, which comes in the next steps"
+)]
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::pool::Pool;
+use crate::logging::LogGuard;
+use crate::metrics::{self, Direction, Kind, LEN, Label, Lag, Sample, Scope, TABLE, nanos};
+use crate::process;
+use crate::wire::control::{Reason, TransportName};
+
+/// Rates are of this time.
+const WINDOW: Duration = Duration::from_secs(5);
+/// A worker's first figures are rates of no less than this.
+const LEAST: Duration = Duration::from_secs(1);
+
+/// Live sessions by transport.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct SessionCounts {
+    /// By long-polling.
+    pub(crate) polling: u64,
+    /// By `WebSocket`.
+    pub(crate) websocket: u64,
+}
+
+/// What happened in a second, over the last seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(crate) struct Traffic {
+    /// Engine.IO messages of clients.
+    pub(crate) messages_in_per_second: f64,
+    /// Engine.IO messages for clients.
+    pub(crate) messages_out_per_second: f64,
+    /// Their bytes.
+    pub(crate) bytes_in_per_second: f64,
+    /// Their bytes.
+    pub(crate) bytes_out_per_second: f64,
+}
+
+/// What happened in a second in the whole server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(crate) struct Rates {
+    /// What went over the sessions.
+    #[serde(flatten)]
+    pub(crate) traffic: Traffic,
+    /// New sessions.
+    pub(crate) sessions_opened_per_second: f64,
+    /// Sessions that ended.
+    pub(crate) sessions_ended_per_second: f64,
+}
+
+/// What `status` tells of a worker that is counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+pub(crate) struct WorkerFigures {
+    /// How often it was replaced.
+    pub(crate) restarts: u64,
+    /// Its sessions.
+    pub(crate) sessions: SessionCounts,
+    /// Its connections.
+    pub(crate) connections: u64,
+    /// What goes over them.
+    #[serde(flatten)]
+    pub(crate) traffic: Traffic,
+    /// What it has in memory.
+    pub(crate) memory_bytes: u64,
+    /// The longest that it was late in the last seconds.
+    pub(crate) event_loop_lag_seconds: f64,
+    /// What waits in it for the hub.
+    pub(crate) bus_queue_bytes: u64,
+}
+
+/// What `status` tells of the whole server that is counted.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(crate) struct ServerFigures {
+    /// Its sessions.
+    pub(crate) sessions: SessionCounts,
+    /// What goes over them.
+    pub(crate) rates: Rates,
+    /// Who was refused before there was a session, by reason.
+    pub(crate) refused: BTreeMap<&'static str, u64>,
+    /// Sessions that ended, by reason.
+    pub(crate) ended: BTreeMap<&'static str, u64>,
+    /// Lines that the log could not take.
+    #[serde(skip)]
+    pub(crate) log_lines_lost: u64,
+}
+
+/// What a rate is made of.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counts {
+    messages: [u64; 2],
+    bytes: [u64; 2],
+    opened: u64,
+    ended: u64,
+}
+
+/// The values of one slot.
+#[derive(Debug)]
+struct Slot {
+    /// Its worker, if it has one.
+    pid: Option<u32>,
+    /// What that has counted.
+    now: Vec<u64>,
+    /// What all before it had, and what the master counts for it.
+    kept: Vec<u64>,
+    /// What it came to, and when; one of them is older than [`WINDOW`], once there is one.
+    history: VecDeque<(Instant, Counts)>,
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self {
+            pid: None,
+            now: vec![0; LEN],
+            kept: vec![0; LEN],
+            history: VecDeque::new(),
+        }
+    }
+}
+
+/// See the module's text.
+#[derive(Debug)]
+pub(crate) struct Totals(RefCell<BTreeMap<u16, Slot>>);
+
+impl Totals {
+    /// For so many workers, none of which is there yet.
+    pub(crate) fn new(workers: u16) -> Rc<Self> {
+        metrics::BUILD_INFO.set_of(metrics::Version, 1);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        metrics::START_TIME.set(nanos(now.unwrap_or_default()));
+        metrics::WORKERS.set(workers.into());
+        let slots = (0..workers).map(|slot| (slot, Slot::default()));
+        Rc::new(Self(RefCell::new(slots.collect())))
+    }
+
+    /// A slot has a worker.
+    pub(crate) fn started(&self, slot: u16, pid: u32) {
+        let mut slots = self.0.borrow_mut();
+        let slot = slots.entry(slot).or_default();
+        if slot.history.is_empty() {
+            slot.remember();
+        } else {
+            slot.keep(metrics::WORKER_RESTARTS.0, |restarts| restarts + 1);
+        }
+        slot.pid = Some(pid);
+    }
+
+    /// A worker told its values. Those of an older one, or of another version's table, are not taken.
+    pub(crate) fn set(&self, slot: u16, pid: u32, values: Vec<u64>) {
+        let mut slots = self.0.borrow_mut();
+        let slot = slots.entry(slot).or_default();
+        if slot.pid == Some(pid) && values.len() == LEN {
+            slot.now = values;
+            slot.remember();
+        }
+    }
+
+    /// A worker has ended, and its sessions with it.
+    pub(crate) fn gone(&self, slot: u16, pid: u32) {
+        let mut slots = self.0.borrow_mut();
+        let slot = slots.entry(slot).or_default();
+        if slot.pid != Some(pid) {
+            return;
+        }
+        slot.pid = None;
+        let sessions = slot.sessions();
+        let now = std::mem::replace(&mut slot.now, vec![0; LEN]);
+        for (_, kind, at) in places() {
+            if kind != Kind::Gauge
+                && let Some(more) = now.get(at)
+            {
+                slot.keep(at, |kept| kept + more);
+            }
+        }
+        let gone = metrics::SESSIONS_ENDED.0 + Reason::WorkerGone.index();
+        slot.keep(gone, |ended| ended + sessions.polling + sessions.websocket);
+        slot.keep(metrics::HUB_QUEUE.0, |_| 0);
+        slot.remember();
+    }
+
+    /// So many bytes wait in the hub for the worker of a slot.
+    pub(crate) fn waits_in_hub(&self, slot: u16, bytes: usize) {
+        let mut slots = self.0.borrow_mut();
+        let slot = slots.entry(slot).or_default();
+        slot.keep(metrics::HUB_QUEUE.0, |_| bytes as u64);
+    }
+
+    /// All metrics, as Prometheus reads them.
+    pub(crate) fn render(&self) -> String {
+        let slots = self.0.borrow();
+        let workers = slots.iter().map(|(&worker, slot)| Sample {
+            worker: Some(worker),
+            values: slot.values(),
+        });
+        let server = Sample {
+            worker: None,
+            values: self.values(),
+        };
+        metrics::exposition(&workers.chain([server]).collect::<Vec<_>>())
+    }
+
+    /// The figures of a slot's worker, or of one that is not there.
+    pub(crate) fn worker(&self, slot: u16) -> WorkerFigures {
+        let slots = self.0.borrow();
+        let Some(slot) = slots.get(&slot) else {
+            return WorkerFigures::default();
+        };
+        WorkerFigures {
+            restarts: slot.value(metrics::WORKER_RESTARTS.0),
+            sessions: slot.sessions(),
+            connections: slot.value(metrics::CONNECTIONS.0),
+            traffic: slot.rates().traffic,
+            memory_bytes: slot.value(metrics::MEMORY.0),
+            event_loop_lag_seconds: metrics::seconds(slot.value(metrics::LAG_LONGEST.0)),
+            bus_queue_bytes: slot.value(metrics::BUS_QUEUE.0),
+        }
+    }
+
+    /// The figures of the whole server.
+    pub(crate) fn server(&self) -> ServerFigures {
+        let values = self.values();
+        let value = |at: usize| values.get(at).copied().unwrap_or_default();
+        let mut figures = ServerFigures {
+            refused: by_label::<metrics::Refused>(&values, metrics::REFUSED.0),
+            ended: by_label::<Reason>(&values, metrics::SESSIONS_ENDED.0),
+            log_lines_lost: value(metrics::LOG_LINES_LOST.0),
+            ..ServerFigures::default()
+        };
+        for slot in self.0.borrow().values() {
+            let sessions = slot.sessions();
+            figures.sessions.polling += sessions.polling;
+            figures.sessions.websocket += sessions.websocket;
+            figures.rates.add(slot.rates());
+        }
+        figures
+    }
+
+    /// What all processes have together.
+    fn values(&self) -> Vec<u64> {
+        let mut total = metrics::values();
+        for slot in self.0.borrow().values() {
+            for (sum, value) in total.iter_mut().zip(slot.values()) {
+                *sum += value;
+            }
+        }
+        total
+    }
+}
+
+/// Measures the master itself, for as long as it lives.
+pub(crate) async fn measure_master(pool: &Pool, log: &LogGuard) {
+    let mut lag = Lag::new();
+    loop {
+        lag.tick(&metrics::MASTER_LAG).await;
+        metrics::MASTER_MEMORY.set(process::resident());
+        metrics::TAKEN_OUT.set(pool.is_taken_out().into());
+        metrics::WORKERS_READY.set(pool.ready() as u64);
+        metrics::LOG_LINES_LOST.mirror(log.lost());
+    }
+}
+
+/// Every place of the values, with what stands there.
+fn places() -> impl Iterator<Item = (Scope, Kind, usize)> {
+    let kinds = TABLE
+        .iter()
+        .flat_map(|metric| std::iter::repeat_n((metric.scope, metric.kind), metric.width()));
+    kinds
+        .enumerate()
+        .map(|(at, (scope, kind))| (scope, kind, at))
+}
+
+/// A counter's values by the words of its label.
+fn by_label<L: Label>(values: &[u64], at: usize) -> BTreeMap<&'static str, u64> {
+    let values = values.get(at..).unwrap_or_default();
+    L::VALUES
+        .iter()
+        .copied()
+        .zip(values.iter().copied())
+        .collect()
+}
+
+impl Slot {
+    fn value(&self, at: usize) -> u64 {
+        let [now, kept] = [&self.now, &self.kept].map(|values| values.get(at).copied());
+        now.unwrap_or_default() + kept.unwrap_or_default()
+    }
+
+    fn values(&self) -> Vec<u64> {
+        (0..LEN).map(|at| self.value(at)).collect()
+    }
+
+    fn keep(&mut self, at: usize, change: impl FnOnce(u64) -> u64) {
+        if let Some(kept) = self.kept.get_mut(at) {
+            *kept = change(*kept);
+        }
+    }
+
+    fn sessions(&self) -> SessionCounts {
+        let of = |transport: TransportName| self.value(metrics::SESSIONS.0 + transport.index());
+        SessionCounts {
+            polling: of(TransportName::Polling),
+            websocket: of(TransportName::WebSocket),
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let sum = |at: usize, width: usize| (at..at + width).map(|at| self.value(at)).sum();
+        let both =
+            |at: usize| [Direction::In, Direction::Out].map(|way| self.value(at + way.index()));
+        Counts {
+            messages: both(metrics::MESSAGES.0),
+            bytes: both(metrics::MESSAGE_BYTES.0),
+            opened: sum(metrics::SESSIONS_OPENED.0, TransportName::VALUES.len()),
+            ended: sum(metrics::SESSIONS_ENDED.0, Reason::VALUES.len()),
+        }
+    }
+
+    /// Keeps what it has come to now.
+    fn remember(&mut self) {
+        let (now, counts) = (Instant::now(), self.counts());
+        self.history.push_back((now, counts));
+        while let Some((second, _)) = self.history.get(1)
+            && now.duration_since(*second) >= WINDOW
+        {
+            self.history.pop_front();
+        }
+    }
+
+    fn rates(&self) -> Rates {
+        let now = Instant::now();
+        // What was told last before the window is what was at its beginning.
+        let old = |&&(at, _): &&(Instant, Counts)| now.duration_since(at) >= WINDOW;
+        let before = self.history.iter().take_while(old).last();
+        let (before, over) = match (before, self.history.front()) {
+            (Some((_, before)), _) => (before, WINDOW),
+            (None, Some((at, first))) => (first, now.duration_since(*at).max(LEAST)),
+            (None, None) => return Rates::default(),
+        };
+        let counts = self.counts();
+        let rate = |now: u64, before: u64| {
+            metrics::seconds(now.saturating_sub(before)) * 1e9 / over.as_secs_f64()
+        };
+        let [messages_in, messages_out] = counts.messages;
+        let [bytes_in, bytes_out] = counts.bytes;
+        Rates {
+            traffic: Traffic {
+                messages_in_per_second: rate(messages_in, before.messages[0]),
+                messages_out_per_second: rate(messages_out, before.messages[1]),
+                bytes_in_per_second: rate(bytes_in, before.bytes[0]),
+                bytes_out_per_second: rate(bytes_out, before.bytes[1]),
+            },
+            sessions_opened_per_second: rate(counts.opened, before.opened),
+            sessions_ended_per_second: rate(counts.ended, before.ended),
+        }
+    }
+}
+
+impl Rates {
+    fn add(&mut self, other: Self) {
+        self.traffic.messages_in_per_second += other.traffic.messages_in_per_second;
+        self.traffic.messages_out_per_second += other.traffic.messages_out_per_second;
+        self.traffic.bytes_in_per_second += other.traffic.bytes_in_per_second;
+        self.traffic.bytes_out_per_second += other.traffic.bytes_out_per_second;
+        self.sessions_opened_per_second += other.sessions_opened_per_second;
+        self.sessions_ended_per_second += other.sessions_ended_per_second;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+use tokio::time::advance;
+
+use super::*;
+use crate::metrics::Kind;
+
+fn values(change: &[(usize, u64)]) -> Vec<u64> {
+    let mut values = vec![0; LEN];
+    for &(at, value) in change {
+        values[at] = value;
+    }
+    values
+}
+
+fn opened(transport: TransportName) -> usize {
+    metrics::SESSIONS_OPENED.0 + transport.index()
+}
+
+fn sessions(transport: TransportName) -> usize {
+    metrics::SESSIONS.0 + transport.index()
+}
+
+fn line(text: &str, begins: &str) -> String {
+    let found = text.lines().find(|line| line.starts_with(begins));
+    found
+        .unwrap_or_else(|| panic!("{begins} in {text}"))
+        .to_owned()
+}
+
+#[test]
+fn a_counter_never_falls_when_a_worker_ends_and_its_gauges_go() {
+    let totals = Totals::new(2);
+    totals.started(0, 100);
+    totals.started(1, 101);
+    let websocket = TransportName::WebSocket;
+    let told = values(&[
+        (opened(websocket), 10),
+        (sessions(websocket), 4),
+        (metrics::SESSIONS_ENDED.0, 6),
+        (metrics::EVENTS.0, 1000),
+        (metrics::MEMORY.0, 4096),
+    ]);
+    totals.set(0, 100, told.clone());
+    totals.set(1, 101, told);
+    let places: Vec<_> = places()
+        .filter(|(_, kind, _)| *kind != Kind::Gauge)
+        .collect();
+    let before = totals.values();
+    totals.waits_in_hub(0, 77);
+    totals.gone(0, 100);
+    let after = totals.values();
+    for &(_, kind, at) in &places {
+        assert!(after[at] >= before[at], "{kind:?} {at}");
+    }
+    let text = totals.render();
+    assert_eq!(
+        line(&text, "my_app_events_total{worker=\"0\"}"),
+        "my_app_events_total{worker=\"0\"} 1000"
+    );
+    assert!(line(&text, "my_app_worker_memory_bytes{worker=\"0\"}").ends_with(" 0"));
+    assert!(line(&text, "my_app_hub_queue_bytes{worker=\"0\"}").ends_with(" 0"));
+    // Nobody knows what its sessions ended of but the master.
+    let gone = "my_app_sessions_ended_total{worker=\"0\",reason=\"worker-gone\"}";
+    assert!(line(&text, gone).ends_with(" 4"));
+
+    // Its successor begins at nothing, and the slot goes on.
+    totals.started(0, 102);
+    totals.set(0, 102, values(&[(metrics::EVENTS.0, 5)]));
+    assert_eq!(totals.worker(0).restarts, 1);
+    assert_eq!(totals.worker(1).restarts, 0);
+    let text = totals.render();
+    assert!(line(&text, "my_app_events_total{worker=\"0\"}").ends_with(" 1005"));
+    assert!(line(&text, "my_app_worker_restarts_total{worker=\"0\"}").ends_with(" 1"));
+    assert_eq!(totals.server().ended["worker-gone"], 4);
+    assert_eq!(totals.server().sessions.websocket, 4);
+}
+
+#[test]
+fn what_an_older_worker_says_late_is_not_taken() {
+    let totals = Totals::new(1);
+    totals.started(0, 100);
+    totals.gone(0, 100);
+    totals.set(0, 100, values(&[(metrics::EVENTS.0, 7)]));
+    totals.started(0, 101);
+    totals.set(0, 100, values(&[(metrics::EVENTS.0, 7)]));
+    // Nor that of a program with another table.
+    totals.set(0, 101, vec![1; LEN + 1]);
+    totals.gone(0, 100);
+    let text = totals.render();
+    assert!(line(&text, "my_app_events_total{worker=\"0\"}").ends_with(" 0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rates_are_of_the_last_seconds_and_outlive_a_worker() {
+    let totals = Totals::new(1);
+    totals.started(0, 100);
+    let received = |n| values(&[(metrics::MESSAGES.0, n)]);
+    let mut count = 0;
+    for _ in 0..80 {
+        advance(Duration::from_millis(250)).await;
+        count += 25;
+        totals.set(0, 100, received(count));
+    }
+    let rate = || totals.worker(0).traffic.messages_in_per_second;
+    assert!((rate() - 100.0).abs() < 1e-6, "{}", rate());
+    assert!(totals.0.borrow()[&0].history.len() < 25);
+    totals.gone(0, 100);
+    totals.started(0, 101);
+    advance(Duration::from_secs(1)).await;
+    totals.set(0, 101, received(100));
+    assert!((rate() - 100.0).abs() < 6.0, "{}", rate());
+    assert!((totals.server().rates.traffic.messages_in_per_second - rate()).abs() < 1e-6);
+    // A worker that says nothing has nothing new.
+    advance(Duration::from_secs(6)).await;
+    assert!(rate().abs() < 1e-6, "{}", rate());
+}
