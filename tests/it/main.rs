@@ -24,6 +24,7 @@ mod chat;
 mod clients;
 mod compression;
 mod control;
+mod control_workers;
 mod deaths;
 mod departed;
 mod differential;

@@ -4,8 +4,8 @@ use std::net::Ipv6Addr;
 
 use http::header::HOST;
 use http::{HeaderMap, Method, Request};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
@@ -16,6 +16,8 @@ use super::server::{BODY_PATIENCE, MAX_BODY};
 /// What whoever changes something sends, for a page of a foreign origin cannot.
 const REQUESTED_WITH: &str = "x-requested-with";
 const OURS: &str = "my-app";
+/// So much of a body that is too large is read.
+const FORGOTTEN: usize = 16 * MAX_BODY;
 
 /// Refuses what a browser may have been made to send by a foreign page.
 ///
@@ -92,19 +94,31 @@ pub(super) fn query<const N: usize>(
 
 /// Reads the body, which is JSON of this shape.
 pub(super) async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, Problem> {
-    let body = request.into_body();
-    if body.size_hint().lower() > MAX_BODY as u64 {
-        return Err(Problem::TooLarge);
-    }
-    let read = timeout(BODY_PATIENCE, Limited::new(body, MAX_BODY).collect()).await;
-    let bytes = match read {
-        Err(_) => return Err(Problem::SlowBody),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(Problem::TooLarge),
-        Ok(Err(error)) => return Err(Problem::BadRequest(format!("the body broke off: {error}"))),
-        Ok(Ok(body)) => body.to_bytes(),
-    };
+    let read = timeout(BODY_PATIENCE, collect(request.into_body()));
+    let bytes = read.await.unwrap_or(Err(Problem::SlowBody))?;
     serde_json::from_slice(&bytes)
         .map_err(|error| Problem::BadRequest(format!("the body is not what is expected: {error}")))
+}
+
+/// Reads a body. More than is taken is read and forgotten, up to a point: a client that still sends would not read
+/// why it was refused.
+async fn collect(mut body: Incoming) -> Result<Vec<u8>, Problem> {
+    let (mut bytes, mut length) = (Vec::new(), 0);
+    while let Some(frame) = body.frame().await {
+        let frame =
+            frame.map_err(|error| Problem::BadRequest(format!("the body broke off: {error}")))?;
+        let data = frame.into_data().unwrap_or_default();
+        length += data.len();
+        if length <= MAX_BODY {
+            bytes.extend_from_slice(&data);
+        } else if length > FORGOTTEN {
+            break;
+        }
+    }
+    if length > MAX_BODY {
+        return Err(Problem::TooLarge);
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]

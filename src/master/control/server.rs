@@ -17,7 +17,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
 
 use super::super::listeners::Listener;
@@ -28,6 +28,8 @@ use crate::wire::link::Origin;
 
 /// Connections at one time.
 pub(super) const MOST: usize = 16;
+/// An idle connection is not closed for another before it has been idle for so long.
+const GRACE: Duration = Duration::from_millis(200);
 /// How long a head may take, the time before it on a kept-alive connection included.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a body may take.
@@ -83,7 +85,10 @@ impl<A: Answers + 'static> Server<A> {
     pub(super) async fn run(self: Rc<Self>, listener: Listener) {
         loop {
             match listener.accept().await {
-                Ok((conn, origin)) => self.admit(conn, origin),
+                Ok((conn, origin)) => {
+                    let full = !self.make_room().await;
+                    self.admit(conn, origin, full);
+                }
                 Err(error) => {
                     debug!(%error, "accept for operators");
                     sleep(ACCEPT_PAUSE).await;
@@ -92,12 +97,11 @@ impl<A: Answers + 'static> Server<A> {
         }
     }
 
-    fn admit(self: &Rc<Self>, conn: OwnedFd, origin: Origin) {
+    fn admit(self: &Rc<Self>, conn: OwnedFd, origin: Origin, full: bool) {
         let conn = match Conn::from_fd(conn, origin) {
             Ok(conn) => conn,
             Err(error) => return debug!(%error, "an operator's connection is over"),
         };
-        let full = !self.make_room();
         if full && self.refusing.get() >= MOST {
             return debug!("an operator's connection is closed: there are too many");
         }
@@ -122,20 +126,33 @@ impl<A: Answers + 'static> Server<A> {
         self.open.borrow_mut().insert(number, Open { task, state });
     }
 
-    /// Is there room for one more connection, now?
-    fn make_room(&self) -> bool {
-        let mut open = self.open.borrow_mut();
-        if open.len() < MOST {
-            return true;
+    /// Is there room for one more connection, or can it be made? One that is new, and whose request may be about to
+    /// be read, is left alone for a moment.
+    async fn make_room(&self) -> bool {
+        loop {
+            if self.open.borrow().len() < MOST {
+                return true;
+            }
+            match self.longest_idle() {
+                None => return false,
+                Some((since, number)) if since.elapsed() >= GRACE => {
+                    let closed = self.open.borrow_mut().remove(&number);
+                    return closed.map(|open| open.task.abort()).is_some();
+                }
+                Some((since, _)) => sleep_until(since + GRACE).await,
+            }
         }
+    }
+
+    fn longest_idle(&self) -> Option<(Instant, u64)> {
+        let open = self.open.borrow();
         let idle = open
             .iter()
             .filter_map(|(number, open)| match open.state.get() {
                 State::Idle(since) => Some((since, *number)),
                 State::Busy => None,
             });
-        let longest = idle.min().and_then(|(_, number)| open.remove(&number));
-        longest.map(|open| open.task.abort()).is_some()
+        idle.min()
     }
 
     async fn serve(&self, conn: Conn, state: &Cell<State>, full: bool) {
