@@ -28,6 +28,7 @@ mod control_workers;
 mod deaths;
 mod departed;
 mod differential;
+mod ends;
 mod fairness;
 mod faults;
 #[allow(
@@ -52,6 +53,7 @@ mod network;
 mod operators;
 mod operators_acks;
 mod operators_sockets;
+mod page;
 mod processes;
 mod proxies;
 mod questions;
