@@ -4,18 +4,16 @@
 //! This module also does what `my-app check` asks for, since that only reads and prints. It never
 //! starts a server, and never ends the process itself.
 
-mod check;
+mod doctor;
 mod exit;
-mod files;
 mod help;
-mod nginx;
 
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use check::check;
+pub(crate) use doctor::check;
 pub(crate) use exit::Exit;
 
 use crate::config::{Config, ConfigError, ListenAddr, Loaded, WORKERS};
@@ -25,7 +23,7 @@ use crate::config::{Config, ConfigError, ListenAddr, Loaded, WORKERS};
 pub(crate) enum Role {
     /// The server. A plain `my-app` and the hidden `my-app master` are the same.
     Run(RunArgs),
-    /// A look at the configuration, nothing else.
+    /// A look at the configuration and the machine, nothing else.
     Check(CheckArgs),
     /// A worker. Only the master starts these, with descriptors that nobody else can give.
     Worker {
@@ -61,6 +59,10 @@ pub(crate) struct CheckArgs {
     /// Check this file instead of /etc/my-app/my-app.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+
+    /// Print the report as JSON, for programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl RunArgs {
@@ -111,7 +113,7 @@ struct Line {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Tell whether the configuration is good, and everything that is wrong with it
+    /// Tell whether all is good: configuration, files, limits, ports, nginx; and what mends it
     Check(CheckArgs),
     /// Run the server, under a name that tells the role
     #[command(hide = true)]
@@ -199,8 +201,8 @@ mod tests {
     fn other_roles_have_their_own_words() {
         let config = Some("a.toml".into());
         assert_eq!(
-            role("my-app check --config a.toml"),
-            Role::Check(CheckArgs { config })
+            role("my-app check --config a.toml --json"),
+            Role::Check(CheckArgs { config, json: true })
         );
         assert_eq!(role("x worker 3"), Role::Worker { slot: 3 });
     }
