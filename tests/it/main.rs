@@ -26,6 +26,7 @@ mod compression;
 mod deaths;
 mod departed;
 mod differential;
+mod doctor;
 mod fairness;
 mod faults;
 #[allow(

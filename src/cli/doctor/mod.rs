@@ -36,7 +36,7 @@ use units::Units;
 /// What only the package brings. Without it the machine is none of our business.
 const PACKAGE: &str = "/usr/share/my-app/nginx-site";
 /// How long the configuration may take to be read: a pipe may have nobody who writes.
-const READING: Duration = Duration::from_secs(10);
+const READING: Duration = Duration::from_secs(5);
 
 /// Looks at everything and tells what it finds, on standard output; the faults of a configuration, a line each, on
 /// standard error, as compilers do.

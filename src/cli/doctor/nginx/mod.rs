@@ -29,7 +29,7 @@ pub(super) fn seen(machine: &Machine<'_>) -> Seen {
     let units = &machine.units;
     if !look::has_program("nginx") {
         seen.add(sockets::of_nginx(&units.socket, None));
-        seen.add(port80::without_nginx(machine));
+        seen.add(port80::of_another(machine));
         return seen;
     }
     let Some(tree) = look::within(READING, || Tree::read(MAIN_FILE, &Disk)) else {
@@ -60,14 +60,15 @@ pub(super) fn seen(machine: &Machine<'_>) -> Seen {
     }
     if servers.iter().any(|it| it.is_ours) {
         if nginx.master.is_none() {
-            seen.findings.push(running::stopped());
+            let holder = port80::holder(&mut seen);
+            seen.findings.push(running::stopped(holder.as_deref()));
         } else if !answers_502 {
             seen.add(port80::through_nginx(machine, &servers));
         }
         seen.findings
-            .extend(port80::ipv6(&servers, &port80::addresses()));
+            .extend(port80::of_both_kinds(&servers, &port80::addresses()));
     } else {
-        seen.add(port80::without_nginx(machine));
+        seen.add(port80::of_another(machine));
     }
     seen.findings
         .extend(limits::of_requests(&tree, machine.config));

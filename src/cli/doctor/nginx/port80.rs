@@ -1,16 +1,17 @@
 //! Port 80: does it lead to my-app, over IPv4 and IPv6, and if not, whose is it?
 
 use std::fs;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
 use super::TOOL;
-use super::servers::{self, Server, Way};
+use super::servers::{self, Listen, Server, Way};
 use crate::cli::doctor::Machine;
 use crate::cli::doctor::finding::{Finding, Id, Seen};
 use crate::cli::doctor::http::{Answer, ask};
 use crate::cli::doctor::{listening, ports};
 
 const PORT: u16 = 80;
+const LOCALHOST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
 
 /// Sends a request over each way that is to lead to my-app.
 pub(super) fn through_nginx(machine: &Machine<'_>, servers: &[Server]) -> Seen {
@@ -27,8 +28,8 @@ pub(super) fn through_nginx(machine: &Machine<'_>, servers: &[Server]) -> Seen {
         }
         let (there, holders) = listening::at(to, &mut seen);
         let who = ports::who(&there, &holders);
-        let default = servers::default_of(servers, way.to);
-        seen.findings.push(astray(&way, &answer, &who, default));
+        let taker = servers::taker_of(servers, way.to);
+        seen.findings.push(astray(&way, &answer, &who, taker));
         // One that is astray is astray everywhere.
         break;
     }
@@ -44,7 +45,7 @@ fn may_ask(machine: &Machine<'_>, seen: &mut Seen) -> bool {
     machine.is_the_services
 }
 
-fn astray(way: &Way, answer: &Answer, who: &str, default: Option<&Server>) -> Finding {
+fn astray(way: &Way, answer: &Answer, who: &str, taker: Option<&Server>) -> Finding {
     let Way { to, host, file } = way;
     let at = SocketAddr::new(*to, PORT);
     let what = format!(
@@ -53,17 +54,17 @@ fn astray(way: &Way, answer: &Answer, who: &str, default: Option<&Server>) -> Fi
     );
     let is_nginx = who.starts_with("nginx ")
         || matches!(answer, Answer::Other { server: Some(it), .. } if it.starts_with("nginx"));
-    let why = match (answer, default) {
+    let why = match (answer, taker) {
         (
             Answer::Other {
                 status: 502 | 504, ..
             },
             _,
         ) => "nginx asks my-app, and gets no answer from it".to_owned(),
-        (_, Some(default)) if is_nginx && default.file != *file => format!(
+        (_, Some(taker)) if is_nginx && taker.file != *file => format!(
             "{file} is to answer Host {host} there; what no server_name has goes to {} ({})",
-            name(default),
-            default.file
+            name(taker),
+            taker.file
         ),
         _ => format!("{file} is to pass it on: clients that come to port 80 find somebody else"),
     };
@@ -87,28 +88,38 @@ fn name(server: &Server) -> String {
     }
 }
 
+/// Who has port 80, if anybody has.
+pub(super) fn holder(seen: &mut Seen) -> Option<String> {
+    let (there, holders) = listening::at(LOCALHOST, seen);
+    (!there.is_empty()).then(|| ports::who(&there, &holders))
+}
+
 /// Where nothing in nginx leads to my-app, port 80 may be another program's.
-pub(super) fn without_nginx(machine: &Machine<'_>) -> Seen {
+pub(super) fn of_another(machine: &Machine<'_>) -> Seen {
     let mut seen = Seen::default();
-    let to = SocketAddr::from(([127, 0, 0, 1], PORT));
-    let mut quiet = Seen::default();
-    let (there, holders) = listening::at(to, &mut quiet);
-    if there.is_empty()
-        || holders.iter().any(|it| it.name == "nginx")
-        || !may_ask(machine, &mut seen)
-    {
+    let mut of_port = Seen::default();
+    let Some(who) = holder(&mut of_port) else {
+        return seen;
+    };
+    if !may_ask(machine, &mut seen) {
         return seen;
     }
-    let answer = ask(to, "check.my-app.invalid", &machine.config.engine.path);
-    if answer != Answer::MyApp {
-        seen.findings
-            .push(of_another(&ports::who(&there, &holders), &answer));
-        seen.add(quiet);
+    let answer = ask(
+        LOCALHOST,
+        "check.my-app.invalid",
+        &machine.config.engine.path,
+    );
+    // What nginx lacks is told with what brings it.
+    let is_nginx = who.starts_with("nginx ")
+        || matches!(&answer, Answer::Other { server: Some(it), .. } if it.starts_with("nginx"));
+    if answer != Answer::MyApp && !is_nginx {
+        seen.add(of_port);
+        seen.findings.push(foreign(&who, &answer));
     }
     seen
 }
 
-fn of_another(who: &str, answer: &Answer) -> Finding {
+fn foreign(who: &str, answer: &Answer) -> Finding {
     Finding::note(
         Id::Port80,
         format!(
@@ -143,32 +154,45 @@ fn parse(table: &str) -> Vec<Ipv6Addr> {
     table.lines().filter_map(of_line).collect()
 }
 
-/// Clients that come over IPv6 need a socket of it.
-pub(super) fn ipv6(servers: &[Server], addresses: &[Ipv6Addr]) -> Option<Finding> {
-    let address = addresses.first()?;
-    let on_80: Vec<_> = servers
-        .iter()
-        .filter(|it| it.is_ours && !it.listens.is_empty())
-        .collect();
-    let heard = |server: &&Server| {
-        let mut listens = server.listens.iter();
-        listens.any(|(listen, _)| {
-            listen.address == IpAddr::from(Ipv6Addr::UNSPECIFIED)
-                || listen.address == IpAddr::from(*address)
-        })
+/// Clients need a socket of the kind over which they come. The site has those that other sites have.
+pub(super) fn of_both_kinds(servers: &[Server], addresses: &[Ipv6Addr]) -> Option<Finding> {
+    let any: [IpAddr; 2] = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+    let has = |ours: bool, wanted: &dyn Fn(&Listen) -> bool| {
+        let mut servers = servers.iter().filter(|it| it.is_ours == ours);
+        servers.any(|it| it.listens.iter().any(|(listen, _)| wanted(listen)))
     };
-    if on_80.is_empty() || on_80.iter().any(heard) {
+    let [four, six]: [&dyn Fn(&Listen) -> bool; 2] =
+        [&|it| it.address == any[0] || it.both, &|it| {
+            it.address == any[1]
+        }];
+    // What has an address of its own is meant so.
+    if !any.iter().any(|any| has(true, &|it| it.address == *any)) {
         return None;
     }
-    Some(Finding::note(
-        Id::Ipv6,
-        format!("this machine has {address}, and my-app's site listens on IPv4 alone"),
-        "clients to whom a name server tells that address are refused",
-        format!(
-            "echo 'server {{ listen [::]:80; server_name ipv6.invalid; return 404; }}' >/etc/nginx/conf.d/ipv6.conf && \
-             nginx -t && {TOOL} enable"
-        ),
-    ))
+    let enable = |missing: &str, others: bool| {
+        let server =
+            format!("server {{ listen {missing}; server_name none.invalid; return 404; }}");
+        if others {
+            format!("echo '{server}' >/etc/nginx/conf.d/listen.conf && nginx -t && {TOOL} enable")
+        } else {
+            format!("{TOOL} enable")
+        }
+    };
+    match addresses.first() {
+        _ if !has(true, four) => Some(Finding::warning(
+            Id::Port80,
+            "my-app's site listens on IPv6 alone",
+            "clients that come to port 80 over IPv4 are refused, or find another site",
+            enable("80", has(false, six)),
+        )),
+        Some(address) if !has(true, six) => Some(Finding::note(
+            Id::Ipv6,
+            format!("this machine has {address}, and my-app's site listens on IPv4 alone"),
+            "clients to whom a name server tells that address are refused",
+            enable("[::]:80", has(false, four)),
+        )),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -197,7 +221,7 @@ mod tests {
             status,
             server: Some(server.into()),
         };
-        let default = servers("server { listen 80 default_server; server_name all.test; }");
+        let taker = servers("server { listen 80 default_server; server_name all.test; }");
         for (answer, who, what, why, remedy) in [
             (
                 other(404, "nginx/1.26.3"),
@@ -233,19 +257,48 @@ mod tests {
             assert!(found.why.contains(why), "{found:?}");
             assert!(found.remedy.contains(remedy), "{found:?}");
         }
-        let found = of_another("haproxy (pid 9)", &other(503, "haproxy"));
+        let found = foreign("haproxy (pid 9)", &other(503, "haproxy"));
         assert!(found.what.starts_with("port 80 is held by haproxy (pid 9)"));
     }
 
     #[test]
-    fn ipv6_is_missed_only_where_the_machine_has_an_address() {
-        let both = OURS.replace("listen 80;", "listen 80; listen [::]:80;");
-        let address: Ipv6Addr = "2001:db8::1".parse().unwrap();
-        assert_eq!(ipv6(&servers(OURS), &[]), None);
-        assert_eq!(ipv6(&servers(&both), &[address]), None);
-        assert_eq!(ipv6(&servers("server { listen 80; }"), &[address]), None);
-        let found = ipv6(&servers(OURS), &[address]).unwrap();
-        assert!(found.what.starts_with("this machine has 2001:db8::1"));
+    fn a_kind_of_address_is_missed_where_clients_may_come_over_it() {
+        let on = |listens: &str| OURS.replace("listen 80;", listens);
+        let six: Ipv6Addr = "2001:db8::1".parse().unwrap();
+        let other = "server { listen 80; server_name other.test; }";
+        for (text, addresses, id, remedy) in [
+            (on("listen 80;"), &[][..], None, ""),
+            (on("listen 80; listen [::]:80;"), &[six], None, ""),
+            (on("listen [::]:80 ipv6only=off;"), &[six], None, ""),
+            (on("listen 10.0.0.1:80;"), &[six], None, ""),
+            (on("listen 443 ssl;"), &[six], None, ""),
+            (other.to_owned(), &[six], None, ""),
+            (
+                on("listen 80;"),
+                &[six],
+                Some(Id::Ipv6),
+                "/usr/share/my-app/nginx-site enable",
+            ),
+            (
+                on("listen 80;") + other,
+                &[six],
+                Some(Id::Ipv6),
+                "echo 'server { listen [::]:80;",
+            ),
+            (
+                on("listen [::]:80;"),
+                &[],
+                Some(Id::Port80),
+                "/usr/share/my-app/nginx-site enable",
+            ),
+        ] {
+            let found = of_both_kinds(&servers(&text), addresses);
+            assert_eq!(found.as_ref().map(|it| it.id), id, "{text}");
+            assert!(
+                found.is_none_or(|it| it.remedy.starts_with(remedy)),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -91,12 +91,20 @@ fn broken(said: &str) -> Finding {
     )
 }
 
-pub(super) fn stopped() -> Finding {
+/// `holder`: who has port 80, if anybody has.
+pub(super) fn stopped(holder: Option<&str>) -> Finding {
+    let (what, remedy) = match holder {
+        None => (String::new(), "systemctl start nginx".to_owned()),
+        Some(who) => (
+            format!(", and port 80 is held by {who}"),
+            "end what has the port, then: systemctl start nginx".to_owned(),
+        ),
+    };
     Finding::warning(
         Id::NginxStopped,
-        "nginx is not running, and has my-app's site",
-        "nobody is served on port 80",
-        "systemctl start nginx",
+        format!("nginx is not running{what}"),
+        "it has my-app's site: nobody reaches my-app on port 80",
+        remedy,
     )
 }
 

@@ -146,19 +146,25 @@ pub(super) fn ways(servers: &[Server], has_ipv6: bool) -> Vec<Way> {
     ways
 }
 
+/// Whether a server's name is an expression that fits every Host.
+fn matches_all(name: &str) -> bool {
+    matches!(name, "~." | "~^" | "~.*" | "~.+" | "~^.*$" | "~^.+$")
+}
+
 /// A Host that this server is to answer: one of its names, or what is nobody's.
 fn host(server: &Server, is_default: bool) -> Option<String> {
     let is_plain = |name: &&String| {
         !name.starts_with(['.', '_', '*', '~']) && !name.contains(['*', '$']) && !name.is_empty()
     };
-    if server.names.iter().any(|name| name == "~." || name == "~^") || is_default {
+    if server.names.iter().any(|name| matches_all(name)) || is_default {
         return Some(NOBODY.to_owned());
     }
     server.names.iter().find(is_plain).cloned()
 }
 
-/// The server that answers what nobody is called, on the socket that a connection to `to` meets.
-pub(super) fn default_of(servers: &[Server], to: IpAddr) -> Option<&Server> {
+/// The server that answers what nobody is called, on the socket that a connection to `to` meets: one that matches
+/// everything, or the default.
+pub(super) fn taker_of(servers: &[Server], to: IpAddr) -> Option<&Server> {
     let meets = |listen: &Listen| match listen.address {
         address if address == to => true,
         IpAddr::V4(it) => it.is_unspecified() && to.is_ipv4(),
@@ -173,8 +179,13 @@ pub(super) fn default_of(servers: &[Server], to: IpAddr) -> Option<&Server> {
             meets(listen) && (!is_own || listen.address == to) && (*default || !said)
         })
     };
-    let said = servers.iter().find(|it| there(it, true));
-    said.or_else(|| servers.iter().find(|it| there(it, false)))
+    let matches_all = |it: &&Server| it.names.iter().any(|name| matches_all(name));
+    let of_all = servers
+        .iter()
+        .find(|it| there(it, false) && matches_all(it));
+    of_all
+        .or_else(|| servers.iter().find(|it| there(it, true)))
+        .or_else(|| servers.iter().find(|it| there(it, false)))
 }
 
 #[cfg(test)]
@@ -278,9 +289,12 @@ mod tests {
             server { listen 127.0.0.2:80; server_name own; }
             server { listen [::]:80; server_name six; }");
         for (to, name) in [("127.0.0.1", "said"), ("127.0.0.2", "own"), ("::1", "six")] {
-            let found = default_of(&servers, to.parse().unwrap()).unwrap();
+            let found = taker_of(&servers, to.parse().unwrap()).unwrap();
             assert_eq!(found.names, [name], "{to}");
         }
-        assert_eq!(default_of(&of(""), [127, 0, 0, 1].into()), None);
+        let both = of(&format!("{DEBIAN} {OURS}"));
+        let found = taker_of(&both, [127, 0, 0, 1].into()).unwrap();
+        assert_eq!(found.names, ["~."]);
+        assert_eq!(taker_of(&of(""), [127, 0, 0, 1].into()), None);
     }
 }
