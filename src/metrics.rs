@@ -236,16 +236,18 @@ pub(crate) fn seconds(nanos: u64) -> f64 {
 /// Of so many handlers one is measured: to look at the clock twice costs as much as counting forty times.
 const MEASURED: u64 = 16;
 
-/// Measures a handler from when it is made until it is dropped, if it is the turn of this one.
+/// Measures a handler, from when it is made until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Timer(Option<Instant>);
+pub(crate) struct Timer(Instant);
 
 impl Timer {
-    /// An event's handler begins.
-    pub(crate) fn of_an_event() -> Self {
+    /// An event's handler begins; it is measured if it is its turn.
+    pub(crate) fn of_an_event() -> Option<Self> {
         let events = VALUES.get(EVENTS.0);
         let before = events.map_or(1, |events| events.fetch_add(1, Relaxed));
-        Self(before.is_multiple_of(MEASURED).then(Instant::now))
+        before
+            .is_multiple_of(MEASURED)
+            .then(|| Self(Instant::now()))
     }
 }
 
@@ -258,9 +260,7 @@ impl Timer {
 
 impl Drop for Timer {
     fn drop(&mut self) {
-        if let Some(began) = self.0 {
-            HANDLER_SECONDS.observe(began.elapsed());
-        }
+        HANDLER_SECONDS.observe(self.0.elapsed());
     }
 }
 

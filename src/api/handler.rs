@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use socketioxide::handler::{FromMessage, FromMessageParts, MessageHandler};
 use socketioxide::socket::Socket;
-use socketioxide_core::Value;
+use socketioxide_core::{Sid, Value};
 use tracing::debug;
 
 use super::Adapter;
@@ -16,6 +16,14 @@ use crate::metrics::Timer;
 #[derive(Debug, Clone, Copy)]
 pub struct Attributed<H>(pub(super) H);
 
+/// Runs a handler in a task. That of most has nothing to carry but the handler.
+fn spawn(id: Sid, handler: impl Future<Output = ()> + Send + 'static, timer: Option<Timer>) {
+    match timer {
+        Some(timer) => drop(tokio::spawn(asking(id, timer.measure(handler)))),
+        None => drop(tokio::spawn(asking(id, handler))),
+    }
+}
+
 impl<F, Fut> MessageHandler<Adapter, ()> for Attributed<F>
 where
     F: FnOnce() -> Fut + Send + Sync + Clone + 'static,
@@ -24,7 +32,7 @@ where
     fn call(&self, socket: Arc<Socket<Adapter>>, _: Value, _: Option<i64>) {
         let timer = Timer::of_an_event();
         let Self(handler) = self.clone();
-        tokio::spawn(asking(socket.id, timer.measure(handler())));
+        spawn(socket.id, handler(), timer);
     }
 }
 
@@ -53,7 +61,7 @@ macro_rules! attributed {
                 match $last::from_message(socket, value, ack) {
                     Ok(last) => {
                         let Self(handler) = self.clone();
-                        tokio::spawn(asking(id, timer.measure(handler($($argument,)* last))));
+                        spawn(id, handler($($argument,)* last), timer);
                     }
                     Err(error) => debug!(%error, "not what the event's handler takes"),
                 }

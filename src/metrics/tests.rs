@@ -32,8 +32,8 @@ fn names_and_units_are_as_prometheus_wants_them() {
             "{name}: {help}"
         );
         let label_fits = metric.label.is_none_or(|(label, values)| {
-            let safe = |word: &&str| !word.is_empty() && !word.contains(['"', '\\', '\n']);
-            label != "worker" && label != "le" && values.iter().all(|word| safe(&word))
+            let safe = |word: &str| !word.is_empty() && !word.contains(['"', '\\', '\n']);
+            label != "worker" && label != "le" && values.iter().all(|word| safe(word))
         });
         assert!(label_fits, "{name}");
         if let Kind::Histogram(bounds) = kind {
@@ -98,7 +98,7 @@ fn a_histogram_has_cumulative_buckets_a_sum_and_a_count() {
     let before = values();
     MASTER_LAG.observe(Duration::from_millis(2));
     MASTER_LAG.observe(Duration::from_millis(3));
-    MASTER_LAG.observe(Duration::from_secs(60));
+    MASTER_LAG.observe(Duration::from_mins(1));
     for (sum, (now, before)) in all.iter_mut().zip(values().iter().zip(&before)) {
         *sum = now - before;
     }
@@ -248,7 +248,7 @@ fn manual_list() -> String {
     text
 }
 
-/// What stands between the lines that begin and end a generated part is this; with UPDATE_METRICS set, it is from now
+/// What stands between the lines that begin and end a generated part is this; with `UPDATE_METRICS` set, it is from now
 /// on.
 fn assert_generated(file: &str, (begin, end): (&str, &str), part: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
