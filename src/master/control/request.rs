@@ -1,7 +1,5 @@
 //! What an operator's request says, and whether it may be one.
 
-use std::net::Ipv6Addr;
-
 use http::header::HOST;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
@@ -45,21 +43,17 @@ pub(super) fn judge(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
 }
 
 fn is_this_machine(host: &str) -> bool {
-    let (name, port) = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
-        Some((address, port)) => {
-            let is_ours = address.parse() == Ok(Ipv6Addr::LOCALHOST);
-            (
-                if is_ours { "localhost" } else { "" },
-                port.strip_prefix(':'),
-            )
-        }
-        None => match host.split_once(':') {
-            Some((name, port)) => (name, Some(port)),
-            None => (host, None),
-        },
-    };
-    let is_name = name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1";
-    is_name && port.is_none_or(|port| port.parse::<u16>().is_ok())
+    let names = ["localhost", "127.0.0.1", "[::1]"];
+    names.iter().any(|name| {
+        let is_named = host
+            .get(..name.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(name));
+        let port = host.get(name.len()..).unwrap_or_default();
+        let port = port.strip_prefix(':').map_or(port.is_empty(), |port| {
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+        });
+        is_named && port
+    })
 }
 
 /// The parameters of a query, each of which is known, and there once at most.
