@@ -69,6 +69,7 @@ pub fn main(app: App) -> ExitCode {
             }
         }
         Ok(Role::Check(args)) => cli::check(&args),
+        Ok(Role::Ask(question)) => cli::ask(&question),
         Err(exit) => exit,
     }
     .into()

@@ -2,12 +2,16 @@
 
 use std::process::ExitCode;
 
-/// How the process ends. The numbers are those of `sysexits.h`, which no shell and no signal uses.
+/// How the process ends. Numbers from 64 on are those of `sysexits.h`, which no shell and no signal uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
     /// All went well: the server was stopped, the configuration is good.
     Ok = 0,
+    /// The server runs, but not as it should, or did not do what it was told.
+    Degraded = 1,
+    /// The server is not running; what init scripts say with this number, too.
+    NotRunning = 3,
     /// `EX_USAGE`: the command line makes no sense. Starting again cannot help.
     Usage = 64,
     /// `EX_SOFTWARE`: a mistake of this program.
@@ -33,11 +37,13 @@ mod tests {
     fn the_codes_are_those_of_sysexits() {
         let codes = [
             Exit::Ok,
+            Exit::Degraded,
+            Exit::NotRunning,
             Exit::Usage,
             Exit::Internal,
             Exit::Os,
             Exit::Config,
         ];
-        assert_eq!(codes.map(|exit| exit as u8), [0, 64, 70, 71, 78]);
+        assert_eq!(codes.map(|exit| exit as u8), [0, 1, 3, 64, 70, 71, 78]);
     }
 }

@@ -1,14 +1,19 @@
 //! The command line: what the program was asked to do, and the exit codes with which it answers.
 //!
 //! `main` calls [`parse`] first, before any thread or runtime exists, and acts on the [`Role`].
-//! This module also does what `my-app check` asks for, since that only reads and prints. It never
-//! starts a server, and never ends the process itself.
+//! This module also does what `my-app check` asks for, since that only reads and prints, and what is
+//! asked of a running server ([`ask`]). It never starts a server, and never ends the process itself.
 
 mod check;
+mod client;
+mod commands;
 mod exit;
 mod files;
 mod help;
 mod nginx;
+mod status;
+mod text;
+mod why;
 
 use std::path::PathBuf;
 
@@ -18,6 +23,10 @@ use clap::{Args, Parser, Subcommand};
 pub(crate) use check::check;
 pub(crate) use exit::Exit;
 
+use self::client::ClientError;
+use self::commands::{DrainArgs, EmitArgs, LogArgs};
+use self::status::StatusArgs;
+use self::why::WhyArgs;
 use crate::config::{Config, ConfigError, ListenAddr, Loaded, WORKERS, origin};
 
 /// What this process is.
@@ -27,11 +36,28 @@ pub(crate) enum Role {
     Run(RunArgs),
     /// A look at the configuration, nothing else.
     Check(CheckArgs),
+    /// A question to the running server, or a command.
+    Ask(Question),
     /// A worker. Only the master starts these, with descriptors that nobody else can give.
     Worker {
         /// The worker's number, from 0.
         slot: u16,
     },
+}
+
+/// What is asked of the running server.
+#[derive(Subcommand, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Show the running server: workers, sessions, rates, limits, faults
+    Status(StatusArgs),
+    /// Tell why sessions of a client ended, and whose doing it was
+    Why(WhyArgs),
+    /// Emit an event to the clients of this machine
+    Emit(EmitArgs),
+    /// Change the level of the running server's log, or have the file opened anew
+    Log(LogArgs),
+    /// Take this machine out of service, or back
+    Drain(DrainArgs),
 }
 
 /// The options of the server, as they were typed. [`load`](Self::load) makes settings of them.
@@ -129,6 +155,8 @@ struct Line {
 enum Command {
     /// Tell whether the configuration is good, and everything that is wrong with it
     Check(CheckArgs),
+    #[command(flatten)]
+    Ask(Question),
     /// Run the server, under a name that tells the role
     #[command(hide = true)]
     Master(RunArgs),
@@ -165,7 +193,31 @@ where
         None => Role::Run(line.run),
         Some(Command::Master(args)) => Role::Run(args),
         Some(Command::Check(args)) => Role::Check(args),
+        Some(Command::Ask(question)) => Role::Ask(question),
         Some(Command::Worker { slot }) => Role::Worker { slot },
+    })
+}
+
+/// Asks the running server, and shows what it answers.
+#[must_use]
+pub(crate) fn ask(question: &Question) -> Exit {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let answered = runtime.map_err(ClientError::Runtime).and_then(|runtime| {
+        runtime.block_on(async {
+            match question {
+                Question::Status(args) => status::status(args).await,
+                Question::Why(args) => why::why(args).await,
+                Question::Emit(args) => commands::emit(args).await,
+                Question::Log(args) => commands::log(args).await,
+                Question::Drain(args) => commands::drain(args).await,
+            }
+        })
+    });
+    answered.unwrap_or_else(|error| {
+        eprintln!("my-app: {error}");
+        error.exit()
     })
 }
 

@@ -1,0 +1,459 @@
+//! The client of the control socket: finds it, asks, and says in words why there is no answer.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http::{Method, Request, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use thiserror::Error;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::Exit;
+use super::text::clean;
+use crate::config::{Config, ConfigError, runtime_directory};
+
+/// How long the server may take for an answer, from the first byte to the last.
+const DEADLINE: Duration = Duration::from_secs(4);
+
+/// More than any answer has.
+const LARGEST_ANSWER: usize = 64 << 20;
+
+/// Where the control socket is looked for.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SocketArgs {
+    /// The configuration that names the control socket, instead of /etc/my-app/my-app.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// The control socket itself
+    #[arg(long, value_name = "PATH", conflicts_with = "config")]
+    pub socket: Option<PathBuf>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub(super) enum ClientError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("control.socket is \"\" in the configuration: this server has no control socket")]
+    SwitchedOff,
+    #[error(
+        "not running: {}. As a service: `systemctl start my-app.service`; by hand: `my-app`. If it \
+         runs with another configuration or for another user, name its socket: --config FILE or \
+         --socket PATH",
+        .0.iter().map(|nobody| nobody.to_string()).collect::<Vec<_>>().join("; ")
+    )]
+    NotRunning(Vec<Nobody>),
+    #[error("this user may not use {}: it is for {}. {}", path.display(), whose, remedy)]
+    Denied {
+        path: PathBuf,
+        whose: String,
+        remedy: String,
+    },
+    #[error(
+        "my-app does not answer at {} within {} s: it may be overloaded or stopped (SIGSTOP, a \
+         debugger); `systemctl status my-app` and `top` tell more",
+        .0.display(), DEADLINE.as_secs()
+    )]
+    TimedOut(PathBuf),
+    #[error("{} cannot be used: {source}", path.display())]
+    Unusable { path: PathBuf, source: io::Error },
+    #[error(
+        "who listens at {} does not speak HTTP ({source}); is it my-app's control socket?",
+        path.display()
+    )]
+    NotHttp { path: PathBuf, source: BoxError },
+    #[error("my-app went away while it answered; it may be restarting. Try again")]
+    WentAway,
+    #[error("the answer at {} is no JSON; is it my-app's control socket?", .0.display())]
+    NotJson(PathBuf),
+    #[error("{words}")]
+    Refused { words: String },
+    #[error("this machine does not let the program run: {0}")]
+    Runtime(io::Error),
+}
+
+/// An error of a library.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A place where nobody answers.
+#[derive(Debug, Error)]
+pub(super) enum Nobody {
+    #[error("there is no {}", .0.display())]
+    NoSocket(PathBuf),
+    #[error("nobody listens at {}, which an earlier server has left", .0.display())]
+    Left(PathBuf),
+}
+
+impl ClientError {
+    /// The exit code that says the same.
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) => Exit::Config,
+            Self::NotRunning(_) => Exit::NotRunning,
+            // It runs, and is not as it should be.
+            Self::TimedOut(_) | Self::WentAway | Self::Refused { .. } => Exit::Degraded,
+            Self::SwitchedOff
+            | Self::Denied { .. }
+            | Self::Unusable { .. }
+            | Self::NotHttp { .. }
+            | Self::NotJson(_)
+            | Self::Runtime(_) => Exit::Os,
+        }
+    }
+}
+
+/// Whoever asks.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// The places where the socket may be; the first where somebody listens is the one.
+    candidates: Vec<PathBuf>,
+}
+
+impl Client {
+    /// Looks up where the socket is.
+    pub(super) fn new(args: &SocketArgs) -> Result<Self, ClientError> {
+        let candidates = match &args.socket {
+            Some(socket) => vec![socket.clone()],
+            None => candidates(args.config.as_deref())?,
+        };
+        Ok(Self { candidates })
+    }
+
+    /// The answer to a question, as it came and as JSON.
+    pub(super) async fn get(&self, target: &str) -> Result<(String, Value), ClientError> {
+        self.ask(Method::GET, target, Bytes::new()).await
+    }
+
+    /// The answer to a command.
+    pub(super) async fn post(&self, target: &str, body: &Value) -> Result<Value, ClientError> {
+        let body = Bytes::from(body.to_string());
+        Ok(self.ask(Method::POST, target, body).await?.1)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<(String, Value), ClientError> {
+        let mut nobody = Vec::new();
+        for path in &self.candidates {
+            let asked = ask_at(path, method.clone(), target, body.clone());
+            match timeout(DEADLINE, asked).await {
+                Err(_) => return Err(ClientError::TimedOut(path.clone())),
+                Ok(Err(ClientError::NotRunning(more))) => nobody.extend(more),
+                Ok(answer) => return answer,
+            }
+        }
+        Err(ClientError::NotRunning(nobody))
+    }
+}
+
+async fn ask_at(
+    path: &Path,
+    method: Method,
+    target: &str,
+    body: Bytes,
+) -> Result<(String, Value), ClientError> {
+    let stream = UnixStream::connect(path)
+        .await
+        .map_err(|error| not_connected(path, error))?;
+    let not_http = |source: hyper::Error| {
+        if source.is_incomplete_message() || source.is_canceled() || source.is_closed() {
+            return ClientError::WentAway;
+        }
+        ClientError::NotHttp {
+            path: path.to_owned(),
+            source: source.into(),
+        }
+    };
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(not_http)?;
+    // It ends with the answer; what goes wrong is the answer's error.
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header(header::HOST, "localhost")
+        .header(header::CONNECTION, "close")
+        .header(header::CONTENT_TYPE, "application/json")
+        // What a page of another origin cannot send.
+        .header("x-requested-with", "my-app")
+        .body(Full::new(body))
+        .map_err(|source| ClientError::NotHttp {
+            path: path.to_owned(),
+            source: source.into(),
+        })?;
+    let answer = sender.send_request(request).await.map_err(not_http)?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), LARGEST_ANSWER)
+        .collect()
+        .await
+        .map_err(|_| ClientError::WentAway)?
+        .to_bytes();
+    let text = String::from_utf8_lossy(&body).into_owned();
+    let value: Option<Value> = serde_json::from_str(&text).ok();
+    if status.is_client_error() || status.is_server_error() {
+        let words = value.as_ref().and_then(|value| value.get("error"));
+        let words = words.and_then(Value::as_str).map(clean);
+        let words = words.unwrap_or_else(|| format!("my-app answers {status} to {target}"));
+        return Err(ClientError::Refused { words });
+    }
+    let value = value.ok_or_else(|| ClientError::NotJson(path.to_owned()))?;
+    Ok((text, value))
+}
+
+fn not_connected(path: &Path, error: io::Error) -> ClientError {
+    let path = path.to_owned();
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            ClientError::NotRunning(vec![Nobody::NoSocket(path)])
+        }
+        io::ErrorKind::ConnectionRefused => ClientError::NotRunning(vec![Nobody::Left(path)]),
+        io::ErrorKind::PermissionDenied => denied(path),
+        _ => ClientError::Unusable {
+            path,
+            source: error,
+        },
+    }
+}
+
+/// Whose the socket is, or the folder that it is in, and how to become one of them.
+fn denied(path: PathBuf) -> ClientError {
+    use std::os::unix::fs::MetadataExt;
+    let known = |path: &Path| path.metadata().ok();
+    let group = known(&path).or_else(|| path.parent().and_then(known));
+    let group = group
+        .map(|metadata| metadata.gid())
+        .filter(|gid| *gid != 0)
+        .and_then(|gid| said("getent", ["group", &gid.to_string()]))
+        .and_then(|entry| entry.split(':').next().map(ToOwned::to_owned));
+    let user = said("id", ["-un"]).unwrap_or_else(|| "USER".to_owned());
+    let (whose, remedy) = match group {
+        Some(group) => (
+            format!("root and the group {group}"),
+            format!("Use sudo, or for good: `sudo usermod -aG {group} {user}`, and log in anew"),
+        ),
+        None => ("root and its owner".to_owned(), "Use sudo".to_owned()),
+    };
+    ClientError::Denied {
+        path,
+        whose,
+        remedy,
+    }
+}
+
+/// The places where the socket of this machine's server may be.
+fn candidates(file: Option<&Path>) -> Result<Vec<PathBuf>, ClientError> {
+    let configured = match Config::load(file) {
+        Ok(loaded) => {
+            let socket = loaded.config.control.socket;
+            if loaded.file.is_some() {
+                return socket.map(|it| vec![it]).ok_or(ClientError::SwitchedOff);
+            }
+            socket
+        }
+        // The server that runs may have started with a better one.
+        Err(error) if file.is_none() => {
+            eprintln!("my-app: {error}");
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // Without a configuration it is run by hand, or is the service whose configuration was removed.
+    let by_hand = runtime_directory().join("control.sock");
+    let standard = Config::default().control.socket;
+    let mut candidates = Vec::new();
+    for path in configured.into_iter().chain([by_hand]).chain(standard) {
+        if !candidates.contains(&path) {
+            candidates.push(path);
+        }
+    }
+    Ok(candidates)
+}
+
+/// What another program prints.
+fn said<A: AsRef<OsStr>>(program: &str, args: impl IntoIterator<Item = A>) -> Option<String> {
+    let output = Command::new(program).args(args).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    fn client(path: &Path) -> Client {
+        Client {
+            candidates: vec![path.to_owned()],
+        }
+    }
+
+    /// What the client makes of these bytes of a server, and what the server was sent.
+    async fn answered(bytes: &str) -> (Result<(String, Value), ClientError>, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let bytes = bytes.to_owned();
+        let server = tokio::spawn(async move {
+            let mut stream = listener.accept().await.unwrap().0;
+            let mut asked = vec![0; 4096];
+            let length = stream.read(&mut asked).await.unwrap();
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+            String::from_utf8_lossy(&asked[..length]).into_owned()
+        });
+        let answer = client(&path).get("/status").await;
+        (answer, server.await.unwrap())
+    }
+
+    fn response(status: &str, body: &str) -> String {
+        let length = body.len();
+        format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{body}")
+    }
+
+    #[tokio::test]
+    async fn an_answer_comes_as_text_and_as_json() {
+        let (answer, asked) = answered(&response("200 OK", "{\"a\": 1}")).await;
+        assert_eq!(answer.unwrap(), ("{\"a\": 1}".to_owned(), json!({"a": 1})));
+        let asked = asked.to_lowercase();
+        for part in [
+            "get /status http/1.1\r\n",
+            "host: localhost\r\n",
+            "x-requested-with: my-app\r\n",
+        ] {
+            assert!(asked.contains(part), "{part}: {asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn whatever_else_comes_is_told_in_words() {
+        let error = "{\"error\": \"no such level\"}";
+        for (bytes, words, exit) in [
+            (
+                response("400 Bad Request", error),
+                "no such level",
+                Exit::Degraded,
+            ),
+            (
+                response("503 Service Unavailable", ""),
+                "503",
+                Exit::Degraded,
+            ),
+            (response("200 OK", "<html>"), "no JSON", Exit::Os),
+            (String::new(), "went away", Exit::Degraded),
+            (
+                response("200 OK", "{\"cut\": 1}")[..42].to_owned(),
+                "went away",
+                Exit::Degraded,
+            ),
+            (
+                "220 mail.example.org ESMTP\r\n".into(),
+                "does not speak HTTP",
+                Exit::Os,
+            ),
+        ] {
+            let error = answered(&bytes).await.0.unwrap_err();
+            assert!(error.to_string().contains(words), "{bytes:?}: {error}");
+            assert_eq!(error.exit(), exit, "{bytes:?}: {error}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_answer_is_waited_for_no_longer_than_the_deadline() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let error = client(&path).get("/status").await.unwrap_err();
+        assert!(error.to_string().contains("within 4 s"), "{error}");
+        assert_eq!(error.exit(), Exit::Degraded);
+    }
+
+    #[tokio::test]
+    async fn where_nobody_listens_the_server_is_not_running() {
+        let dir = tempfile::tempdir().unwrap();
+        let (left, missing) = (dir.path().join("left"), dir.path().join("missing"));
+        drop(UnixListener::bind(&left).unwrap());
+        let client = Client {
+            candidates: vec![missing.clone(), left.clone()],
+        };
+        let error = client.get("/status").await.unwrap_err();
+        let words = error.to_string();
+        for part in [
+            format!("there is no {}", missing.display()),
+            format!("nobody listens at {}", left.display()),
+            "systemctl start my-app.service".to_owned(),
+            "--socket PATH".to_owned(),
+        ] {
+            assert!(words.contains(&part), "{part}: {words}");
+        }
+        assert_eq!(error.exit(), Exit::NotRunning);
+    }
+
+    #[tokio::test]
+    async fn a_second_place_is_looked_at_when_the_first_has_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let client = Client {
+            candidates: vec![dir.path().join("missing"), path],
+        };
+        let server = async {
+            let mut stream = listener.accept().await.unwrap().0;
+            let answer = response("200 OK", "{}");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            // Until the client has read it.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        };
+        let (answer, ()) = tokio::join!(client.get("/status"), server);
+        assert_eq!(answer.unwrap().1, json!({}));
+    }
+
+    #[test]
+    fn who_may_not_connect_is_told_whose_the_socket_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s");
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o660)).unwrap();
+        let refused = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = not_connected(&path, refused);
+        let words = error.to_string();
+        assert!(
+            words.contains("this user may not use") && words.contains("sudo"),
+            "{words}"
+        );
+        assert_eq!(error.exit(), Exit::Os);
+    }
+
+    #[test]
+    fn a_configuration_names_the_socket_or_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.toml");
+        fs::write(&file, "[control]\nsocket = \"/run/c.sock\"").unwrap();
+        assert_eq!(
+            candidates(Some(&file)).unwrap(),
+            [PathBuf::from("/run/c.sock")]
+        );
+        fs::write(&file, "[control]\nsocket = \"\"").unwrap();
+        let error = candidates(Some(&file)).unwrap_err();
+        assert!(error.to_string().contains("no control socket"), "{error}");
+        let error = candidates(Some(&dir.path().join("none"))).unwrap_err();
+        assert_eq!(error.exit(), Exit::Config);
+    }
+}
