@@ -52,6 +52,7 @@ mod network;
 mod operators;
 mod operators_acks;
 mod operators_sockets;
+mod page;
 mod processes;
 mod proxies;
 mod questions;
