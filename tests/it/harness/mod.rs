@@ -30,6 +30,7 @@ pub use network::{Break, Cut, Direction, Network};
 pub use newcomers::{HANDSHAKE, Newcomers, Outcomes, handshake, number};
 pub use nginx::Nginx;
 pub use process::{Memory, alive, cpu_time, descriptors, memory, names};
+pub use puppets::Puppets;
 pub use raw::{Polling, Raw, Response, WebSocket};
 pub use server::{Server, Setup, free_port, signal_process};
 pub use socket::{Answer, Answered, Asked, Client, Crowd, Heard, ids, ok};
