@@ -185,12 +185,7 @@ mod tests {
         assert!(frame(&seen).contains("is healthy"), "{}", frame(&seen));
         seen.update(Err(ClientError::NotRunning(Vec::new())));
         let told = frame(&seen);
-        for part in [
-            "not running",
-            "tried again",
-            "What it said last",
-            "pid 10",
-        ] {
+        for part in ["not running", "tried again", "What it said last", "pid 10"] {
             assert!(told.contains(part), "{part}: {told}");
         }
         seen.update(Ok(status(11)));
