@@ -2,12 +2,13 @@
 //!
 //! Each block of that page stands in this file, line for line; a test compares them.
 
+use std::future::ready;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::routing::get;
 use http::request::Parts;
-use my_app::api::{App, ClientAddr, Cluster, Io, Refusal, Responder, Socket};
+use my_app::api::{Admitted, App, ClientAddr, Cluster, Io, Refusal, Responder, Socket};
 use serde_json::{Value, json};
 use socketioxide::extract::{Data, State};
 use socketioxide::handler::ConnectHandler;
@@ -16,7 +17,7 @@ use socketioxide::socket::DisconnectReason;
 fn main() -> ExitCode {
     my_app::main(App {
         namespaces,
-        admit,
+        admit: |request, client| Box::pin(ready(admit(request, client))),
         routes,
     })
 }
@@ -29,12 +30,12 @@ fn namespaces(io: &Io, cluster: &Cluster) {
     });
 }
 
-fn admit(request: &Parts, client: ClientAddr) -> Result<(), Refusal> {
+fn admit(request: &Parts, client: ClientAddr) -> Result<Admitted, Refusal> {
     let has_cookie = request.headers.contains_key("cookie");
     if !has_cookie && client.0.is_none_or(|ip| !ip.is_loopback()) {
         return Err(Refusal::forbidden("log in first"));
     }
-    Ok(())
+    Ok(Admitted::for_good())
 }
 
 async fn only_admins(socket: Socket, Data(auth): Data<Value>) -> Result<(), Refusal> {

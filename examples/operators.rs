@@ -25,8 +25,7 @@ use socketioxide::socket::Sid;
 fn main() -> ExitCode {
     my_app::main(App {
         namespaces,
-        admit: |_, _| Ok(()),
-        routes: axum::Router::new,
+        ..my_app::app::APP
     })
 }
 

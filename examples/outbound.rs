@@ -13,7 +13,7 @@ use std::net::UdpSocket;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use my_app::api::{App, ClientAddr, Cluster, Io, Refusal, Responder, Socket};
+use my_app::api::{App, ClientAddr, Cluster, Io, Responder, Socket};
 use serde_json::json;
 use socketioxide::extract::Data;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -27,8 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 fn main() -> ExitCode {
     my_app::main(App {
         namespaces,
-        admit: |_: &http::request::Parts, _: ClientAddr| Ok::<(), Refusal>(()),
-        routes: axum::Router::new,
+        ..my_app::app::APP
     })
 }
 

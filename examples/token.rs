@@ -5,15 +5,16 @@
 //! io("http://127.0.0.1:3000", { query: { token: "secret" } })
 //! ```
 
+use std::future::ready;
 use std::process::ExitCode;
 
 use http::request::Parts;
-use my_app::api::{App, ClientAddr, Cluster, Io, Refusal, Socket};
+use my_app::api::{Admitted, App, ClientAddr, Cluster, Io, Refusal, Socket};
 
 fn main() -> ExitCode {
     my_app::main(App {
         namespaces,
-        admit,
+        admit: |request, client| Box::pin(ready(admit(request, client))),
         routes: axum::Router::new,
     })
 }
@@ -23,10 +24,10 @@ fn namespaces(io: &Io, _cluster: &Cluster) {
 }
 
 /// Refuses before there is a session: over long-polling, over WebSocket, and at an upgrade.
-fn admit(request: &Parts, _client: ClientAddr) -> Result<(), Refusal> {
+fn admit(request: &Parts, _client: ClientAddr) -> Result<Admitted, Refusal> {
     let query = request.uri.query().unwrap_or_default();
     if query.split('&').any(|pair| pair == "token=secret") {
-        Ok(())
+        Ok(Admitted::for_good())
     } else {
         Err(Refusal::forbidden("the token is missing or wrong"))
     }

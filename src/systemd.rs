@@ -239,6 +239,12 @@ mod tests {
         assert_eq!(missing("my-app"), ["my-app-tcp.socket"]);
         assert!(missing("my-app:my-app-tcp").is_empty());
         assert!(missing("my-app-tcp.socket:my-app").is_empty());
+        // Its unit calls it by another name.
+        let metrics = wants.join("my-app-metrics.socket");
+        std::os::unix::fs::symlink("/nonexistent", &metrics).unwrap();
+        assert_eq!(missing("my-app:my-app-tcp"), ["my-app-metrics.socket"]);
+        assert!(missing("my-app:my-app-tcp:metrics").is_empty());
+        fs::remove_file(metrics).unwrap();
         // Its address is somebody else's business for now.
         std::os::unix::fs::symlink("/dev/null", run.path().join("my-app-tcp.socket")).unwrap();
         assert!(missing("my-app").is_empty());

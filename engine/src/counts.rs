@@ -18,11 +18,11 @@ pub struct Stats {
     pub received: Messages,
     /// Engine.IO messages for clients. They count when they are queued.
     pub sent: Messages,
-    /// WebSockets with which polling sessions tried to go on.
+    /// How often a polling session tried to go on by a `WebSocket`.
     pub upgrades_tried: u64,
-    /// Those that became their session's.
+    /// How often it did.
     pub upgrades_done: u64,
-    /// Those that did not.
+    /// How often it could not.
     pub upgrades_failed: u64,
     /// How often a WebSocket did not take what was written to it.
     pub slow: u64,

@@ -35,7 +35,7 @@ pub enum EndReason {
     ConnectTimeout,
     /// The application, or an operator, disconnected it.
     Application,
-    /// The time for which it was admitted ran out.
+    /// The time for which it was [admitted](super::Admitted) ran out.
     Until,
     /// This machine is taken out, or reloads.
     Drain,

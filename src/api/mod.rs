@@ -3,6 +3,7 @@
 //! `src/app/` (and whatever replaces it in a fork) uses this module, socketioxide's extractors and
 //! axum's router, and nothing else of the server: no descriptor, pid or frame reaches it.
 
+mod admit;
 mod args;
 mod ask;
 mod client_addr;
@@ -11,15 +12,14 @@ mod event;
 mod handler;
 mod socket;
 
-use http::StatusCode;
 use http::request::Parts;
 use socketioxide::SocketIo;
 use socketioxide::extract::AckSender;
 
 use crate::bus::BusAdapter;
-use crate::metrics::Refused;
 
 pub use crate::bus::{Answers, Cluster, ClusterError, Missing, TooManyRooms, Why, WorkerInfo};
+pub use admit::{Admission, Admitted, Refusal};
 pub use args::{Ack, Arg, Args, ArgsError};
 pub use ask::{Responses, ask};
 pub use client_addr::ClientAddr;
@@ -43,66 +43,11 @@ pub struct App {
     pub namespaces: fn(&Io, &Cluster),
     /// May this client in? Called for the handshake of every session, over long-polling or
     /// WebSocket, and again when a session is upgraded.
-    pub admit: fn(&Parts, ClientAddr) -> Result<(), Refusal>,
+    ///
+    /// It may wait, for a database, say: ten seconds at most, and 1,024 clients of a worker at a time; who waits longer,
+    /// or is one too many, is answered 503. A client that goes away ends the wait.
+    pub admit: for<'a> fn(&'a Parts, ClientAddr) -> Admission<'a>,
     /// Answers plain HTTP requests outside the engine's path; called once. A request's extensions
     /// have its [`ClientAddr`]. Bodies have no deadline there but the one that a layer gives them.
     pub routes: fn() -> axum::Router,
-}
-
-/// Why a client is not let in: an HTTP status and a message that the client shows.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{status}: {message}")]
-pub struct Refusal {
-    pub(crate) status: StatusCode,
-    pub(crate) code: u8,
-    pub(crate) message: String,
-    /// How it is counted.
-    pub(crate) why: Refused,
-}
-
-impl Refusal {
-    /// It is not the application that refuses.
-    pub(crate) fn because(self, why: Refused) -> Self {
-        Self { why, ..self }
-    }
-
-    /// 403, and Engine.IO's code 4, as Node's `allowRequest` gives.
-    pub fn forbidden(message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::FORBIDDEN,
-            code: 4,
-            message: message.into(),
-            why: Refused::Application,
-        }
-    }
-
-    /// 401: who are you?
-    pub fn unauthorized(message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::UNAUTHORIZED,
-            code: 4,
-            message: message.into(),
-            why: Refused::Application,
-        }
-    }
-
-    /// 429 with `Retry-After: 1`: this client asks for too much.
-    pub fn too_many(message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::TOO_MANY_REQUESTS,
-            code: 4,
-            message: message.into(),
-            why: Refused::Application,
-        }
-    }
-
-    /// 503 with `Retry-After: 1`: later, perhaps.
-    pub fn busy(message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            code: 4,
-            message: message.into(),
-            why: Refused::Application,
-        }
-    }
 }

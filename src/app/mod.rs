@@ -6,16 +6,18 @@
 mod chat;
 mod echo;
 
+use std::future::ready;
+
 use axum::Router;
 use axum::routing::get;
 use http::request::Parts;
 
-use crate::api::{App, ClientAddr, Cluster, Io, Refusal};
+use crate::api::{Admitted, App, ClientAddr, Cluster, Io, Refusal};
 
 /// What the server runs.
 pub const APP: App = App {
     namespaces,
-    admit,
+    admit: |request, client| Box::pin(ready(admit(request, client))),
     routes,
 };
 
@@ -24,13 +26,14 @@ fn namespaces(io: &Io, _cluster: &Cluster) {
     io.ns("/chat", chat::connected);
 }
 
-/// Everybody may come in. Yours might look at a cookie, a token in the query, or the address.
+/// Everybody may come in. Yours might look at a cookie, a token in the query, or the address; or be `async`, and ask
+/// a database.
 #[expect(
     clippy::unnecessary_wraps,
     reason = "an application that refuses somebody needs it"
 )]
-fn admit(_request: &Parts, _client: ClientAddr) -> Result<(), Refusal> {
-    Ok(())
+fn admit(_request: &Parts, _client: ClientAddr) -> Result<Admitted, Refusal> {
+    Ok(Admitted::for_good())
 }
 
 fn routes() -> Router {

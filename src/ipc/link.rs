@@ -189,7 +189,7 @@ mod tests {
             origin: Origin::Unix,
             opens: true,
             reservation: None,
-            admitted: false,
+            admitted: None,
             age_ms: 3,
             head: b"GET".to_vec(),
         };

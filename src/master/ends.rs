@@ -66,21 +66,19 @@ impl Ends {
     pub(crate) fn find(&self, of: &str, most: usize) -> Found {
         let inner = self.0.borrow();
         let known_since = inner.kept.iter().map(Kept::at_ms).min().map(time);
-        let mut found: Vec<_> = match of.parse::<IpAddr>() {
-            Ok(address) => inner.matching(|end| match end {
+        let mut found = if let Ok(address) = of.parse::<IpAddr>() {
+            inner.matching(|end| match end {
                 End::One(ended) => {
                     ended.address.map(|ip| ip.to_canonical()) == Some(address.to_canonical())
                 }
                 End::Worker { .. } => true,
-            }),
-            Err(_) => {
-                let own =
-                    inner.matching(|end| matches!(end, End::One(ended) if ended.socket_id == of));
-                if own.is_empty() {
-                    inner.matching(|end| matches!(end, End::Worker { .. }))
-                } else {
-                    own
-                }
+            })
+        } else {
+            let own = inner.matching(|end| matches!(end, End::One(ended) if ended.socket_id == of));
+            if own.is_empty() {
+                inner.matching(|end| matches!(end, End::Worker { .. }))
+            } else {
+                own
             }
         };
         found.sort_by_key(|kept| std::cmp::Reverse(kept.at_ms()));

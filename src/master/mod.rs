@@ -15,6 +15,7 @@ mod balance;
 mod bind;
 mod child;
 mod control;
+mod dialogue;
 mod ends;
 mod faults;
 mod hub;

@@ -343,7 +343,7 @@ impl Router {
                 origin,
                 opens,
                 reservation: None,
-                admitted: false,
+                admitted: None,
                 age_ms,
                 head: Vec::new(),
             };

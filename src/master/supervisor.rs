@@ -2,43 +2,30 @@
 //!
 //! One task looks after each slot.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use humantime::format_duration;
-use rustix::fs::MemfdFlags;
 use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet, spawn_local};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::child::{self, describe, ended};
-use super::ends::Ends;
-use super::faults::Faults;
+use super::dialogue::{now_ms, tell};
 use super::hub::{Hub, Left};
-use super::log::{Log, Told};
+use super::log::Told;
 use super::member::Member;
-use super::pool::Pool;
-use super::questions::Questions;
-use super::router::Router;
-use super::slots::Slots;
-use super::totals::Totals;
 use super::{MasterError, Parts};
-use crate::config::Config;
 use crate::ipc::link::{self, Inbox, Link, LinkError};
-use crate::wire::control;
-use crate::wire::link::{ToMaster, ToWorker, Welcome};
+use crate::wire::link::{ToMaster, ToWorker};
 use crate::wire::session_id::Home;
 
 /// How often a worker is asked whether it lives.
 const PING: Duration = Duration::from_millis(250);
-/// How long a worker may take to receive a message.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// When it has been silent for this part of `watchdog`, no sender of broadcasts waits for it any more.
 const SILENT_PART: u128 = 4;
 /// After so many unanswered rounds it gets nothing new: one second.
@@ -60,18 +47,10 @@ pub(crate) struct Supervisor {
 }
 
 /// What one slot's task needs.
-struct Slot {
-    home: Home,
-    config: Rc<Config>,
-    pool: Rc<Pool>,
-    router: Rc<Router>,
-    slots: Rc<Slots>,
-    faults: Rc<Faults>,
-    ends: Rc<Ends>,
-    questions: Rc<Questions>,
-    log: Rc<Log>,
-    hub: Rc<Hub>,
-    totals: Rc<Totals>,
+pub(super) struct Slot {
+    pub(super) home: Home,
+    pub(super) parts: Parts,
+    pub(super) hub: Rc<Hub>,
     stop: watch::Receiver<Option<Duration>>,
     failed: mpsc::Sender<MasterError>,
 }
@@ -96,16 +75,8 @@ impl Supervisor {
                     generation: 0,
                     slot,
                 },
-                config: Rc::clone(&parts.config),
-                pool: Rc::clone(&parts.pool),
-                router: Rc::clone(&parts.router),
-                slots: Rc::clone(&parts.slots),
-                faults: Rc::clone(&parts.faults),
-                ends: Rc::clone(&parts.ends),
-                questions: Rc::clone(&parts.questions),
-                log: Rc::clone(&parts.log),
+                parts: parts.clone(),
                 hub: Rc::clone(&hub),
-                totals: Rc::clone(&parts.totals),
                 stop: stopped.clone(),
                 failed: failed.clone(),
             };
@@ -162,10 +133,10 @@ impl Slot {
                     format!("worker {slot} cannot be started: {error}")
                 }
             };
-            self.faults.record(what);
+            self.parts.faults.record(what);
             let was_ready = ended.as_ref().is_ok_and(|ended| ended.was_ready);
             let why = ended.map_or_else(|error| error.to_string(), |ended| ended.why);
-            if self.slots.ended(slot, was_ready, &why) {
+            if self.parts.slots.ended(slot, was_ready, &why) {
                 // Somebody else may have said so already.
                 let _ = self.failed.try_send(MasterError::Worker { slot, why });
                 return;
@@ -187,8 +158,8 @@ impl Slot {
         let (ours, theirs) = link::pair()?;
         let mut child = child::spawn(self.home.slot, theirs)?;
         let pid = child.id().unwrap_or_default();
-        self.slots.started(self.home.slot, pid);
-        self.totals.started(self.home.slot, pid);
+        self.parts.slots.started(self.home.slot, pid);
+        self.parts.totals.started(self.home.slot, pid);
         let member = Rc::new(Member::new(self.home, pid, Link::new(ours)?));
         let (ours, theirs) = UnixStream::pair()?;
         let mut bus = self.serve_bus(pid, ours);
@@ -200,8 +171,8 @@ impl Slot {
             }
             Err(error) => Some(format!("it did not take its configuration: {error}")),
         };
-        self.pool.remove(&member);
-        self.questions.gone(pid);
+        self.parts.pool.remove(&member);
+        self.parts.questions.gone(pid);
         // It may be alive still, and only its link broken.
         if let Err(error) = child.start_kill() {
             error!(%error, pid, "a worker could not be killed");
@@ -213,8 +184,9 @@ impl Slot {
         {
             warn!(pid, "a worker is gone, and somebody holds its link");
         }
-        self.totals.gone(self.home.slot, pid);
-        self.ends
+        self.parts.totals.gone(self.home.slot, pid);
+        self.parts
+            .ends
             .worker_gone(self.home.slot, pid, now_ms(), member.untold());
         // What it had sent to the others is still on its way.
         if !bus.is_finished() && timeout(LAST_WORDS, &mut bus).await.is_err() {
@@ -222,7 +194,7 @@ impl Slot {
             bus.abort();
         }
         // Now nobody reads from them any more.
-        self.router.rescue(member.take_unacknowledged());
+        self.parts.router.rescue(member.take_unacknowledged());
         let status = status?;
         Ok(Ended {
             pid,
@@ -244,12 +216,12 @@ impl Slot {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let rounds = |time: Duration| time.as_millis().div_ceil(PING.as_millis());
         // An application may take its time before its worker reads anything.
-        let to_start = self.config.start_timeout * START_PATIENCE;
-        let patience = rounds(self.config.watchdog);
+        let to_start = self.parts.config.start_timeout * START_PATIENCE;
+        let patience = rounds(self.parts.config.watchdog);
         let silent_after = patience.div_ceil(SILENT_PART).max(2);
         let mut unanswered: u32 = 0;
         let mut told_to_stop = false;
-        let mut told_log = Told::newly(&self.log);
+        let mut told_log = Told::newly(&self.parts.log);
         loop {
             tokio::select! {
                 heard = member.link.recv(&mut inbox) => match heard {
@@ -258,8 +230,8 @@ impl Slot {
                             ToMaster::Ready => {
                                 *was_ready = true;
                                 unanswered = 0;
-                                self.slots.ready(self.home.slot);
-                                self.pool.add(Rc::clone(member));
+                                self.parts.slots.ready(self.home.slot);
+                                self.parts.pool.add(Rc::clone(member));
                             }
                             ToMaster::Pong => {
                                 unanswered = 0;
@@ -303,168 +275,30 @@ impl Slot {
                     if u128::from(unanswered) >= patience {
                         return Some(format!(
                             "it did not answer for {}",
-                            format_duration(self.config.watchdog)
+                            format_duration(self.parts.config.watchdog)
                         ));
                     }
                     let waits = self.hub.waits_for(member.pid);
-                    self.totals.waits_in_hub(self.home.slot, waits);
+                    self.parts.totals.waits_in_hub(self.home.slot, waits);
                     member.set_stalled(unanswered >= STALLED_AFTER);
                     self.hub
                         .set_silent(member.pid, u128::from(unanswered) >= silent_after);
                     // A link that takes nothing more is as good as no answer.
-                    let ask = ToWorker::Ping { taken_out: self.pool.is_taken_out() };
+                    let ask = ToWorker::Ping { taken_out: self.parts.pool.is_taken_out() };
                     let sent = timeout(PING, member.link.send(&ask, None)).await;
                     if matches!(sent, Ok(Err(LinkError::Closed))) {
                         continue;
                     }
                     unanswered += 1;
-                    while let Some(command) = self.log.news(&told_log) {
+                    while let Some(command) = self.parts.log.news(&told_log) {
                         let message = ToWorker::Log(command.clone());
                         if !matches!(timeout(PING, member.link.send(&message, None)).await, Ok(Ok(()))) {
                             break;
                         }
-                        told_log.heard(&self.log, &command);
+                        told_log.heard(&self.parts.log, &command);
                     }
                 }
             }
         }
     }
-
-    /// Which sessions had ended, and how many had not, when the worker was gone.
-    async fn hear_last_words(&self, member: &Member) {
-        let mut inbox = Inbox::default();
-        while let Ok((message, _)) = member.link.recv(&mut inbox).await {
-            match message {
-                ToMaster::Ended(ended) => self.ended(member, ended),
-                ToMaster::Report { counts, .. } => member.reported_sessions(counts.sessions),
-                ToMaster::Metrics(values) => {
-                    self.totals.set(self.home.slot, member.pid, values);
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn ended(&self, member: &Member, ended: Vec<control::Ended>) {
-        member.told_ends(ended.len());
-        self.ends.ended(self.home.slot, member.pid, ended);
-    }
-
-    fn serve_bus(&self, pid: u32, stream: UnixStream) -> JoinHandle<Left> {
-        let hub = Rc::clone(&self.hub);
-        let slot = self.home.slot;
-        spawn_local(async move { hub.serve(slot, pid, stream).await })
-    }
-
-    async fn welcome(&self, member: &Member, bus: UnixStream) -> Result<(), LinkError> {
-        // In a memfd, for it may be larger than a packet.
-        let config = rustix::fs::memfd_create("my-app-config", MemfdFlags::CLOEXEC)
-            .map_err(io::Error::from)?;
-        let mut config = File::from(config);
-        let json = serde_json::to_vec(&*self.config).map_err(io::Error::from)?;
-        config.write_all(&json)?;
-        io::Seek::rewind(&mut config)?;
-        let welcome = Welcome {
-            home: self.home,
-            workers: self.config.workers,
-            keyring: self.pool.keyring().clone(),
-        };
-        let message = ToWorker::Welcome(welcome);
-        let sent = async {
-            member.link.send(&message, Some(config.as_fd())).await?;
-            member.link.send(&ToWorker::Bus, Some(bus.as_fd())).await
-        };
-        timeout(PATIENCE, sent)
-            .await
-            .unwrap_or(Err(LinkError::Closed))
-    }
-
-    /// Never waits: what a worker may send here is bounded by what it has asked and not heard yet,
-    /// and it must be heard while it is told.
-    fn obey(&self, member: &Rc<Member>, message: ToMaster, passed: Option<OwnedFd>) {
-        let answer = match message {
-            ToMaster::Report {
-                counts,
-                released,
-                clients,
-            } => {
-                member.reported(counts);
-                member.clients_changed(&clients);
-                return released
-                    .iter()
-                    .for_each(|&number| self.pool.release(number));
-            }
-            ToMaster::Ended(ended) => return self.ended(member, ended),
-            ToMaster::Metrics(values) => {
-                return self.totals.set(self.home.slot, member.pid, values);
-            }
-            ToMaster::Eio3Close { sid } => return self.pool.eio3_closed(&sid),
-            ToMaster::Pass {
-                to,
-                handoff,
-                reservation,
-            } => {
-                match (passed, reservation) {
-                    (Some(conn), _) => self.router.pass(to, conn, handoff, reservation),
-                    // Without its descriptor, for want of places in this process, it is closed.
-                    (None, Some(reservation)) => self.pool.release(reservation),
-                    (None, None) => {}
-                }
-                return;
-            }
-            ToMaster::Reserve {
-                ticket,
-                client,
-                dispatched,
-            } => {
-                let place = self
-                    .pool
-                    .reserve(member, client.map(Into::into), dispatched);
-                if let Err(why) = place {
-                    self.pool.refused(why, client);
-                }
-                ToWorker::Home { ticket, place }
-            }
-            ToMaster::Eio3Open { ticket, sid } => {
-                self.pool.eio3_opened(sid, self.home);
-                ToWorker::Eio3 {
-                    ticket,
-                    home: Some(self.home),
-                }
-            }
-            ToMaster::Eio3Find { ticket, sid } => ToWorker::Eio3 {
-                ticket,
-                home: self.pool.eio3_home(&sid),
-            },
-            ToMaster::Answer { ticket, answer } => {
-                return self.questions.answered(ticket, member.pid, answer);
-            }
-            ToMaster::Ready | ToMaster::Pong => return,
-        };
-        let (member, pool) = (Rc::clone(member), Rc::clone(&self.pool));
-        spawn_local(async move {
-            if let Err(error) = tell(&member, &answer).await {
-                debug!(%error, pid = member.pid, "an answer was not heard");
-                if let ToWorker::Home {
-                    place: Ok(place), ..
-                } = answer
-                {
-                    pool.release(place.reservation);
-                }
-            }
-        });
-    }
-}
-
-/// Tells a worker something that is no connection. One that takes nothing is as good as gone.
-async fn tell(member: &Member, message: &ToWorker) -> Result<(), LinkError> {
-    timeout(PATIENCE, member.link.send(message, None))
-        .await
-        .unwrap_or(Err(LinkError::Closed))
-}
-
-/// Milliseconds since 1970.
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
 }

@@ -3,11 +3,6 @@
 //! A worker that ends takes nothing with it: what it had counted is kept for its slot, so that no counter ever falls.
 //! Its gauges go with it.
 
-#![allow(
-    dead_code,
-    reason = "the control socket reads it, which comes in the next steps"
-)]
-
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -38,6 +33,10 @@ pub(crate) struct SessionCounts {
 
 /// What happened in a second, over the last seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are called so in the status"
+)]
 pub(crate) struct Traffic {
     /// Engine.IO messages of clients.
     pub(crate) messages_in_per_second: f64,
@@ -82,7 +81,7 @@ pub(crate) struct WorkerFigures {
 }
 
 /// What `status` tells of the whole server that is counted.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ServerFigures {
     /// Its sessions.
     pub(crate) sessions: SessionCounts,
@@ -90,10 +89,7 @@ pub(crate) struct ServerFigures {
     pub(crate) rates: Rates,
     /// Who was refused before there was a session, by reason.
     pub(crate) refused: BTreeMap<&'static str, u64>,
-    /// Sessions that ended, by reason.
-    pub(crate) ended: BTreeMap<&'static str, u64>,
     /// Lines that the log could not take.
-    #[serde(skip)]
     pub(crate) log_lines_lost: u64,
 }
 
@@ -234,7 +230,6 @@ impl Totals {
         let value = |at: usize| values.get(at).copied().unwrap_or_default();
         let mut figures = ServerFigures {
             refused: by_label::<metrics::Refused>(&values, metrics::REFUSED.0),
-            ended: by_label::<Reason>(&values, metrics::SESSIONS_ENDED.0),
             log_lines_lost: value(metrics::LOG_LINES_LOST.0),
             ..ServerFigures::default()
         };

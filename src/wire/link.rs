@@ -1,6 +1,7 @@
 //! What the master and one worker say to each other over their [link](crate::ipc::link).
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -183,11 +184,27 @@ pub(crate) struct Handoff {
     /// The [reservation](Place::reservation) for the session that it opens, if that is counted so.
     pub reservation: Option<u64>,
     /// Has another worker let its first request in? Then nobody is asked again.
-    pub admitted: bool,
+    pub admitted: Option<LetIn>,
     /// How long ago it was accepted, in milliseconds: its head has that much less time to arrive.
     pub age_ms: u32,
     /// A request head that was already read from it; mostly empty.
     pub head: Vec<u8>,
+}
+
+/// A client that the application has let in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LetIn {
+    /// Until when, in milliseconds since 1970; none: for as long as it likes.
+    pub until_ms: Option<u64>,
+}
+
+impl LetIn {
+    /// For how long, from now on.
+    pub(crate) fn left(self) -> Option<Duration> {
+        let until = UNIX_EPOCH.checked_add(Duration::from_millis(self.until_ms?))?;
+        let left = until.duration_since(SystemTime::now());
+        Some(left.unwrap_or_default())
+    }
 }
 
 impl Handoff {

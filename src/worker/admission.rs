@@ -5,17 +5,29 @@
 //! and counted by the master ([`reserve`](super::link::Master::reserve)). It also tells who a client is. (Which page
 //! may have it connect, [`Cors`](super::http1::Cors) tells.)
 
+use std::future::poll_fn;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::Poll;
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::HeaderMap;
 use http::header::HeaderName;
 use http::request::Parts;
 
-use crate::api::{App, ClientAddr, Refusal};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::api::{self, Admitted, App, ClientAddr, Refusal};
 use crate::config::Limits;
 use crate::metrics::Refused;
-use crate::wire::link::{NoPlace, Origin};
+use crate::wire::link::{LetIn, NoPlace, Origin};
+
+/// How long an application may take to say whether a client may come in.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// So many clients of a worker may wait for that.
+const MAX_WAITING: usize = 1024;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -26,6 +38,8 @@ pub(crate) struct Admission {
     limits: Limits,
     /// Is the memory full?
     full: AtomicBool,
+    /// Clients that wait for the application's answer.
+    waiting: Semaphore,
 }
 
 impl Admission {
@@ -34,6 +48,7 @@ impl Admission {
             app,
             limits: limits.clone(),
             full: AtomicBool::new(false),
+            waiting: Semaphore::new(MAX_WAITING),
         }
     }
 
@@ -68,12 +83,45 @@ impl Admission {
         }
     }
 
-    /// May this client have what its request wants?
+    /// May this client have what its request wants? Dropped, nobody waits for the answer any more.
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn check(&self, request: &Parts, client: ClientAddr) -> Result<(), Refusal> {
-        (self.app.admit)(request, client)
+    pub(crate) async fn check(
+        &self,
+        request: &Parts,
+        client: ClientAddr,
+    ) -> Result<LetIn, Refusal> {
+        let mut answer = (self.app.admit)(request, client);
+        // Most applications know at once.
+        let known = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
+        let Admitted { until } = match known {
+            Poll::Ready(answer) => answer?,
+            Poll::Pending => self.wait_for(answer).await?,
+        };
+        let until = until.map(|until| until.duration_since(UNIX_EPOCH).unwrap_or_default());
+        let let_in = LetIn {
+            until_ms: until.map(|until| u64::try_from(until.as_millis()).unwrap_or(u64::MAX)),
+        };
+        if let_in.left().is_some_and(|left| left.is_zero()) {
+            return Err(Refusal::unauthorized(
+                "the time for which you may come in is over",
+            ));
+        }
+        Ok(let_in)
+    }
+
+    async fn wait_for(&self, answer: api::Admission<'_>) -> Result<Admitted, Refusal> {
+        let Ok(_turn) = self.waiting.try_acquire() else {
+            return Err(Refusal::busy(
+                "too many clients wait to be let in, try again later",
+            ));
+        };
+        timeout(ANSWER_WITHIN, answer).await.unwrap_or_else(|_| {
+            Err(Refusal::busy(
+                "nobody could say in time whether you may come in, try again later",
+            ))
+        })
     }
 
     /// From now on there is memory for new sessions, or there is none.
@@ -131,6 +179,11 @@ fn parse_hop(text: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+    use std::time::SystemTime;
+
+    use tokio::time::{Instant, sleep};
+
     use super::*;
     use crate::config::Config;
 
@@ -197,6 +250,76 @@ mod tests {
             client(&["10.0.0.0/8"], tcp("10.0.0.1"), &[hops]),
             "10.0.0.7"
         );
+    }
+
+    /// What the application says, which has `admit`, and when.
+    async fn checked(admission: &Admission) -> (Result<LetIn, Refusal>, Duration) {
+        let (parts, ()) = http::Request::new(()).into_parts();
+        let began = Instant::now();
+        let answer = admission.check(&parts, ClientAddr(None)).await;
+        (answer, began.elapsed())
+    }
+
+    fn asking(admit: for<'a> fn(&'a Parts, ClientAddr) -> api::Admission<'a>) -> Admission {
+        let app = App {
+            admit,
+            ..crate::app::APP
+        };
+        Admission::new(app, &Config::default().limits)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_application_may_take_its_time_but_not_all_of_it() {
+        let late = asking(|_, _| {
+            Box::pin(async {
+                sleep(Duration::from_secs(9)).await;
+                Ok(Admitted::default())
+            })
+        });
+        assert_eq!(
+            checked(&late).await,
+            (Ok(LetIn::default()), Duration::from_secs(9))
+        );
+        let never = asking(|_, _| Box::pin(pending()));
+        let (answer, took) = checked(&never).await;
+        assert_eq!(
+            (answer.unwrap_err().status.as_u16(), took),
+            (503, ANSWER_WITHIN)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_may_wait_for_an_answer_and_no_more() {
+        let never = asking(|_, _| Box::pin(pending()));
+        let all = futures_util::future::join_all((0..MAX_WAITING).map(|_| checked(&never)));
+        let mut all = Box::pin(all);
+        tokio::select! {
+            _ = &mut all => panic!("nobody was answered"),
+            () = sleep(Duration::from_secs(1)) => {}
+        }
+        let (answer, took) = checked(&never).await;
+        assert_eq!(
+            (answer.unwrap_err().status.as_u16(), took),
+            (503, Duration::ZERO)
+        );
+        // Who goes away waits no more.
+        drop(all);
+        assert_eq!(checked(&never).await.1, ANSWER_WITHIN);
+    }
+
+    #[tokio::test]
+    async fn who_is_let_in_for_a_time_is_told_so_unless_it_is_over() {
+        let hour = asking(|_, _| {
+            let until = SystemTime::now() + Duration::from_hours(1);
+            Box::pin(async move { Ok(Admitted::until(until)) })
+        });
+        let left = checked(&hour).await.0.unwrap().left().unwrap();
+        assert!(
+            left <= Duration::from_hours(1) && left > Duration::from_mins(59),
+            "{left:?}"
+        );
+        let over = asking(|_, _| Box::pin(async { Ok(Admitted::until(SystemTime::now())) }));
+        assert_eq!(checked(&over).await.0.unwrap_err().status.as_u16(), 401);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use super::stream::{MAX_HEADERS, Stream};
 use crate::api::ClientAddr;
 use crate::ipc::conn::Conn;
 use crate::metrics;
-use crate::wire::link::{Handoff, MAX_HEAD, Origin};
+use crate::wire::link::{Handoff, LetIn, MAX_HEAD, Origin};
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(
@@ -74,17 +74,19 @@ pub(crate) async fn serve(
                 return Box::pin(http1::refuse_timeout(&mut stream)).await;
             }
         }
-        // Read twice, but only where clients are counted.
-        if worker.config.limits.count_clients()
-            && let Some(client) = let_in(&worker, &read, origin, &mut first)
-        {
-            Box::pin(count(&worker, client, &mut first)).await;
-        }
-        if first.refused.is_none() {
-            match open_websocket(&worker, conn, &read, origin, &mut first) {
-                None => return drop(counted),
-                Some(not_opened) => conn = not_opened,
-            }
+        let mut behind = BytesMut::new();
+        // Needs room, but only for a moment.
+        let prepared = Box::pin(prepare(&worker, &read, origin, &mut first));
+        let Some(prepared) = unless_gone(prepared, &mut conn, &mut behind).await else {
+            return debug!("a client went away before it was let in");
+        };
+        read.extend_from_slice(&behind);
+        if let Some(prepared) = prepared {
+            let unread = read.get(prepared.len..).unwrap_or_default();
+            worker.open_websocket(conn, unread, prepared.preface, prepared.handshake);
+            // The session is counted.
+            drop((first.opening.take(), counted));
+            return;
         }
     }
     let stream = Stream::new(conn, read.freeze(), counted, stall_timeout);
@@ -130,24 +132,30 @@ async fn read_head(conn: &mut Conn, read: &mut BytesMut) -> bool {
     }
 }
 
-/// If `read` opens a WebSocket session, and may: opens it on the connection. Gives that back otherwise; what is
-/// known of the request is then in `first`.
-fn open_websocket(
+/// A WebSocket session that may be opened.
+struct Prepared {
+    handshake: Handshake,
+    /// The answer to its handshake.
+    preface: Vec<u8>,
+    /// The length of its head.
+    len: usize,
+}
+
+/// If `read` opens a WebSocket session, and may: what it is opened with. Otherwise what is known of the request is
+/// then in `first`.
+async fn prepare(
     worker: &Worker,
-    conn: Conn,
     read: &[u8],
     origin: Origin,
     first: &mut First,
-) -> Option<Conn> {
+) -> Option<Prepared> {
     let mut room = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let Some(head) = head::read(&worker.config.engine, read, &mut room) else {
-        return Some(conn);
-    };
+    let head = head::read(&worker.config.engine, read, &mut room)?;
     let parts = &head.parts;
     let client = worker.admission.client(origin, &parts.headers);
-    if let Err(refused) = admit(worker, parts, client, first.admitted) {
+    if let Err(refused) = let_in(worker, parts, client, first).await {
         first.refused = Some(refused);
-        return Some(conn);
+        return None;
     }
     let headers = head.headers.iter();
     let headers = headers.map(|header| (header.name, header.value));
@@ -155,48 +163,55 @@ fn open_websocket(
         protocol: head.protocol,
         base64: head.base64,
         deflate: head.agreed.map(|agreed| agreed.deflate),
-        left: None,
+        left: first.admitted.and_then(LetIn::left),
         head: http1::head(&head.target, headers, client),
     };
     let extra = worker.cors.headers(parts.headers.get(ORIGIN));
     let preface = request::switching_protocols(&parts.headers, head.agreed, extra);
-    let unread = read.get(head.len..).unwrap_or_default();
-    worker.open_websocket(conn, unread, preface, handshake);
-    // The session is counted.
-    drop(first.opening.take());
-    None
+    Some(Prepared {
+        handshake,
+        preface,
+        len: head.len,
+    })
 }
 
-/// If `read` opens a WebSocket session, and may, as far as this worker can tell: whose.
-fn let_in(worker: &Worker, read: &[u8], origin: Origin, first: &mut First) -> Option<ClientAddr> {
-    let mut room = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let head = head::read(&worker.config.engine, read, &mut room)?;
-    let parts = &head.parts;
-    let client = worker.admission.client(origin, &parts.headers);
-    let answer = admit(worker, parts, client, first.admitted);
-    first.admitted = answer.is_ok();
-    first.refused = answer.err();
-    first.admitted.then_some(client)
-}
-
-/// Has the master count the session for which the connection was dispatched, unless it has already.
-async fn count(worker: &Worker, client: ClientAddr, first: &mut First) {
-    match first.count(worker, client).await {
-        Ok(_) => {}
-        Err(refused) => first.refused = Some(refused),
-    }
-}
-
-/// May a session be opened for this handshake?
-fn admit(
+/// May a session be opened for this handshake? Where clients are counted, the master counts it.
+async fn let_in(
     worker: &Worker,
     parts: &Parts,
     client: ClientAddr,
-    admitted: bool,
+    first: &mut First,
 ) -> Result<(), Refused> {
-    if !admitted {
+    if first.admitted.is_none() {
         worker.cors.check(&parts.headers)?;
-        worker.admission.check(parts, client)?;
+        first.admitted = Some(worker.admission.check(parts, client).await?);
     }
-    Ok(worker.admission.check_capacity()?)
+    worker.admission.check_capacity()?;
+    if worker.config.limits.count_clients() {
+        first.count(worker, client).await?;
+    }
+    Ok(())
+}
+
+/// Waits for an answer to what a client wants, unless the client goes away before. What it sends meanwhile is put
+/// `behind`.
+async fn unless_gone<T>(
+    answer: impl Future<Output = T>,
+    conn: &mut Conn,
+    behind: &mut BytesMut,
+) -> Option<T> {
+    let gone = async {
+        while behind.len() < MAX_HEAD {
+            behind.reserve(1024);
+            if !matches!(conn.read_buf(behind).await, Ok(1..)) {
+                return;
+            }
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        biased;
+        answer = answer => Some(answer),
+        () = gone => None,
+    }
 }

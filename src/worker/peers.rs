@@ -34,7 +34,7 @@ use super::request::{Refused, RequestError};
 use super::stream::Receipt;
 use crate::api::{ClientAddr, Refusal};
 use crate::metrics;
-use crate::wire::link::{Handoff, Origin};
+use crate::wire::link::{Handoff, LetIn, Origin};
 use crate::wire::session_id::Home;
 
 /// Tells, between our workers alone, who the client is.
@@ -43,6 +43,9 @@ const CLIENT: HeaderName = HeaderName::from_static("x-my-app-client");
 /// Tells, between our workers alone, under which number the master counts the session that a handshake
 /// opens. Such a handshake was let in by the worker that sends it.
 const RESERVATION: HeaderName = HeaderName::from_static("x-my-app-reservation");
+
+/// Tells beside it until when the client was let in, if that is known, in milliseconds since 1970.
+const UNTIL: HeaderName = HeaderName::from_static("x-my-app-until");
 
 /// Tells, between our workers alone, that the last answer over this connection has reached its client.
 const DELIVERED: HeaderName = HeaderName::from_static("x-my-app-delivered");
@@ -114,20 +117,27 @@ pub(crate) struct Said {
     /// It says nothing but that the answer before was delivered.
     pub(crate) delivered: bool,
     pub(crate) reservation: Option<u64>,
+    /// If there is one.
+    pub(crate) let_in: LetIn,
 }
 
 impl Said {
     pub(crate) fn take(headers: &mut HeaderMap) -> Self {
         let client = headers.remove(CLIENT);
         let client = client.as_ref().and_then(|value| value.to_str().ok());
-        let reservation = headers.remove(RESERVATION);
-        let reservation = reservation.as_ref().and_then(|value| value.to_str().ok());
+        let mut number = |name| {
+            let value = headers.remove(name)?;
+            value.to_str().ok()?.parse().ok()
+        };
+        let reservation = number(RESERVATION);
+        let until_ms = number(UNTIL);
         Self {
             delivered: headers.remove(DELIVERED).is_some(),
             client: client
                 .and_then(|text| text.parse().ok())
                 .unwrap_or(ClientAddr(None)),
-            reservation: reservation.and_then(|text| text.parse().ok()),
+            reservation,
+            let_in: LetIn { until_ms },
         }
     }
 }
@@ -196,7 +206,7 @@ pub(crate) async fn open(
     home: Home,
     handshake: &Parts,
     client: ClientAddr,
-    opening: Opening,
+    (opening, let_in): (Opening, LetIn),
 ) -> Result<(Response<Bytes>, Detour), ForwardError> {
     let mut request = Request::new(Body::empty());
     *request.uri_mut() = handshake.uri.clone();
@@ -208,6 +218,9 @@ pub(crate) async fn open(
     }
     if let Some(number) = opening.reservation() {
         request.headers_mut().insert(RESERVATION, number.into());
+    }
+    if let Some(until_ms) = let_in.until_ms {
+        request.headers_mut().insert(UNTIL, until_ms.into());
     }
     let answer = timeout(OPENS_WITHIN, send(worker, home, request)).await;
     let answer = answer.map_err(|_| ForwardError::Late)??;
@@ -302,7 +315,7 @@ async fn connect(worker: &Worker, home: Home) -> Result<SendRequest<Body>, Forwa
         origin: Origin::Worker,
         opens: false,
         reservation: None,
-        admitted: false,
+        admitted: None,
         age_ms: 0,
         head: Vec::new(),
     };

@@ -3,14 +3,13 @@
 //
 //   node browser.mjs --client v4 --transport all --url URL [--expect-blocked]
 
-import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import http from "node:http";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { WebSocket } from "ws";
 import { fail, progress, script, sleep, waiting, withDeadline } from "./lib/script.mjs";
 import { endpoint, request } from "./lib/http.mjs";
+import { startBrowser } from "./lib/chromium.mjs";
 import { TRANSPORTS } from "./lib/clients.mjs";
 import { assertEqual, assertTrue } from "./lib/compare.mjs";
 
@@ -33,21 +32,6 @@ const options = {
 
 const here = path.dirname(new URL(import.meta.url).pathname);
 const consoleLines = [];
-let browser;
-let profile;
-
-function stopBrowser() {
-  if (browser && browser.exitCode === null && browser.signalCode === null) {
-    try {
-      process.kill(-browser.pid, "SIGKILL"); // the group that only this browser is in
-    } catch {
-      // It ended by itself in between.
-    }
-  }
-  if (profile) rmSync(profile, { recursive: true, force: true, maxRetries: 5, retryDelay: 50 });
-}
-process.on("exit", stopBrowser);
-for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1));
 
 /** Serves the page; gives its origin and a promise of what the page reports. */
 async function servePage(args, transports) {
@@ -85,46 +69,6 @@ async function servePage(args, transports) {
   });
   await new Promise((resolve) => server.listen(Number(args.port), "127.0.0.1", resolve));
   return { origin: `http://127.0.0.1:${server.address().port}`, reported };
-}
-
-function startBrowser(args, address) {
-  profile = mkdtempSync(path.join(tmpdir(), "browser-"));
-  browser = spawn(
-    args.chromium,
-    [
-      "--headless",
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--disable-dev-shm-usage",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      "--disable-default-apps",
-      "--no-proxy-server",
-      "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost", // loopback only
-      "--enable-logging=stderr",
-      `--user-data-dir=${profile}`,
-      "--remote-debugging-port=0", // keeps a headless browser open
-      address,
-    ],
-    { detached: true, stdio: ["ignore", "ignore", "pipe"] },
-  );
-  let rest = "";
-  browser.stderr.setEncoding("utf8");
-  browser.stderr.on("data", (text) => {
-    const lines = (rest + text).split("\n");
-    rest = lines.pop();
-    for (const line of lines) {
-      if (args.verbose) progress(line);
-      if (line.includes(":CONSOLE")) consoleLines.push(line);
-    }
-  });
-  return new Promise((_, reject) => {
-    browser.on("error", (error) => reject(new Error(`expected ${args.chromium} to start, came ${error.message}`)));
-    browser.on("exit", (code, signal) => reject(new Error(`expected the browser to stay, it ended with ${code ?? signal}`)));
-  });
 }
 
 /** Whether a WebSocket handshake by hand, with this Origin if given, is accepted. */
@@ -177,7 +121,10 @@ await script({ options }, async (args) => {
 
   const { origin, reported } = await servePage(args, transports);
   progress(`page at ${origin}, server at ${args.url}`);
-  const ended = startBrowser(args, `${origin}/`);
+  const ended = startBrowser(args.chromium, `${origin}/`, (line) => {
+    if (args.verbose) progress(line);
+    if (line.includes(":CONSOLE")) consoleLines.push(line);
+  });
   ended.catch(() => {});
   const { agent, results } = await waiting(() => `the page to report; the console said: ${consoleLines.join("\n") || "nothing"}`, Promise.race([reported, ended]));
   await sleep(200); // the console's lines come by another way

@@ -323,6 +323,9 @@ fn a_machine_that_is_taken_out_ends_its_sessions_over_the_time() {
     let server = Server::start();
     let crowd = chat(&server, 20);
     let control = server.control();
+    eventually("all are counted", SOON, || {
+        control.get("/status")["sessions"]["websocket"] == 20
+    });
     let began = Instant::now();
     let answer = control.post("/drain", &json!({"over_seconds": 2}));
     assert_eq!(answer, json!({"taken_out": true, "sessions": 20}));

@@ -122,6 +122,25 @@ fn without_a_worker_that_answers_the_server_is_alive_and_not_ready() {
 }
 
 #[test]
+fn a_machine_that_is_taken_out_says_so_over_every_connection() {
+    let server = Server::start();
+    let mut kept = Raw::tcp(server.addr);
+    assert_eq!(kept.get("/").status, 200);
+    let out = serde_json::json!({"over_seconds": 1});
+    server.control().post("/drain", &out);
+    assert_eq!(ready(&server).body, "taken out by the operator\n");
+    eventually("a worker knows", SOON, || kept.get("/readyz").status == 503);
+    assert_eq!(kept.get("/readyz").body, "taken out by the operator\n");
+    for mut raw in [kept.sender(), Raw::tcp(server.addr)] {
+        assert_eq!(raw.get("/healthz").status, 200);
+    }
+    let back = serde_json::json!({"undo": true});
+    server.control().post("/drain", &back);
+    assert_eq!(ready(&server).status, 200);
+    eventually("a worker knows", SOON, || kept.get("/readyz").status == 200);
+}
+
+#[test]
 fn before_the_first_worker_and_during_a_stop_a_check_waits_in_the_backlog() {
     let mut server = Setup::new()
         .example("slow_start")

@@ -6,6 +6,7 @@
 //! ```
 
 mod commands;
+mod page;
 mod patient;
 mod problem;
 mod request;

@@ -7,7 +7,7 @@ use hyper::body::Incoming;
 
 use super::problem::{Answer, Problem, answer, json};
 use super::server::Answers;
-use super::{Control, request, status};
+use super::{Control, page, request, status};
 
 /// What may be asked over the control socket.
 pub(super) struct Operators(pub(super) Rc<Control>);
@@ -29,7 +29,7 @@ impl Answers for Operators {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let (path, query) = (uri.path(), uri.query());
         let allowed = match path {
-            "/status" | "/metrics" | "/why" | "/search" => GET,
+            "/" | "/page.css" | "/page.js" | "/status" | "/metrics" | "/why" | "/search" => GET,
             "/disconnect" | "/emit" | "/log" | "/drain" => "POST",
             _ => return Err(not_found(path)),
         };
@@ -59,7 +59,7 @@ impl Answers for Operators {
             "/emit" => control.emit(request::body(request).await?).await,
             "/log" => control.log(&request::body(request).await?),
             "/drain" => control.drain(&request::body(request).await?).await,
-            _ => Err(not_found(path)),
+            _ => page::file(path).ok_or_else(|| not_found(path)),
         }
     }
 }

@@ -2,7 +2,7 @@ use super::*;
 use std::time::Duration;
 
 use crate::ipc::link::{Inbox, Link, pair};
-use crate::wire::link::{Change, Handoff, Report, ToWorker};
+use crate::wire::link::{Change, Handoff, LetIn, Report, ToWorker};
 
 const METHOD: Balance = Balance::LeastConnection;
 
@@ -124,7 +124,7 @@ async fn a_connection_that_its_home_does_not_take_is_not_counted_there() {
         origin: Origin::Unix,
         opens: true,
         reservation: None,
-        admitted: true,
+        admitted: Some(LetIn::default()),
         age_ms: 0,
         head: b"GET".to_vec(),
     };

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::answer::Body;
 use super::{Connection, take};
-use crate::wire::link::{Handoff, MAX_HEAD};
+use crate::wire::link::{Handoff, LetIn, MAX_HEAD};
 use crate::wire::session_id::Home;
 use crate::worker::opening::Opening;
 use crate::worker::stream::Stream;
@@ -37,8 +37,8 @@ pub(super) enum Departure {
     Pass {
         home: Home,
         head: Vec<u8>,
-        /// If the request opens a session.
-        opening: Option<Opening>,
+        /// If the request opens a session, for whom.
+        opening: Option<(Opening, LetIn)>,
     },
 }
 
@@ -98,13 +98,13 @@ impl Connection {
                 if head.len() > MAX_HEAD {
                     return debug!("a connection has brought too much to be passed on");
                 }
-                let opens = opening.is_some();
+                let (opening, admitted) = opening.unzip();
                 let handoff = Handoff {
                     origin: self.origin,
-                    opens,
+                    opens: opening.is_some(),
                     reservation: None,
                     // An upgrade is let in by the worker that has its session.
-                    admitted: opens,
+                    admitted,
                     age_ms: 0,
                     head,
                 };

@@ -164,9 +164,9 @@ impl Connection {
         first: &mut First,
     ) -> Result<Route, Refused> {
         let worker = &self.worker;
-        if !first.admitted {
+        if first.admitted.is_none() {
             worker.cors.check(&parts.headers)?;
-            worker.admission.check(parts, client)?;
+            first.admitted = Some(worker.admission.check(parts, client).await?);
         }
         if self.origin == Origin::Worker {
             return Ok(Route::Handshake(wish));

@@ -56,7 +56,7 @@ use super::request::{self, Action, Refused, RequestError};
 use super::stream::{Activity, Control, Stream};
 use crate::api::ClientAddr;
 use crate::config::Transport;
-use crate::wire::link::{MAX_HEAD, Origin};
+use crate::wire::link::{LetIn, MAX_HEAD, Origin};
 use crate::wire::session_id::Home;
 
 /// How long a kept-alive connection may be idle: longer than what proxies keep theirs (nginx and
@@ -72,7 +72,7 @@ pub(crate) struct First {
     /// The session that it opens is counted for this worker.
     pub(crate) opening: Option<Opening>,
     /// It was let in.
-    pub(crate) admitted: bool,
+    pub(crate) admitted: Option<LetIn>,
     /// Its answer, if that is decided.
     pub(crate) refused: Option<Refused>,
 }
@@ -183,7 +183,7 @@ impl Connection {
             Origin::Worker => {
                 if let Some(number) = word.reservation {
                     first.opening = Some(Opening::reserved(&worker.sessions, number));
-                    first.admitted = true;
+                    first.admitted = Some(word.let_in);
                 }
                 word.client
             }
@@ -205,7 +205,10 @@ impl Connection {
                 }
             }
             Ok(Route::Open(home, wish, opening)) => {
-                match self.open(home, wish, &parts, client, opening).await {
+                match self
+                    .open(home, wish, &parts, client, (opening, &first))
+                    .await
+                {
                     Some(response) => return response,
                     None => self.handshake(wish, &parts, client, &mut first).await,
                 }
@@ -247,6 +250,7 @@ impl Connection {
     ) -> Result<Response<Body>, Refused> {
         let worker = &self.worker;
         let mut handshake = handshake::of(parts, wish.protocol, wish.base64, client);
+        handshake.left = first.admitted.and_then(LetIn::left);
         if wish.transport == Transport::Polling {
             return handshake::polling(worker, handshake).await;
         }
@@ -286,8 +290,11 @@ impl Connection {
             }
             Action::Upgrade => {
                 worker.cors.check(&parts.headers)?;
-                worker.admission.check(parts, client)?;
+                let let_in = worker.admission.check(parts, client).await?;
                 let upgrading = worker.engine.upgrade(sid).map_err(RequestError::from)?;
+                if let Some(left) = let_in.left() {
+                    worker.engine.ends_in(sid, left);
+                }
                 let (preface, deflate) = self.preface(parts);
                 let departure = Departure::Upgrade {
                     sid,
@@ -370,17 +377,18 @@ impl Connection {
         wish: Wish,
         parts: &Parts,
         client: ClientAddr,
-        opening: Opening,
+        (opening, first): (Opening, &First),
     ) -> Option<Response<Body>> {
+        let let_in = first.admitted.unwrap_or_default();
         if wish.transport == Transport::Websocket {
             let departure = Departure::Pass {
                 home,
                 head: head_of(parts),
-                opening: Some(opening),
+                opening: Some((opening, let_in)),
             };
             return Some(self.leave(departure).await);
         }
-        let opened = peers::open(&self.worker, home, parts, client, opening);
+        let opened = peers::open(&self.worker, home, parts, client, (opening, let_in));
         match Box::pin(opened).await {
             Ok((response, detour)) => Some(self.came_back(response, detour, Action::Nothing)),
             Err(error) => {

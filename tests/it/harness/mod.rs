@@ -3,6 +3,7 @@
 mod client;
 mod cluster;
 mod control;
+mod figures;
 mod flow;
 mod jitter;
 mod light;
@@ -22,12 +23,14 @@ pub use cluster::{
     server_side_answers, strings, wait_for_replacement,
 };
 pub use control::{Control, error};
+pub use figures::Figures;
 pub use flow::{Flow, Sent, Times};
 pub use jitter::Jitter;
 pub use network::{Break, Cut, Direction, Network};
 pub use newcomers::{HANDSHAKE, Newcomers, Outcomes, handshake, number};
 pub use nginx::Nginx;
 pub use process::{Memory, alive, cpu_time, descriptors, memory, names};
+pub use puppets::Puppets;
 pub use raw::{Polling, Raw, Response, WebSocket};
 pub use server::{Server, Setup, free_port, signal_process};
 pub use socket::{Answer, Answered, Asked, Client, Crowd, Heard, ids, ok};

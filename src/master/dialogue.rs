@@ -1,0 +1,164 @@
+//! What the master and one worker say to each other: the welcome, what is asked and answered, the last words.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::fs::MemfdFlags;
+use tokio::net::UnixStream;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::timeout;
+use tracing::debug;
+
+use super::hub::Left;
+use super::member::Member;
+use super::supervisor::Slot;
+use crate::ipc::link::{Inbox, LinkError};
+use crate::wire::control;
+use crate::wire::link::{ToMaster, ToWorker, Welcome};
+
+/// How long a worker may take to receive a message.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Slot {
+    /// Which sessions had ended, and how many had not, when the worker was gone.
+    pub(super) async fn hear_last_words(&self, member: &Member) {
+        let mut inbox = Inbox::default();
+        while let Ok((message, _)) = member.link.recv(&mut inbox).await {
+            match message {
+                ToMaster::Ended(ended) => self.ended(member, ended),
+                ToMaster::Report { counts, .. } => member.reported_sessions(counts.sessions),
+                ToMaster::Metrics(values) => {
+                    self.parts.totals.set(self.home.slot, member.pid, values);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn ended(&self, member: &Member, ended: Vec<control::Ended>) {
+        member.told_ends(ended.len());
+        self.parts.ends.ended(self.home.slot, member.pid, ended);
+    }
+
+    pub(super) fn serve_bus(&self, pid: u32, stream: UnixStream) -> JoinHandle<Left> {
+        let hub = Rc::clone(&self.hub);
+        let slot = self.home.slot;
+        spawn_local(async move { hub.serve(slot, pid, stream).await })
+    }
+
+    pub(super) async fn welcome(&self, member: &Member, bus: UnixStream) -> Result<(), LinkError> {
+        // In a memfd, for it may be larger than a packet.
+        let config = rustix::fs::memfd_create("my-app-config", MemfdFlags::CLOEXEC)
+            .map_err(io::Error::from)?;
+        let mut config = File::from(config);
+        let json = serde_json::to_vec(&*self.parts.config).map_err(io::Error::from)?;
+        config.write_all(&json)?;
+        io::Seek::rewind(&mut config)?;
+        let welcome = Welcome {
+            home: self.home,
+            workers: self.parts.config.workers,
+            keyring: self.parts.pool.keyring().clone(),
+        };
+        let message = ToWorker::Welcome(welcome);
+        let sent = async {
+            member.link.send(&message, Some(config.as_fd())).await?;
+            member.link.send(&ToWorker::Bus, Some(bus.as_fd())).await
+        };
+        timeout(PATIENCE, sent)
+            .await
+            .unwrap_or(Err(LinkError::Closed))
+    }
+
+    /// Never waits: what a worker may send here is bounded by what it has asked and not heard yet,
+    /// and it must be heard while it is told.
+    pub(super) fn obey(&self, member: &Rc<Member>, message: ToMaster, passed: Option<OwnedFd>) {
+        let answer = match message {
+            ToMaster::Report {
+                counts,
+                released,
+                clients,
+            } => {
+                member.reported(counts);
+                member.clients_changed(&clients);
+                return released
+                    .iter()
+                    .for_each(|&number| self.parts.pool.release(number));
+            }
+            ToMaster::Ended(ended) => return self.ended(member, ended),
+            ToMaster::Metrics(values) => {
+                return self.parts.totals.set(self.home.slot, member.pid, values);
+            }
+            ToMaster::Eio3Close { sid } => return self.parts.pool.eio3_closed(&sid),
+            ToMaster::Pass {
+                to,
+                handoff,
+                reservation,
+            } => {
+                match (passed, reservation) {
+                    (Some(conn), _) => self.parts.router.pass(to, conn, handoff, reservation),
+                    // Without its descriptor, for want of places in this process, it is closed.
+                    (None, Some(reservation)) => self.parts.pool.release(reservation),
+                    (None, None) => {}
+                }
+                return;
+            }
+            ToMaster::Reserve {
+                ticket,
+                client,
+                dispatched,
+            } => {
+                let place = self
+                    .parts
+                    .pool
+                    .reserve(member, client.map(Into::into), dispatched);
+                if let Err(why) = place {
+                    self.parts.pool.refused(why, client);
+                }
+                ToWorker::Home { ticket, place }
+            }
+            ToMaster::Eio3Open { ticket, sid } => {
+                self.parts.pool.eio3_opened(sid, self.home);
+                ToWorker::Eio3 {
+                    ticket,
+                    home: Some(self.home),
+                }
+            }
+            ToMaster::Eio3Find { ticket, sid } => ToWorker::Eio3 {
+                ticket,
+                home: self.parts.pool.eio3_home(&sid),
+            },
+            ToMaster::Answer { ticket, answer } => {
+                return self.parts.questions.answered(ticket, member.pid, answer);
+            }
+            ToMaster::Ready | ToMaster::Pong => return,
+        };
+        let (member, pool) = (Rc::clone(member), Rc::clone(&self.parts.pool));
+        spawn_local(async move {
+            if let Err(error) = tell(&member, &answer).await {
+                debug!(%error, pid = member.pid, "an answer was not heard");
+                if let ToWorker::Home {
+                    place: Ok(place), ..
+                } = answer
+                {
+                    pool.release(place.reservation);
+                }
+            }
+        });
+    }
+}
+
+/// Tells a worker something that is no connection. One that takes nothing is as good as gone.
+pub(super) async fn tell(member: &Member, message: &ToWorker) -> Result<(), LinkError> {
+    timeout(PATIENCE, member.link.send(message, None))
+        .await
+        .unwrap_or(Err(LinkError::Closed))
+}
+
+/// Milliseconds since 1970.
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since.unwrap_or_default().as_millis()).unwrap_or(u64::MAX)
+}
