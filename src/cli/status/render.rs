@@ -158,9 +158,8 @@ impl Page<'_> {
         }
         if let Some(restarts) = number(worker, "/restarts").filter(|it| *it >= 1.0) {
             let up = or_dash(number(worker, "/uptime_seconds"), span);
-            remarks.push(format!(
-                "restarted {restarts:.0} times, the last time {up} ago"
-            ));
+            let restarts = counted(restarts, "restart");
+            remarks.push(format!("{restarts} so far, the last {up} ago"));
         }
         if remarks.is_empty() {
             return String::new();
