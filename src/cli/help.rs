@@ -20,8 +20,8 @@ Examples:
   my-app --listen 0.0.0.0:8080 --workers 2    run for everybody, on two cores
   my-app --listen unix:/tmp/my-app.sock       run behind a proxy on this machine
   my-app --cors http://localhost:8000         let pages of this origin connect, too
-  my-app check                                is /etc/my-app/my-app.toml good?
-  my-app check --config new.toml              is this one?
+  my-app check                                is everything good here, and what mends it?
+  my-app check --config new.toml              would this configuration do?
   my-app status --watch                       the running server, again each second
   my-app why 192.0.2.7                        what became of this client's sessions
   my-app emit --room news headline 7          send an event to this machine's clients
@@ -39,5 +39,5 @@ Exit codes:
   3     the server is not running
   64    the command line makes no sense
   70    a mistake of this program; please report it
-  71    the operating system refused something, such as an address that is in use
+  71    the system refused something, such as an address in use; or check found a fault around it
   78    the configuration is missing or wrong";

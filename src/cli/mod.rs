@@ -4,13 +4,11 @@
 //! This module also does what `my-app check` asks for, since that only reads and prints, and what is
 //! asked of a running server ([`ask`]). It never starts a server, and never ends the process itself.
 
-mod check;
 mod client;
 mod commands;
+mod doctor;
 mod exit;
-mod files;
 mod help;
-mod nginx;
 mod status;
 mod text;
 mod why;
@@ -20,7 +18,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 
-pub(crate) use check::check;
+pub(crate) use doctor::check;
 pub(crate) use exit::Exit;
 
 use self::client::ClientError;
@@ -34,7 +32,7 @@ use crate::config::{Config, ConfigError, ListenAddr, Loaded, WORKERS, origin};
 pub(crate) enum Role {
     /// The server. A plain `my-app` and the hidden `my-app master` are the same.
     Run(RunArgs),
-    /// A look at the configuration, nothing else.
+    /// A look at the configuration and the machine, nothing else.
     Check(CheckArgs),
     /// A question to the running server, or a command.
     Ask(Question),
@@ -94,6 +92,10 @@ pub(crate) struct CheckArgs {
     /// Check this file instead of /etc/my-app/my-app.toml
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+
+    /// Print the report as JSON, for programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 impl RunArgs {
@@ -153,7 +155,7 @@ struct Line {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Tell whether the configuration is good, and everything that is wrong with it
+    /// Tell whether all is good: configuration, files, limits, ports, nginx; and what mends it
     Check(CheckArgs),
     #[command(flatten)]
     Ask(Question),
@@ -269,8 +271,8 @@ mod tests {
     fn other_roles_have_their_own_words() {
         let config = Some("a.toml".into());
         assert_eq!(
-            role("my-app check --config a.toml"),
-            Role::Check(CheckArgs { config })
+            role("my-app check --config a.toml --json"),
+            Role::Check(CheckArgs { config, json: true })
         );
         assert_eq!(role("x worker 3"), Role::Worker { slot: 3 });
     }

@@ -182,7 +182,7 @@ fn losses_are_told_once_and_not_too_often() {
         journal: None,
     });
     let fanout = Arc::new(Fanout {
-        level: LevelFilter::INFO,
+        threshold: Arc::new(Threshold::new(layer::filter(LogLevel::Info))),
         others,
         file: None,
     });

@@ -157,6 +157,38 @@ fn the_files_of_the_help_are_in_the_manual() {
     }
 }
 
+/// The words for what `check` finds, as the program's source has them.
+fn findings() -> Vec<String> {
+    let source = read("src/cli/doctor/finding.rs");
+    let (_, list) = source.split_once("enum Id {\n").unwrap();
+    let (list, _) = list.split_once("\n}").unwrap();
+    let names = list
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix(','));
+    let kebab = |name: &str| {
+        let mut word = String::new();
+        for c in name.chars() {
+            if c.is_ascii_uppercase() && !word.is_empty() {
+                word.push('-');
+            }
+            word.push(c.to_ascii_lowercase());
+        }
+        word
+    };
+    names.map(kebab).collect()
+}
+
+#[test]
+fn the_manual_has_every_word_for_what_check_finds() {
+    let manual = section("WHAT CHECK FINDS");
+    let words: BTreeSet<_> = quoted("x.8", &manual).into_iter().collect();
+    let findings = findings();
+    assert!(findings.len() > 20, "{findings:?}");
+    for word in findings {
+        assert!(words.contains(&word), "{word}");
+    }
+}
+
 /// The keys that the shipped file shows, with their sections. A unit test of the configuration compares them
 /// with those that the program knows, and their defaults.
 fn shipped_keys() -> BTreeSet<String> {

@@ -28,6 +28,7 @@ mod control_workers;
 mod deaths;
 mod departed;
 mod differential;
+mod doctor;
 mod ends;
 mod fairness;
 mod faults;

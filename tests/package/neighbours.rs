@@ -2,6 +2,8 @@
 //!
 //! One container is many machines, one after the other: nginx gets another shape each time.
 
+use std::collections::BTreeSet;
+
 use super::harness::*;
 
 on_every_release!(
@@ -295,12 +297,17 @@ impl Neighbour {
                 |asked| asked.3,
             );
         }
-        let check = sh("my-app check");
-        let wrong: Vec<_> = check
-            .lines()
-            .filter(|line| line.contains("nginx-site"))
-            .collect();
-        assert!(wrong.is_empty(), "{}: {check}", self.name);
+        let check = machine.check();
+        let wrong = [
+            "nginx-site",
+            "nginx-files",
+            "nginx-conf-d",
+            "nginx-broken",
+            "port80",
+        ]
+        .into_iter()
+        .filter(|id| check.get(id).is_some());
+        assert_eq!(wrong.collect::<Vec<_>>(), [""; 0], "{}", self.name);
         sh("dpkg_here --purge my-app 2>&1");
         if self.remedy.is_none() {
             who("purged", self.asked, |asked| asked.2);
@@ -446,10 +453,10 @@ fn removed_purged_and_installed_again_the_site_comes_and_goes(release: &'static 
     let said = sh("dpkg --remove my-app 2>&1; dpkg -i /var/tmp/my-app-next.deb 2>&1");
     assert!(about_nginx(&said).is_empty(), "{said}");
     answers("debian");
-    let check = sh("my-app check");
-    assert!(
-        check.contains("nginx passes nothing to my-app: /usr/share/my-app/nginx-site enable"),
-        "{check}"
+    let check = machine.check();
+    assert_eq!(
+        check.text("nginx-site", "remedy"),
+        "/usr/share/my-app/nginx-site enable"
     );
     sh("enable 2>&1");
     answers("my-app");
@@ -471,14 +478,14 @@ fn removed_purged_and_installed_again_the_site_comes_and_goes(release: &'static 
 
     // A file that is missing is seen, and its master brings it back.
     sh("rm /etc/nginx/conf.d/my-app.conf");
-    let check = sh("my-app check");
-    let (_, remedy) = check
-        .split_once("conf.d/my-app.conf is missing (purging nginx deletes it): ")
-        .expect("it is missed");
-    sh(remedy.lines().next().unwrap());
+    let check = machine.check();
+    assert_eq!(
+        check.text("nginx-files", "what"),
+        "/etc/nginx/conf.d/my-app.conf is missing"
+    );
+    sh(check.text("nginx-files", "remedy"));
     answers("my-app");
-    let check = sh("my-app check");
-    assert!(!check.contains("nginx-site"), "{check}");
+    assert_eq!(machine.check().ids(), BTreeSet::from(["nginx-connections"]));
 
     sh("dpkg --purge my-app 2>&1");
     answers("debian");

@@ -1,5 +1,7 @@
 //! Files of the wrong owner: survived, seen, put right.
 
+use std::collections::BTreeSet;
+
 use super::harness::*;
 
 on_every_release!(files_of_the_wrong_owner_are_survived_seen_and_put_right);
@@ -11,7 +13,7 @@ fn files_of_the_wrong_owner_are_survived_seen_and_put_right(release: &'static Re
     machine.install_with("--no-install-recommends");
     machine.sh("sed -i -e 's/^#stats_interval.*/stats_interval = \"500ms\"/' -e 's/^#workers.*/workers = 4/' /etc/my-app/my-app.toml
          systemctl restart my-app.service");
-    assert_eq!(machine.sh("my-app check"), "/etc/my-app/my-app.toml: good");
+    assert_eq!(machine.check().ids(), BTreeSet::new());
 
     a_log_file_of_root_is_told_once_and_heals(&machine);
     what_check_says_mends(&machine);
@@ -46,10 +48,10 @@ fn a_log_file_of_root_is_told_once_and_heals(machine: &Machine) {
         machine.sh("journalctl -q -o cat -u my-app.service | grep 'log file:'"),
     );
 
-    let check = machine.sh("my-app check");
-    let (_, remedy) = check.split_once("may not write it: ").expect("a remedy");
-    machine.saw("check", &check);
-    machine.sh(remedy.lines().next().unwrap());
+    let check = machine.check();
+    let remedy = check.text("log-unwritable", "remedy");
+    machine.saw("check", machine.sh("my-app check"));
+    machine.sh(remedy);
     grows(machine);
     machine.wait_for_journal("log file: it can be written again");
     assert_eq!(machine.master(), master, "without a restart");
@@ -57,7 +59,7 @@ fn a_log_file_of_root_is_told_once_and_heals(machine: &Machine) {
         "healed",
         machine.sh("journalctl -q -o cat -u my-app.service | grep 'written again'"),
     );
-    assert_eq!(machine.sh("my-app check"), "/etc/my-app/my-app.toml: good");
+    assert_eq!(machine.check().ids(), BTreeSet::new());
 }
 
 fn what_check_says_mends(machine: &Machine) {
@@ -72,29 +74,34 @@ fn what_check_says_mends(machine: &Machine) {
         ("chmod 500 /var/log/my-app".to_owned(), 0),
         ("chmod 700 /var/log".to_owned(), 0),
     ] {
-        let said = machine.sh(&format!("{damage}; my-app check || echo $?"));
-        let finding = said
-            .lines()
-            .find(|line| line.contains(": my-app-runner, as whom the service runs, may not "));
-        let finding = finding.unwrap_or_else(|| panic!("{damage}: {said}"));
-        let code = said.lines().next_back().unwrap();
-        assert_eq!(code == "78", exit == 78, "{damage}: {said}");
-        machine.saw(&format!("check after {damage:?}"), finding);
-        let (_, remedy) = finding.rsplit_once(": ").unwrap();
-        let healed = machine.sh(&format!("{remedy}; my-app check"));
-        assert_eq!(healed, format!("{config}: good"), "{remedy}");
+        machine.sh(&damage);
+        let check = machine.check();
+        let id = match exit {
+            78 => "configuration-unreadable",
+            _ => "log-unwritable",
+        };
+        let what = check.text(id, "what");
+        assert!(
+            what.contains(": my-app-runner, as whom the service runs, may not "),
+            "{damage}: {what}"
+        );
+        assert_eq!(check.exit, exit, "{damage}");
+        let remedy = check.text(id, "remedy");
+        machine.saw(
+            &format!("check after {damage:?}"),
+            format!("{what}: {remedy}"),
+        );
+        machine.sh(remedy);
+        assert_eq!(machine.check().ids(), BTreeSet::new(), "{remedy}");
     }
     // Where the sandbox ends, no owner helps.
     machine.sh("install -d -o my-app-runner /srv/logs
          sed -i 's,^#file = .*,file = \"/srv/logs/app.log\",' /etc/my-app/my-app.toml");
-    let said = machine.sh("my-app check");
-    assert!(said.contains("ReadWritePaths=/srv/logs"), "{said}");
-    machine.write(
-        "/etc/systemd/system/my-app.service.d/logs.conf",
-        "[Service]\nReadWritePaths=/srv/logs",
-    );
-    machine.sh("systemctl daemon-reload; systemctl restart my-app.service");
-    assert_eq!(machine.sh("my-app check"), format!("{config}: good"));
+    let check = machine.check();
+    let remedy = check.text("log-unwritable", "remedy");
+    assert!(remedy.contains("ReadWritePaths=/srv/logs"), "{remedy}");
+    machine.sh(remedy);
+    assert_eq!(machine.check().ids(), BTreeSet::new());
     eventually("the log is there", SOON, || {
         machine.try_sh("test -s /srv/logs/app.log").ok
     });
@@ -132,7 +139,7 @@ fn an_installation_puts_right(machine: &Machine) {
     );
     machine.assert_active();
     grows(machine);
-    assert_eq!(machine.sh("my-app check"), "/etc/my-app/my-app.toml: good");
+    assert_eq!(machine.check().ids(), BTreeSet::new());
     // Nothing is left to be said.
     let said = machine.sh(reinstall);
     assert!(!said.contains("my-app: "), "{said}");

@@ -124,8 +124,10 @@ fn a_playbooks_deployment_is_refused_and_then_taken_over(release: &'static Relea
         "750 my-app-runner:my-app-runner\n640 my-app-runner:my-app-runner"
     );
     assert_eq!(machine.journal_count("log file:"), 0);
-    let check = machine.sh("my-app check");
-    assert!(!check.contains("my-app-runner"), "{check}");
+    let check = machine.check();
+    for id in ["log-unwritable", "configuration-unreadable"] {
+        assert!(check.get(id).is_none(), "{id}");
+    }
     for mut client in clients {
         eventually("the clients are back", SOON, || {
             client.ask("stats")["connected"] == 25

@@ -2,6 +2,7 @@
 
 mod files;
 mod machine;
+mod report;
 mod talker;
 
 pub use files::{an_archive, rootfs, share, the_package, the_package_again, with_rootfs};

@@ -5,41 +5,51 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{Access, access};
 use rustix::process::{Gid, Uid, geteuid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
+use super::finding::{Finding, Id, Seen};
+use super::look;
+use super::sockets::Person;
+use super::units::{SERVICE, Unit};
 use crate::config::STANDARD_FILE;
 
 /// The user of the package's service and its group, see my-app.sysusers.
 const USER: &str = "my-app-runner";
 /// What systemd gives to that user at each start (`LogsDirectory=`).
 const LOGS: &str = "/var/log/my-app";
-const UNIT: &str = "my-app.service";
-
-/// What the service's user cannot do.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Findings {
-    /// Each keeps the service from starting.
-    pub faults: Vec<String>,
-    /// Each costs lines of the log file.
-    pub notes: Vec<String>,
-}
+/// How long a file system may take to say who may do what.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Looks at the files of the service on this machine, if there is one. Only root can look with
 /// another's rights.
-pub(super) fn findings(log: Option<&Path>) -> Findings {
-    let service = Service::of_this_machine();
+pub(super) fn seen(unit: &Unit, log: Option<&Path>) -> Seen {
+    let service = Service::of(unit);
+    let mut seen = Seen::default();
     let Some(user) = service.identity() else {
-        return Findings::default();
+        return seen;
     };
+    let root = geteuid().is_root();
+    if !root && geteuid() != user.user {
+        seen.cannot_see(format!(
+            "what {} may read and write: root sees that, and {0} itself",
+            service.user
+        ));
+        return seen;
+    }
     let log = log.map(Path::to_owned);
     // The rights of a thread are its own, and end with it.
-    let looked = thread::spawn(move || user.become_it().then(|| service.look(log.as_deref())));
-    looked.join().ok().flatten().unwrap_or_default()
+    let looked = look::within(PATIENCE, move || {
+        (!root || user.become_it()).then(|| service.look(log.as_deref()))
+    });
+    match looked.flatten() {
+        Some(findings) => seen.findings = findings,
+        None => seen.cannot_see("the service's files: they could not be looked at as its user"),
+    }
+    seen
 }
 
 /// The numbers of a user and its groups.
@@ -52,25 +62,13 @@ struct Identity {
 impl Identity {
     /// As the system's own tools know them, whatever they know them from.
     fn of(user: &str, group: &str) -> Option<Self> {
-        let numbers = |option| -> Option<Vec<u32>> {
-            let output = Command::new("id")
-                .args([option, "--", user])
-                .output()
-                .ok()?;
-            let text = String::from_utf8(output.stdout).ok()?;
-            let words = text.split_whitespace();
-            output.status.success().then_some(())?;
-            words.map(|word| word.parse().ok()).collect()
-        };
-        let user = Uid::from_raw(*numbers("-u")?.first()?);
-        let groups: Vec<_> = numbers("-G")?.into_iter().map(Gid::from_raw).collect();
-        let output = Command::new("getent").args(["group", group]).output();
-        let entry = String::from_utf8(output.ok()?.stdout).ok()?;
+        let Person { uid, groups, .. } = Person::of_name(user)?;
+        let (entry, _) = look::command(&["getent", "group", group])?;
         let group = Gid::from_raw(entry.split(':').nth(2)?.parse().ok()?);
         Some(Self {
-            user,
+            user: Uid::from_raw(uid),
             group,
-            groups,
+            groups: groups.into_iter().map(Gid::from_raw).collect(),
         })
     }
 
@@ -97,25 +95,8 @@ struct Service {
 }
 
 impl Service {
-    fn of_this_machine() -> Self {
-        let output = Command::new("systemctl")
-            .args([
-                "show",
-                UNIT,
-                "--property=User,Group,ProtectSystem,ReadWritePaths",
-            ])
-            .output();
-        Self::parse(&output.map(|it| it.stdout).unwrap_or_default())
-    }
-
-    fn parse(shown: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(shown);
-        let value = |name: &str| {
-            text.lines()
-                .filter_map(|line| line.split_once('='))
-                .find(|(key, _)| *key == name)
-                .map_or("", |(_, value)| value)
-        };
+    fn of(unit: &Unit) -> Self {
+        let value = |name: &str| unit.get(name);
         let or_ours = |name: &str| match value(name) {
             "" => USER.to_owned(),
             value => value.to_owned(),
@@ -129,25 +110,20 @@ impl Service {
         }
     }
 
-    /// The service's user, where there is one and this process may look with its rights.
+    /// The service's user, where there is one.
     fn identity(&self) -> Option<Identity> {
-        geteuid()
-            .is_root()
-            .then(|| Identity::of(&self.user, &self.group))?
+        Identity::of(&self.user, &self.group)
     }
 
     /// To be called with the rights of the service's user.
-    fn look(&self, log: Option<&Path>) -> Findings {
+    fn look(&self, log: Option<&Path>) -> Vec<Finding> {
         let config = self.configuration(Path::new(STANDARD_FILE));
         let log = log.and_then(|path| self.log(path));
-        Findings {
-            faults: config.into_iter().collect(),
-            notes: log.into_iter().collect(),
-        }
+        config.into_iter().chain(log).collect()
     }
 
     /// That a file that is there can be read.
-    fn configuration(&self, file: &Path) -> Option<String> {
+    fn configuration(&self, file: &Path) -> Option<Finding> {
         let user = &self.user;
         let closed = closed_directory(file).or_else(|| {
             let is_closed =
@@ -156,43 +132,47 @@ impl Service {
         })?;
         let mode = if closed == file { "g+r" } else { "g+x" };
         let (at, closed) = (file.display(), closed.display());
-        Some(format!(
-            "{at}: {user}, as whom the service runs, may not read it: chgrp {user} {closed} && chmod {mode} {closed}"
+        Some(Finding::fault(
+            Id::ConfigurationUnreadable,
+            format!("{at}: {user}, as whom the service runs, may not read it"),
+            "the service does not start again",
+            format!("chgrp {user} {closed} && chmod {mode} {closed}"),
         ))
     }
 
     /// That lines can be added to the file, which may be made for that.
-    fn log(&self, file: &Path) -> Option<String> {
+    fn log(&self, file: &Path) -> Option<Finding> {
+        let remedy = self.remedy_for_log(file)?;
+        let (at, user) = (file.display(), &self.user);
+        Some(Finding::warning(
+            Id::LogUnwritable,
+            format!("{at}: {user}, as whom the service runs, may not write it"),
+            "the log file has no lines; the journal has them all the same",
+            remedy,
+        ))
+    }
+
+    fn remedy_for_log(&self, file: &Path) -> Option<String> {
         let user = &self.user;
         let directory = file.parent()?;
         let (at, of) = (file.display(), directory.display());
-        let complaint = format!("{at}: {user}, as whom the service runs, may not write it");
         if let Some(closed) = closed_directory(file).filter(|closed| *closed != directory) {
-            let closed = closed.display();
-            return Some(format!("{complaint}: chmod o+x {closed}"));
+            return Some(format!("chmod o+x {}", closed.display()));
         }
         // systemd makes this one, and gives it to the user.
         let may_be_missing = directory == Path::new(LOGS);
         let is_missing =
             fs::metadata(directory).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound);
         if is_missing {
-            return (!may_be_missing).then(|| {
-                format!(
-                    "{complaint}, for {of} is missing: mkdir -p {of} && chown {user}:{user} {of}"
-                )
-            });
+            return (!may_be_missing).then(|| format!("mkdir -p {of} && chown {user}:{user} {of}"));
         }
         let in_directory = access(directory, Access::WRITE_OK | Access::EXEC_OK);
         // Without the directory, the file could not be opened anew after a rotation.
         if in_directory.is_err() {
-            return Some(format!(
-                "{complaint}: chown {user}:{user} {of} && chmod u+rwx {of}"
-            ));
+            return Some(format!("chown {user}:{user} {of} && chmod u+rwx {of}"));
         }
         if access(file, Access::WRITE_OK).is_err_and(|e| e != rustix::io::Errno::NOENT) {
-            return Some(format!(
-                "{complaint}: chown {user}:{user} {at} && chmod u+rw {at}"
-            ));
+            return Some(format!("chown {user}:{user} {at} && chmod u+rw {at}"));
         }
         // The file itself may be a link to elsewhere.
         let target = fs::canonicalize(file).ok();
@@ -202,8 +182,8 @@ impl Service {
             .unwrap_or(directory);
         self.sandboxed(directory).then(|| {
             format!(
-                "{at}: the service may write to {LOGS} alone: systemctl edit {UNIT}, two lines, [Service] and \
-                 ReadWritePaths={}, then systemctl restart {UNIT}",
+                "mkdir -p /etc/systemd/system/{SERVICE}.d && printf '[Service]\\nReadWritePaths={}\\n' \
+                 >/etc/systemd/system/{SERVICE}.d/logs.conf && systemctl daemon-reload && systemctl restart {SERVICE}",
                 directory.display()
             )
         })
@@ -235,18 +215,25 @@ fn closed_directory(file: &Path) -> Option<&Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::doctor::units::Units;
 
-    const SHOWN: &[u8] = b"User=somebody\nProtectSystem=strict\nReadWritePaths=/srv/logs -/data\n";
+    /// The service as systemd shows it.
+    fn service(shown: &str) -> Service {
+        let units = Units::parse(&format!("Id={SERVICE}\n{shown}"));
+        Service::of(&units.service)
+    }
+
+    const SHOWN: &str = "User=somebody\nProtectSystem=strict\nReadWritePaths=/srv/logs -/data\n";
 
     #[test]
     fn what_systemd_shows_of_the_service_is_understood() {
-        let service = Service::parse(SHOWN);
+        let service = self::service(SHOWN);
         assert_eq!(service.user, "somebody");
         let inside = |path| !service.sandboxed(Path::new(path));
         assert!(inside(LOGS) && inside("/srv/logs/a") && inside("/data"));
         assert!(!inside("/srv") && !inside("/var/log"));
         // Without systemd, or with a unit that confines nothing.
-        let service = Service::parse(b"");
+        let service = self::service("");
         assert_eq!(service.user, USER);
         assert!(!service.sandboxed(Path::new("/srv")));
     }
@@ -259,23 +246,23 @@ mod tests {
         fs::create_dir(&elsewhere).unwrap();
         std::os::unix::fs::symlink(&logs, &link).unwrap();
         let shown = format!("ProtectSystem=strict\nReadWritePaths={}\n", link.display());
-        let service = Service::parse(shown.as_bytes());
+        let service = self::service(&shown);
         assert!(!service.sandboxed(&link) && !service.sandboxed(&logs));
         assert!(service.sandboxed(&elsewhere));
         let file = logs.join("app.log");
         fs::write(elsewhere.join("app.log"), "").unwrap();
         std::os::unix::fs::symlink(elsewhere.join("app.log"), &file).unwrap();
-        let said = service.log(&file).unwrap();
-        let remedy = format!("ReadWritePaths={},", elsewhere.display());
+        let said = service.log(&file).unwrap().remedy;
+        let remedy = format!("ReadWritePaths={}\\n", elsewhere.display());
         assert!(said.contains(&remedy), "{said}");
     }
 
     #[test]
     fn a_directory_that_is_missing_is_named_unless_systemd_makes_it() {
-        let service = Service::parse(b"");
+        let service = self::service("");
         let dir = tempfile::tempdir().unwrap();
         let missing = dir.path().join("logs");
-        let said = service.log(&missing.join("app.log")).unwrap();
+        let said = service.log(&missing.join("app.log")).unwrap().remedy;
         assert!(
             said.contains(&format!("mkdir -p {}", missing.display())),
             "{said}"
@@ -288,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_configuration_that_is_not_there_is_no_fault() {
-        let service = Service::parse(b"");
+        let service = self::service("");
         assert_eq!(
             service.configuration(Path::new("/nonexistent/my-app.toml")),
             None
