@@ -33,6 +33,7 @@ mod harness;
 mod install;
 mod listeners;
 mod logs;
+mod metrics;
 mod neighbours;
 mod nginx;
 mod owners;

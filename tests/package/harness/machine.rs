@@ -42,7 +42,12 @@ impl Machine {
         Self::boot(release, &["nginx"])
     }
 
-    /// The same, with the package installed, and a client that was served.
+    /// A Debian with its Prometheus, and without nginx.
+    pub fn with_prometheus(release: &'static Release) -> Self {
+        Self::boot(release, &["prometheus"])
+    }
+
+    /// A Debian with its nginx, with the package installed, and a client that was served.
     pub fn serving(release: &'static Release) -> Self {
         let machine = Self::with_nginx(release);
         machine.install();
