@@ -270,6 +270,12 @@ mod tests {
             (on("listen 80;"), &[][..], None, ""),
             (on("listen 80; listen [::]:80;"), &[six], None, ""),
             (on("listen [::]:80 ipv6only=off;"), &[six], None, ""),
+            (
+                on("listen [::]:80;") + "server { listen [::]:80 ipv6only=off; }",
+                &[six],
+                None,
+                "",
+            ),
             (on("listen 10.0.0.1:80;"), &[six], None, ""),
             (on("listen 443 ssl;"), &[six], None, ""),
             (other.to_owned(), &[six], None, ""),

@@ -41,9 +41,20 @@ pub(super) struct Way {
 
 pub(super) fn servers(tree: &Tree) -> Vec<Server> {
     let http = named(&tree.directives, "http");
-    http.flat_map(|http| named(&http.inside, "server"))
+    let mut servers: Vec<_> = http
+        .flat_map(|http| named(&http.inside, "server"))
         .map(server)
-        .collect()
+        .collect();
+    // The socket is one, whichever server says so.
+    let listens = |it: &Server| it.listens.iter().any(|(listen, _)| listen.both);
+    if servers.iter().any(listens) {
+        let mut all = servers.iter_mut().flat_map(|it| &mut it.listens);
+        let any = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+        all.by_ref()
+            .filter(|(listen, _)| listen.address == any)
+            .for_each(|(listen, _)| listen.both = true);
+    }
+    servers
 }
 
 fn server(block: &Directive) -> Server {
