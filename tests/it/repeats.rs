@@ -121,7 +121,11 @@ impl Breaking {
     }
 
     fn carry(&self, nginx: UnixStream, mut server: UnixStream, nth: usize) {
-        let close = |ends: [&UnixStream; 2]| ends.map(|end| end.shutdown(Shutdown::Both));
+        let close = |ends: [&UnixStream; 2]| {
+            for end in ends {
+                let _ = end.shutdown(Shutdown::Both);
+            }
+        };
         let ends = [nginx.try_clone().unwrap(), server.try_clone().unwrap()];
         // The next byte of the server's is not passed on.
         let breaks = Arc::new(AtomicUsize::new(0));

@@ -197,7 +197,7 @@ fn copies_of_dpkgs_keep_nothing_from_starting(machine: &Machine) {
 fn an_admins_own_link_is_as_good(machine: &Machine) {
     let sh = |script: &str| machine.sh(&format!(". /root/words\n{script}"));
     let link = "ln -s ../sites-available/my-app /etc/nginx/sites-enabled/my-app";
-    let links = || sh("cd /etc/nginx/sites-enabled; ls -d *my-app || true");
+    let links = || sh("cd /etc/nginx/sites-enabled; ls -d *my-app 2>/dev/null || true");
     sh(&format!(
         "as_it_comes; restart; dpkg -i /var/tmp/my-app.deb 2>&1
          rm '/etc/nginx/sites-enabled/~my-app'; {link}; restart; dpkg -i /var/tmp/my-app-next.deb 2>&1"
@@ -227,8 +227,9 @@ fn an_admins_own_link_is_as_good(machine: &Machine) {
 /// A full disk, and a folder that is read-only.
 fn what_cannot_be_written_is_told(machine: &Machine) {
     let sh = |script: &str| machine.sh(&format!(". /root/words\n{script}"));
-    sh("as_it_comes; restart; dpkg --unpack /var/tmp/my-app.deb 2>&1; cd /etc/nginx/snippets
-        cp my-app* /root; mount -t tmpfs -o size=12k tmpfs .; cd .; cp /root/my-app*.conf .; cat /dev/zero >full 2>/dev/null || true");
+    sh("as_it_comes; restart; dpkg --unpack /var/tmp/my-app.deb 2>&1; cp /etc/nginx/snippets/my-app* /srv
+        mount -t tmpfs -o size=12k tmpfs /etc/nginx/snippets; cp /srv/my-app* /etc/nginx/snippets
+        head -c 100k /dev/zero >/etc/nginx/snippets/full 2>/dev/null || true");
     let said = sh("dpkg --configure -a");
     let line = "/etc/nginx/snippets/my-app-listen.conf could not be written: No space left on device; when that is mended: /usr/share/my-app/nginx-site enable";
     assert_eq!(about_nginx(&said), [line], "{said}");
@@ -237,7 +238,7 @@ fn what_cannot_be_written_is_told(machine: &Machine) {
         "full\nmy-app-proxy.conf\nmy-app.conf"
     );
     answers(machine, "debian");
-    sh("umount /etc/nginx/snippets; enable 2>&1");
+    sh("umount /etc/nginx/snippets; /usr/share/my-app/nginx-site restore 2>&1");
     answers(machine, "my-app");
     let said = sh(
         "mount --bind /etc/nginx /etc/nginx; mount -o remount,bind,ro /etc/nginx; dpkg --remove my-app",

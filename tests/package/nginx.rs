@@ -108,7 +108,7 @@ fn a_tuning_that_nginx_refuses_is_taken_back(release: &'static Release) {
     ] {
         machine.write("/srv/nginx/nginx.conf", &format!("{events}\nhttp {{ }}"));
         machine.sh(
-            "cd /srv/nginx; cp nginx.conf /root/before; cat /dev/zero >full 2>/dev/null || true",
+            "cd /srv/nginx; cp nginx.conf /root/before; head -c 100k /dev/zero >full 2>/dev/null || true",
         );
         let said = machine.try_sh("/usr/share/my-app/tune-nginx 1000");
         assert!(!said.ok, "{}", said.text);
