@@ -283,7 +283,6 @@ impl Connection {
                     sid,
                     protocol,
                     id: worker.repeats.id_of(&parts.headers).filter(|_| trusted),
-                    passed_on: self.origin == Origin::Worker,
                     client,
                 };
                 session::post(worker, post, parts, body).await
