@@ -59,7 +59,7 @@ pub(super) enum ClientError {
         remedy: String,
     },
     #[error(
-        "my-app does not answer at {} within {} s: it may be overloaded or stopped (SIGSTOP, a \
+        "no answer at {} within {} s: the server may be overloaded or stopped (SIGSTOP, a \
          debugger); `systemctl status my-app` and `top` tell more",
         .0.display(), DEADLINE.as_secs()
     )]
@@ -71,7 +71,7 @@ pub(super) enum ClientError {
         path.display()
     )]
     NotHttp { path: PathBuf, source: BoxError },
-    #[error("my-app went away while it answered; it may be restarting. Try again")]
+    #[error("the server went away while it answered; it may be restarting. Try again")]
     WentAway,
     #[error("the answer at {} is no JSON; is it my-app's control socket?", .0.display())]
     NotJson(PathBuf),

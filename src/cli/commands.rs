@@ -30,7 +30,7 @@ pub(crate) struct EmitArgs {
     pub event: String,
 
     /// Its arguments, each as JSON: 1, true, '"text"', '{"a": [1]}'
-    #[arg(value_name = "JSON", value_parser = json, allow_hyphen_values = true)]
+    #[arg(value_name = "JSON", value_parser = json, allow_negative_numbers = true)]
     pub args: Vec<Value>,
 
     #[command(flatten)]

@@ -22,13 +22,21 @@ Examples:
   my-app --cors http://localhost:8000         let pages of this origin connect, too
   my-app check                                is everything good here, and what mends it?
   my-app check --config new.toml              would this configuration do?
+  my-app status --watch                       the running server, again each second
+  my-app why 192.0.2.7                        what became of this client's sessions
+  my-app emit --room news headline 7          send an event to this machine's clients
+  my-app log debug --for 5m                   a line for each session that begins or ends
+  my-app drain --over 5m                      take this machine out; --undo takes it back
 
 Files:
   /etc/my-app/my-app.toml    the configuration; shows every key with its default
   /var/log/my-app/app.log    the log, besides the journal (journalctl -u my-app)
+  /run/my-app-ctl/control.sock    control.socket: here the running server answers operators
 
 Exit codes:
-  0     all went well
+  0     all went well; status: the server is healthy
+  1     the server runs, but is degraded, or did not do it; why: no such session is known
+  3     the server is not running
   64    the command line makes no sense
   70    a mistake of this program; please report it
   71    the system refused something, such as an address in use; or check found a fault around it

@@ -15,6 +15,9 @@ use super::text::{
 
 /// How wide the text is.
 const WIDTH: usize = 80;
+/// How many sessions are told one by one, of those that are open and of those that have ended.
+const OPEN_SHOWN: usize = 3;
+const ENDS_SHOWN: usize = 20;
 
 /// The options of `my-app why`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -120,7 +123,8 @@ async fn live(client: &Client, of: &str) -> Value {
 
 /// Sentences about sessions that are open.
 fn open(live: &Value, style: Style) -> String {
-    let sessions = list(live, "/sessions").iter().map(|session| {
+    let sessions = list(live, "/sessions");
+    let told = sessions.iter().take(OPEN_SHOWN).map(|session| {
         let id = or_dash(text(session, "/socket_id"), |id| id);
         let open = or_dash(number(session, "/open_seconds"), span);
         let open = paragraph("", 0, &format!("{id}: open for {open}"), usize::MAX);
@@ -128,7 +132,18 @@ fn open(live: &Value, style: Style) -> String {
         let told = format!("{}. {}", place(session, "It is"), traffic(session));
         format!("{open}{}", paragraph("", 2, &told, WIDTH))
     });
-    sessions.collect::<Vec<_>>().concat()
+    let mut told: String = told.collect();
+    let others = sessions.len().saturating_sub(OPEN_SHOWN);
+    if others > 0 {
+        let least = if has_more(live) { "at least " } else { "" };
+        told += &format!("{least}{others} more are open\n");
+    }
+    told
+}
+
+/// Does the server know more than it told?
+fn has_more(answer: &Value) -> bool {
+    answer.get("more") == Some(&Value::Bool(true))
 }
 
 /// Sentences about those that have ended.
@@ -149,9 +164,12 @@ fn ended(of: &str, ends: &Value, live: &Value, now: Timestamp, style: Style) -> 
         );
         return paragraph("", 0, &told, WIDTH);
     }
-    let mut told: String = known.iter().map(|end| one(end, now, style)).collect();
-    if ends.get("more") == Some(&Value::Bool(true)) {
-        told += "There are older ones.\n";
+    let shown = known.iter().take(ENDS_SHOWN);
+    let mut told: String = shown.map(|end| one(end, now, style)).collect();
+    if known.len() > ENDS_SHOWN {
+        told += "Older ones are known, too: --json tells a hundred.\n";
+    } else if has_more(ends) {
+        told += "Older ones are known, too.\n";
     }
     told
 }
@@ -183,7 +201,9 @@ fn one(end: &Value, now: Timestamp, style: Style) -> String {
         None => {
             let sessions = number(end, "/sessions").unwrap_or(1.0);
             let worker = worker(end);
-            let told = format!("{worker} was killed; what its sessions were called is not known.");
+            let told = format!(
+                "{worker} was killed. Which sessions it had is not known: this one may be among them."
+            );
             (counted(sessions, "session"), told)
         }
     };
@@ -267,7 +287,7 @@ dHQtbGV0IG1lIGlu: ping-timeout at 2026-11-27T03:00:00.123Z, 5 min ago
   It was a websocket session from 192.0.2.7 at worker 0 (pid 712), and lived
   1 min 24 s. The client sent 1 message (10 bytes), and was sent 2 messages
   (2.0 KiB).
-There are older ones.
+Older ones are known, too.
 "
         );
     }
@@ -284,7 +304,8 @@ There are older ones.
             "\
 40 sessions: worker-gone at 2026-11-27T03:00:00Z, 5 min ago
   The server's own doing: its worker's process ended.
-  Worker 1 (pid 713) was killed; what its sessions were called is not known.
+  Worker 1 (pid 713) was killed. Which sessions it had is not known: this one
+  may be among them.
 "
         );
     }
@@ -321,5 +342,18 @@ a: open for 3.5 s
 "
         );
         assert!(ended("a", &nothing, &live, now(), Style::Plain).starts_with("No other end"));
+    }
+
+    #[test]
+    fn many_sessions_are_not_all_told() {
+        let session = json!({"socket_id": "a"});
+        let live = json!({"sessions": vec![&session; 100], "more": true});
+        let told = open(&live, Style::Plain);
+        assert!(told.ends_with("at least 97 more are open\n"), "{told}");
+        assert_eq!(told.matches("a: open").count(), OPEN_SHOWN);
+        let ends = json!({"ends": vec![&session; 50], "more": false});
+        let told = ended("a", &ends, &live, now(), Style::Plain);
+        assert_eq!(told.matches("a: - at -").count(), ENDS_SHOWN);
+        assert!(told.ends_with("--json tells a hundred.\n"), "{told}");
     }
 }

@@ -227,7 +227,10 @@ impl Missing {
 }
 
 fn absent(unit: &str) -> String {
-    format!("{unit} is not open: 'systemctl restart {unit}' once its address is free")
+    // Its restart would be no restart of the service, which takes no further listener while it runs.
+    let of_metrics = unit.ends_with("-metrics.socket");
+    let restarted = if of_metrics { "my-app.service" } else { unit };
+    format!("{unit} is not open: 'systemctl restart {restarted}' once its address is free")
 }
 
 /// Opens the listeners: systemd's, or else those that the configuration names. One that cannot be had is

@@ -14,6 +14,7 @@ use std::path::Path;
 mod dependencies;
 mod manual;
 mod migrating;
+mod monitoring;
 mod pages;
 
 /// The top of the sources.

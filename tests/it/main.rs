@@ -22,6 +22,7 @@ mod bus_load;
 mod bus_renewal;
 mod chat;
 mod clients;
+mod command_line;
 mod compression;
 mod control;
 mod control_workers;

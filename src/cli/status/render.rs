@@ -5,8 +5,8 @@
 use serde_json::Value;
 
 use crate::cli::text::{
-    Cell, Style, Tone, clean, lag, list, number, or_dash, paragraph, short, short_bytes, size,
-    span, table, text, whole,
+    Cell, Style, Tone, clean, counted, lag, list, number, or_dash, paragraph, short, short_bytes,
+    size, span, table, text, whole,
 };
 
 /// Where the text begins, behind the labels.
@@ -158,9 +158,8 @@ impl Page<'_> {
         }
         if let Some(restarts) = number(worker, "/restarts").filter(|it| *it >= 1.0) {
             let up = or_dash(number(worker, "/uptime_seconds"), span);
-            remarks.push(format!(
-                "restarted {restarts:.0} times, the last time {up} ago"
-            ));
+            let restarts = counted(restarts, "restart");
+            remarks.push(format!("{restarts} so far, the last {up} ago"));
         }
         if remarks.is_empty() {
             return String::new();
@@ -179,14 +178,18 @@ impl Page<'_> {
             let label = if n == 0 { "listeners" } else { "" };
             let address = or_dash(text(listener, "/address"), |it| it);
             let state = or_dash(text(listener, "/state"), |it| it);
-            let why = text(listener, "/why").map(|why| format!(": {why}"));
-            let told = format!("{address} {state}{}", why.unwrap_or_default());
+            let why = text(listener, "/why");
+            let why = why.map_or_else(String::new, |why| {
+                // It says already what is not there.
+                let why = why.strip_prefix(&format!("{address} is ")).unwrap_or(&why);
+                format!(": {why}")
+            });
+            let told = format!("{address} {state}{why}");
             if state == "listening" {
                 lines += &self.paragraph(label, &told);
                 continue;
             }
-            let told = format!("{told}. {}", remedy(&address));
-            let told = self.paragraph(label, &told);
+            let told = self.paragraph(label, &format!("{told}{}", remedy(&address)));
             lines += &told.replacen(&state, &self.style.paint(Tone::Bad, &state), 1);
         }
         lines
@@ -277,16 +280,12 @@ fn worker(worker: &Value) -> Vec<Cell> {
     ]
 }
 
-/// What brings a listener back.
-fn remedy(address: &str) -> String {
-    if address
-        .split(' ')
-        .next()
-        .is_some_and(|it| it.ends_with(".socket"))
-    {
-        return format!("When its address is free: `systemctl restart {address}`");
+/// What brings a listener back. A unit says so itself.
+fn remedy(address: &str) -> &'static str {
+    if address.ends_with(".socket") && !address.contains('/') {
+        return "";
     }
-    "It is tried again every 5 s; `ss -ltnp` tells who has an address".to_owned()
+    ". It is tried again every 5 s; `ss -ltnp` tells who has an address"
 }
 
 #[cfg(test)]

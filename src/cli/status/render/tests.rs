@@ -69,7 +69,7 @@ bytes      1.0M/s in, 2.0K/s out
 worker     pid state  poll    ws    in   out   in  out memory   lag queue
      0 4194303 ready     3 14940 12.3k 12.3k 1.0M 2.0K  25.0M  12ms     0
      1       - failed    0     0     0     0    0    0      0 0.0ms     0
-  worker 0: restarted 2 times, the last time 12 min 3 s ago
+  worker 0: 2 restarts so far, the last 12 min 3 s ago
   worker 1: failed: exit status 70, three times
 
 listeners  unix:/run/my-app/my-app.sock listening
@@ -152,7 +152,8 @@ fn a_quiet_server_says_so() {
     quiet["faults"] = json!([]);
     quiet["log"] = json!({"level": "info", "until": null, "lines_lost": 3});
     quiet["listeners"] = json!([
-        {"address": "my-app-tcp.socket", "state": "missing", "why": "systemd has not passed it"}
+        {"address": "my-app-tcp.socket", "state": "missing", "why":
+            "my-app-tcp.socket is not open: 'systemctl restart my-app-tcp.socket' once its address is free"}
     ]);
     let told = status(&quiet, Style::Plain, 80);
     for part in [
@@ -160,7 +161,7 @@ fn a_quiet_server_says_so() {
         "refused    nobody since the start\nended      no session since the start\n",
         "faults     none since the start\n",
         "log        level info; 3 lines were lost",
-        "address is free: `systemctl restart my-app-tcp.socket`",
+        "my-app-tcp.socket missing: not open: 'systemctl restart",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
