@@ -15,7 +15,6 @@ use http::{HeaderMap, Method};
 
 use crate::api::Refusal;
 use crate::config::{Engine, Transport};
-use crate::metrics;
 use crate::wire::target::{EngineQuery, SidParam};
 
 /// A request of the engine's that is right.
@@ -97,20 +96,6 @@ impl RequestError {
 pub(crate) enum Refused {
     Request(RequestError),
     Client(Refusal),
-}
-
-impl Refused {
-    /// How it is counted; a request that ends its session is counted as its end.
-    pub(crate) fn why(&self) -> Option<metrics::Refused> {
-        use metrics::Refused as Why;
-        Some(match self {
-            Self::Client(refusal) => refusal.why,
-            Self::Request(RequestError::Overlap) => return None,
-            Self::Request(RequestError::UnknownSession) => Why::UnknownSession,
-            Self::Request(RequestError::UnsupportedProtocol) => Why::UnsupportedProtocol,
-            Self::Request(_) => Why::Malformed,
-        })
-    }
 }
 
 impl From<RequestError> for Refused {

@@ -110,9 +110,21 @@ pub(super) fn bare(status: StatusCode) -> Response<Body> {
     response
 }
 
+/// How a refusal is counted; a request that ends its session is counted as its end.
+fn counted(refused: &Refused) -> Option<metrics::Refused> {
+    use metrics::Refused as Why;
+    Some(match refused {
+        Refused::Client(refusal) => refusal.why,
+        Refused::Request(RequestError::Overlap) => return None,
+        Refused::Request(RequestError::UnknownSession) => Why::UnknownSession,
+        Refused::Request(RequestError::UnsupportedProtocol) => Why::UnsupportedProtocol,
+        Refused::Request(_) => Why::Malformed,
+    })
+}
+
 /// A refusal in Engine.IO's form; one of an upgrade in another, as in Node.
 pub(super) fn refused(refused: &Refused, upgrade: bool) -> Response<Body> {
-    if let Some(why) = refused.why() {
+    if let Some(why) = counted(refused) {
         metrics::REFUSED.count(why);
     }
     let (status, code, message) = match refused {
