@@ -28,7 +28,9 @@ fuzz_target!(|data: &[u8]| {
             Some((1, data)) => {
                 let _ = guard.binary(&Bytes::copy_from_slice(data));
             }
-            Some((2, _)) => guard.sent(&text[1..]),
+            Some((2, _)) => {
+                guard.sent(&text[1..]);
+            }
             _ => {
                 one(&mut guard, &text, revision3);
                 argument(&text);
