@@ -20,19 +20,9 @@ mod config {
         pub per_message_deflate: bool,
     }
 }
-mod metrics {
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub enum Refused {
-        UnknownSession,
-        UnsupportedProtocol,
-        Malformed,
-    }
-}
 mod api {
     #[derive(Debug, Clone, PartialEq, Eq)]
-    pub struct Refusal {
-        pub why: crate::metrics::Refused,
-    }
+    pub struct Refusal;
 }
 #[path = "../../src/worker/head.rs"]
 mod head;
