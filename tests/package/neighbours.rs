@@ -208,7 +208,7 @@ const REFUSED: &[Neighbour] = &[
     },
     Neighbour {
         name: "conf.d is read twice",
-        shape: "sed -i 's,^http {,&\ninclude /etc/nginx/conf.d/*.conf;,' /etc/nginx/nginx.conf",
+        shape: "sed -i 's,^http {,&\\ninclude /etc/nginx/conf.d/*.conf;,' /etc/nginx/nginx.conf",
         asked: &[Asked("127.0.0.1", "any.test", "debian", "debian")],
         said: "nginx cannot read /etc/nginx/conf.d/my-app.conf where it does, so that is taken away (duplicate ",
         remedy: Some((
