@@ -28,8 +28,10 @@ sub spew {
     make_path(dirname($path));
     open my $file, '>', "$path.new" or die "$path could not be written: $!\n";
     print {$file} $text;
-    close $file and rename "$path.new", $path or die "$path could not be written: $!\n";
-    return;
+    return if close $file and rename "$path.new", $path;
+    my $why = $!;
+    unlink "$path.new";
+    die "$path could not be written: $why\n";
 }
 
 # What nginx complains of; nothing: the configuration is good.
@@ -43,7 +45,7 @@ sub complaint {
 # The configuration as nginx reads it: what servers there are, which names are defined and used.
 sub configuration {
     my ($said) = output('timeout 60 nginx -T -q 2>/dev/null');
-    my (undef, @parts) = split /^# configuration file (\S+):\n/m, $said;
+    my (undef, @parts) = split /^# configuration file (.+):\n/m, $said;
     return unless @parts;
     my %found = (texts => {@parts}, servers => [], defined => {}, used => {});
     read_file(\%found, $parts[0], 'main', undef, 0);
@@ -75,6 +77,12 @@ sub read_file {
             my $block = $said[0] // '';
             if ($context eq 'main' && $block eq 'http') {
                 $context = 'http';
+            }
+            elsif ($context eq 'main' && $block =~ /^(?:stream|mail)$/) {
+                $context = $block;
+            }
+            elsif ($context =~ /^(?:stream|mail)$/ && $block eq 'server') {
+                # Its `listen` alone is of interest.
             }
             elsif ($context eq 'http' && $block eq 'server') {
                 $context = 'server';
@@ -119,6 +127,11 @@ sub directive {
         my $where = on_port_80($address) // return;
         $server->{on}{$where} = $option{default_server} || $option{default} ? 'default' : 'plain';
         $found->{dual} = 1 if $option{'ipv6only=off'};
+        $found->{proxied}{$where} = 1 if $option{proxy_protocol};
+    }
+    elsif ($name eq 'listen' && $context =~ /^(?:stream|mail)$/) {
+        my $udp = grep { $_ eq 'udp' } @values;
+        $found->{not_http} = [$context, $file] if !$udp && on_port_80($values[0]);
     }
     elsif ($name eq 'server_name' && $context eq 'server') {
         push @{ $server->{names} }, @values;
@@ -130,7 +143,7 @@ sub directive {
         push @{ $found->{used}{"log_format $values[1]"} }, $file;
     }
     elsif ($name eq 'proxy_pass' && $values[0] =~ m{^http://([^/:]+)}) {
-        push @{ $found->{used}{"upstream $1"} }, $file;
+        push @{ $found->{used}{"upstream $1"} }, $server ? $server->{file} : $file;
     }
     for my $value (@values) {
         push @{ $found->{used}{"map $1"} }, $file while $value =~ /\$\{?(my_app_\w+)/g;
@@ -155,7 +168,8 @@ sub on_port_80 {
 sub is_debians {
     my ($file) = @_;
     my $default = "$nginx/sites-available/default";
-    return 0 unless (realpath($file) // '') eq $default;
+    # /etc/nginx itself may be a link.
+    return 0 unless (realpath($file) // '') eq (realpath($default) // '-');
     my ($conffiles) = output(q{dpkg-query -W -f '${Conffiles}\n' nginx-common 2>/dev/null});
     my ($sum) = $conffiles =~ /^ \Q$default\E ([0-9a-f]+)/m or return 0;
     return (output("md5sum $default"))[0] =~ /^\Q$sum\E /;
@@ -168,7 +182,8 @@ sub answers_all {
     my ($said) = grep { $_->{on}{$where} eq 'default' } @there;
     return $said if $said;
     return unless @there;
-    return (grep { $_ ne '' && $_ ne '_' } @{ $there[0]{names} }) ? undef : $there[0];
+    # "_" and "--" are no names that anybody asks for.
+    return (grep { /[^\W_]/ } @{ $there[0]{names} }) ? undef : $there[0];
 }
 
 1;

@@ -37,9 +37,9 @@ sub nginx_has {
 }
 
 # A request over a connected socket: the status of the answer, and whether it came from my-app, which sends a mark
-# of its own back.
+# of its own back. What a load balancer would say goes before it.
 sub request {
-    my ($host, $family, $address) = @_;
+    my ($host, $family, $address, $before) = @_;
     my $mark = join '', map { sprintf '%08x', int rand 2**32 } 1 .. 2;
     $host //= "$mark.my-app.invalid";
     my $answer = '';
@@ -49,7 +49,7 @@ sub request {
         alarm 3;
         my $to;
         socket($to, $family, SOCK_STREAM, 0) && connect($to, $address) or die "not connected: $!\n";
-        syswrite $to, "GET /socket.io/ HTTP/1.1\r\nHost: $host\r\nX-My-App-Mark: $mark\r\n"
+        syswrite $to, ($before // '') . "GET /socket.io/ HTTP/1.1\r\nHost: $host\r\nX-My-App-Mark: $mark\r\n"
           . "User-Agent: nginx-site\r\nConnection: close\r\n\r\n";
         while ($answer !~ /\r\n\r\n/ && length $answer < 65536) { sysread $to, $answer, 4096, length $answer or last }
         alarm 0;

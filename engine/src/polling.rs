@@ -285,8 +285,8 @@ where
         if let Transport::Polling(polling) = &mut line.transport
             && answered == serial
         {
-            let lives = delivery.as_ref().is_none_or(|it| !it.has_failed());
-            if polling.is_waiting() && lives {
+            let lives = || delivery.as_ref().is_none_or(|it| !it.has_failed());
+            if polling.is_waiting() && lives() {
                 // That waits for this: its client has the answer.
                 polling.wake_poll();
                 polling.presumed = Presumed::of(serial, delivery);

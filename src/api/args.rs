@@ -12,15 +12,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use engineioxide::guard;
 use serde::de::{SeqAccess, Visitor};
-use serde::ser::SerializeTuple;
+use serde::ser::{SerializeStruct, SerializeTuple};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
 use socketioxide::adapter::Adapter;
 use socketioxide::extract::AckSender;
 use socketioxide::handler::FromMessageParts;
 use socketioxide::socket::Socket;
-use socketioxide_core::Value;
+use socketioxide_core::{Str, Value};
 
 use self::places::Attachments;
 use self::streamed::{Json, Packed};
@@ -40,7 +40,7 @@ pub enum ArgsError {
     /// Not JSON, or JSON with attachments nested deeper than `serde_json` goes (128).
     #[error("the event's arguments are not JSON: {0}")]
     Json(#[from] serde_json::Error),
-    /// Msgpack, but no list.
+    /// There is no list of them.
     #[error("the event's arguments are no list")]
     NoList,
     /// Not msgpack, or nested deeper than 128.
@@ -62,7 +62,7 @@ pub struct Arg(Held);
 #[derive(Debug, Clone)]
 enum Held {
     /// JSON without attachments, to the letter: numbers keep their spelling, nesting has no limit.
-    Text(Box<RawValue>),
+    Text(Str),
     /// The same with attachments.
     Json(Json),
     Packed(Packed),
@@ -115,19 +115,20 @@ impl Args {
         }
     }
 
+    /// Of JSON. The engine has checked it: it is read no further than to where each argument ends, and kept as it is.
     fn read_json(
-        text: &str,
+        text: &Str,
         attachments: &VecDeque<Bytes>,
         skip: usize,
     ) -> Result<Self, ArgsError> {
-        let all: Vec<&RawValue> = serde_json::from_str(text)?;
+        let all = guard::elements(text).ok_or(ArgsError::NoList)?;
         let mut attachments = Attachments::new(attachments);
-        let args = all.into_iter().skip(skip).map(|raw| {
-            if attachments.are_none() || !raw.get().contains("_placeholder") {
-                return Ok(Arg(Held::Text(raw.to_owned())));
+        let args = all.into_iter().skip(skip).map(|place| {
+            let text = text.slice(place);
+            if attachments.are_none() || !text.contains("_placeholder") {
+                return Ok(Arg(Held::Text(text)));
             }
-            let placed = attachments.of(raw.get())?;
-            let text = raw.to_owned();
+            let placed = attachments.of(&text)?;
             if placed.is_empty() {
                 return Ok(Arg(Held::Text(text)));
             }
@@ -145,7 +146,7 @@ impl Arg {
     #[must_use]
     pub fn into_text(self) -> Option<String> {
         match self.0 {
-            Held::Text(raw) => serde_json::from_str(raw.get()).ok(),
+            Held::Text(text) => serde_json::from_str(&text).ok(),
             Held::Packed(packed) => packed.text(),
             Held::Tree(Tree::Text(text)) => Some(text),
             Held::Json(_) | Held::Tree(_) => None,
@@ -183,6 +184,22 @@ impl IntoIterator for Args {
 
 struct After<'a>(&'a str, &'a Args);
 
+/// JSON that is written as it is: `serde_json`'s `RawValue`, but for the look at whether it is JSON.
+struct Raw<'a>(&'a str);
+
+impl Raw<'_> {
+    /// What `serde_json` knows it by.
+    const TOKEN: &'static str = "$serde_json::private::RawValue";
+}
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut raw = serializer.serialize_struct(Self::TOKEN, 1)?;
+        raw.serialize_field(Self::TOKEN, self.0)?;
+        raw.end()
+    }
+}
+
 // A tuple is what socketioxide sends as several arguments.
 impl Serialize for Args {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -208,7 +225,7 @@ impl Serialize for After<'_> {
 impl Serialize for Arg {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
-            Held::Text(raw) => raw.serialize(serializer),
+            Held::Text(text) => Raw(text).serialize(serializer),
             Held::Json(json) => json.serialize(serializer),
             Held::Packed(packed) => packed.serialize(serializer),
             Held::Tree(tree) => tree.serialize(serializer),

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use tokio::net::{TcpSocket, lookup_host};
@@ -184,7 +185,9 @@ fn make_own_directory(path: &Path) -> io::Result<()> {
         made => return made,
     }
     let found = fs::symlink_metadata(path)?;
-    let is_own = found.uid() == rustix::process::geteuid().as_raw() && found.mode() & 0o077 == 0;
+    let others_may = Mode::RWXG | Mode::RWXO;
+    let is_own = found.uid() == rustix::process::geteuid().as_raw()
+        && !Mode::from_raw_mode(found.mode()).intersects(others_may);
     if found.is_dir() && is_own {
         return Ok(());
     }

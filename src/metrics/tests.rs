@@ -145,6 +145,63 @@ fn what_workers_have_is_told_for_each_and_the_rest_once() {
     assert!(text.contains("\nmy_app_panics_total 1\n"));
 }
 
+#[test]
+fn a_process_rests_when_only_time_goes_on() {
+    let before = vec![5; LEN];
+    let with = |at: usize| {
+        let mut now = before.clone();
+        now[at] += 1;
+        now
+    };
+    assert!(rests(&before, &before));
+    for at in [
+        LAG_SECONDS.0,
+        LAG_SECONDS.0 + LAG_SECONDS.width() - 1,
+        LAG_LONGEST.0,
+        MEMORY.0,
+    ] {
+        assert!(rests(&before, &with(at)));
+    }
+    for at in [EVENTS.0, SESSIONS.0, LAG_SECONDS.0 - 1, WAITING.0] {
+        assert!(!rests(&before, &with(at)), "{at}");
+    }
+    assert!(!rests(&[], &before), "nothing was told yet");
+}
+
+#[test]
+fn every_event_counts_and_one_handler_of_16_is_measured() {
+    let counted = || {
+        let values = values();
+        let buckets = HANDLER_SECONDS.0..HANDLER_SECONDS.0 + HANDLER_SECONDS.width() - 1;
+        (values[EVENTS.0], values[buckets].iter().sum::<u64>())
+    };
+    let before = counted();
+    (0..160).for_each(|_| drop(Timer::of_an_event()));
+    let after = counted();
+    // Other tests may handle events meanwhile, too.
+    assert!(after.0 >= before.0 + 160, "{before:?} {after:?}");
+    assert!(after.1 >= before.1 + 10, "{before:?} {after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_longest_lag_is_forgotten_after_five_seconds() {
+    let mut lag = Lag::new();
+    let late = Duration::from_millis(300);
+    tokio::time::advance(lag::TICK + late).await;
+    lag.tick(&LAG_SECONDS).await;
+    assert_eq!(lag.longest(), late);
+    for _ in 0..39 {
+        lag.tick(&LAG_SECONDS).await;
+    }
+    assert_eq!(lag.longest(), late);
+    lag.tick(&LAG_SECONDS).await;
+    assert!(
+        lag.longest() < Duration::from_millis(2),
+        "{:?}",
+        lag.longest()
+    );
+}
+
 const PAGE: &str = "docs/METRICS.md";
 const MANUAL: &str = "debian/my-app.8";
 

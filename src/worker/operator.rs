@@ -108,9 +108,8 @@ pub(super) fn log(command: &LogCommand, log: &LogGuard, configured: LogLevel) {
     match command {
         LogCommand::Reopen => log.reopen(),
         LogCommand::Level(None) => log.set_level(configured),
-        LogCommand::Level(Some(word)) => match LogLevel::of_word(word) {
-            Some(level) => log.set_level(level),
-            None => debug!(word, "no level"),
-        },
+        LogCommand::Level(Some(word)) => {
+            log.set_level(LogLevel::of_word(word).unwrap_or(configured));
+        }
     }
 }

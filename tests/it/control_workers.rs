@@ -518,3 +518,22 @@ fn the_metrics_are_the_same_on_both_sockets() {
         );
     }
 }
+
+#[test]
+fn a_client_that_reads_no_answer_is_closed() {
+    let server = Setup::new().workers(1).start();
+    let control = server.control();
+    let mut deaf = control.raw();
+    let began = Instant::now();
+    let many = "GET /metrics HTTP/1.1\r\n\r\n".repeat(1000);
+    // First it waits, because the server does not read on, and then it is told that nobody listens.
+    while deaf
+        .try_send(&many)
+        .is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+        || began.elapsed() < Duration::from_secs(1)
+    {
+        assert!(began.elapsed() < 3 * SOON, "it is not closed");
+        assert_eq!(control.get("/status")["pid"], server.pid);
+    }
+    saw("closed after", format!("{:?}", began.elapsed()));
+}

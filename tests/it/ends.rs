@@ -213,12 +213,11 @@ fn a_client_that_takes_nothing_has_stalled_unless_its_connection_dies_before() {
 
 #[test]
 fn a_worker_without_memory_ends_who_costs_most_of_it() {
-    let tables = "[engine]\nwrite_stall_timeout = \"60s\"\n[limits]\nworker_memory = 50000000";
+    let tables = "[engine]\nwrite_stall_timeout = \"60s\"\n[limits]\nworker_memory = 40000000";
     let server = hotel(tables);
     let (mut socket, id) = guest(&server, "");
-    for _ in 0..5 {
-        socket.text("42[\"send\",20000000]");
-    }
+    // Behind this nothing of it is read any more.
+    socket.text("42[\"send\",40000000]");
     left(&server, &id, "memory", "client", true);
 }
 
@@ -307,6 +306,22 @@ fn whom_the_application_disconnects_from_everything_has_not_left_by_itself() {
     let id = client.id();
     client.ask("leave", serde_json::json!([]));
     left(&server, &id, "application", "application", true);
+}
+
+#[test]
+fn what_an_operator_ends_is_an_operators_doing() {
+    let server = hotel("");
+    let (mut socket, disconnected) = guest(&server, "");
+    let (_elsewhere, drained) = guest(&server, "");
+    let control = server.control();
+    control.post(&format!("/disconnect?id={disconnected}"), &Value::Null);
+    assert_eq!(socket.read().unwrap(), (8, vec![]), "a close frame");
+    left(&server, &disconnected, "application", "operator", true);
+    control.post("/drain", &serde_json::json!({"over_seconds": 1}));
+    left(&server, &drained, "drain", "operator", true);
+    let ended = control.get("/status")["ended"].clone();
+    let counted = ["application", "drain", "client-left"].map(|word| ended[word].as_u64());
+    assert_eq!(counted, [Some(1), Some(1), Some(0)], "{ended}");
 }
 
 #[test]

@@ -1,5 +1,11 @@
 //! A post that nginx sends twice, because the worker that passed it on has died, is handled once.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 use std::time::Duration;
 
@@ -83,6 +89,141 @@ fn a_post_whose_worker_dies_is_handled_once_behind_nginx() {
         again += usize::from(repeated);
     }
     saw("posts, of which 3 were sent twice", rounds);
+}
+
+/// What is between nginx and the server, and breaks connections that are in use.
+struct Breaking {
+    /// Where nginx finds the server.
+    path: PathBuf,
+    posts: AtomicUsize,
+    /// Of these, broken before the server's answer, and with it.
+    broken: [AtomicUsize; 2],
+}
+
+impl Breaking {
+    /// Breaks every `nth` post of those that come over a connection which has carried a request: such a post nginx
+    /// sends again.
+    fn start(path: PathBuf, server: &Path, nth: usize) -> Arc<Self> {
+        let listener = UnixListener::bind(&path).unwrap();
+        let breaking = Arc::new(Self {
+            path,
+            posts: AtomicUsize::new(0),
+            broken: Default::default(),
+        });
+        let (it, server) = (Arc::clone(&breaking), server.to_owned());
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (it, server) = (Arc::clone(&it), UnixStream::connect(&server).unwrap());
+                thread::spawn(move || it.carry(client.unwrap(), server, nth));
+            }
+        });
+        breaking
+    }
+
+    fn carry(&self, nginx: UnixStream, mut server: UnixStream, nth: usize) {
+        let close = |ends: [&UnixStream; 2]| {
+            for end in ends {
+                let _ = end.shutdown(Shutdown::Both);
+            }
+        };
+        let ends = [nginx.try_clone().unwrap(), server.try_clone().unwrap()];
+        // The next byte of the server's is not passed on.
+        let breaks = Arc::new(AtomicUsize::new(0));
+        let (mut from, mut to) = (server.try_clone().unwrap(), nginx.try_clone().unwrap());
+        let with_answer = Arc::clone(&breaks);
+        thread::spawn(move || {
+            let mut buffer = vec![0; 65536];
+            while let Ok(count @ 1..) = from.read(&mut buffer) {
+                if with_answer.load(Relaxed) != 0 || to.write_all(&buffer[..count]).is_err() {
+                    break;
+                }
+            }
+            close([&from, &to]);
+        });
+        let mut nginx = BufReader::new(nginx);
+        for request in 0.. {
+            let Some((head, length)) = head(&mut nginx) else {
+                break;
+            };
+            let mut whole = head.into_bytes();
+            let at = whole.len();
+            whole.resize(at + length, 0);
+            if nginx.read_exact(&mut whole[at..]).is_err() {
+                break;
+            }
+            let posts = self.posts.fetch_add(usize::from(length > 0), Relaxed) + 1;
+            let broken = length > 0 && request > 0 && posts.is_multiple_of(nth);
+            let how = posts / nth % 2;
+            breaks.store(usize::from(broken && how == 1), Relaxed);
+            if server.write_all(&whole).is_err() {
+                break;
+            }
+            if broken {
+                self.broken[how].fetch_add(1, Relaxed);
+                if how == 0 {
+                    break;
+                }
+            }
+        }
+        close([&ends[0], &ends[1]]);
+    }
+}
+
+/// The next request's head, and the length of its body.
+fn head(from: &mut impl BufRead) -> Option<(String, usize)> {
+    let (mut head, mut length) = (String::new(), 0);
+    while !head.ends_with("\r\n\r\n") {
+        let at = head.len();
+        if from.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+        let line = head[at..].to_ascii_lowercase();
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    Some((head, length))
+}
+
+#[test]
+fn a_polling_clients_events_are_handled_once_when_nginx_sends_posts_again() {
+    let server = Setup::new().workers(3).unix().start();
+    let scratch = tempfile::tempdir().unwrap();
+    let breaking = Breaking::start(scratch.path().join("sock"), &server.unix, 3);
+    let nginx = Nginx::shipped(&breaking.path, 1);
+    // It sends all kinds of data and numbered events, and wants each back once and in order.
+    let figures = node(
+        "echo.mjs",
+        &nginx.url(),
+        &[
+            "--transport",
+            "polling",
+            "--events",
+            "4000",
+            "--acks",
+            "100",
+        ],
+    );
+    assert_eq!(figures["events"].as_u64().unwrap() / 1000, 4, "{figures}");
+    let [before, with] = breaking.broken.each_ref().map(|count| count.load(Relaxed));
+    saw(
+        "events that came back once; posts; broken before their answer, and with it",
+        format!(
+            "{}; {}; {before}, {with}",
+            figures["events"],
+            breaking.posts.load(Relaxed)
+        ),
+    );
+    assert!(
+        before >= 5 && with >= 5,
+        "{before} before, {with} with the answer"
+    );
+    let failed: Vec<_> = nginx
+        .answers()
+        .into_iter()
+        .filter(|line| !line.contains("\" 200 "))
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}");
 }
 
 #[test]

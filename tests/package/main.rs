@@ -31,6 +31,7 @@ mod doctor;
 mod faults;
 mod harness;
 mod install;
+mod links;
 mod listeners;
 mod logs;
 mod metrics;

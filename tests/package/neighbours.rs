@@ -1,32 +1,11 @@
 //! nginx on other people's machines: every other site answers as before, and nginx can be restarted.
-//!
-//! One container is many machines, one after the other: nginx gets another shape each time.
-
-use std::collections::BTreeSet;
 
 use super::harness::*;
 
 on_every_release!(
     other_sites_answer_as_before,
     what_is_in_the_way_is_said_with_the_command_that_brings_the_site,
-    one_kept_file_beside_new_ones_makes_a_whole,
-    removed_purged_and_installed_again_the_site_comes_and_goes,
 );
-
-/// Who answers a Host at an address, before the installation and after it.
-struct Asked(&'static str, &'static str, &'static str, &'static str);
-
-/// A machine that has nginx in some shape.
-struct Neighbour {
-    name: &'static str,
-    /// What makes it of a Debian with its nginx as it comes.
-    shape: &'static str,
-    asked: &'static [Asked],
-    /// What the installation says of nginx.
-    said: &'static str,
-    /// What brings the site, if anything is in the way, and who answers then.
-    remedy: Option<(&'static str, &'static [Asked])>,
-}
 
 const DONE: &str =
     "nginx passes every Host to my-app that no other site answers, on port 80 and [::]:80 (";
@@ -118,6 +97,33 @@ const WELCOME: &[Neighbour] = &[
         said: DONE,
         remedy: None,
     },
+    Neighbour {
+        name: "tabs, quotes, comments, and folders without files",
+        shape: "printf 'user\twww-data; # {\npid \"/run/nginx.pid\";\nevents\n{\n\tworker_connections 768;\n}\nhttp\n{ # http {\n\tinclude mime.types;\n\t# include /etc/nginx/x;\n\tinclude\n\t\t\"/etc/nginx/conf.d/*.conf\"; include none/*; include '\\''sites-enabled/*'\\'';}' >/etc/nginx/nginx.conf
+                mkdir /etc/nginx/none",
+        asked: &[Asked("127.0.0.1", "any.test", "debian", "my-app"), Asked("[::1]", "any.test", "debian", "my-app")],
+        said: DONE,
+        remedy: None,
+    },
+    Neighbour {
+        name: "/etc/nginx is a link, and so is sites-enabled",
+        shape: "mkdir /srv/nginx; mv /etc/nginx/sites-enabled /srv/nginx/sites; mv /etc/nginx /srv/nginx/etc
+                ln -s /srv/nginx/etc /etc/nginx; ln -s /srv/nginx/sites /etc/nginx/sites-enabled",
+        asked: &[Asked("127.0.0.1", "any.test", "debian", "my-app")],
+        said: DONE,
+        remedy: None,
+    },
+    Neighbour {
+        name: "a load balancer in front, with the PROXY protocol",
+        shape: "rm /etc/nginx/sites-enabled/default
+                site lb 'server { listen 80 proxy_protocol; server_name lb.test; return 200 lb; }'",
+        asked: &[
+            Asked("proxy:127.0.0.1", "lb.test", "lb", "lb"),
+            Asked("proxy:127.0.0.1", "any.test", "lb", "my-app"),
+        ],
+        said: "on port 80 (",
+        remedy: None,
+    },
 ];
 
 const REFUSED: &[Neighbour] = &[
@@ -200,132 +206,41 @@ const REFUSED: &[Neighbour] = &[
             &[Asked("127.0.0.1", "any.test", "debian", "my-app")],
         )),
     },
+    Neighbour {
+        name: "conf.d is read twice",
+        shape: "sed -i 's,^http {,&\ninclude /etc/nginx/conf.d/*.conf;,' /etc/nginx/nginx.conf",
+        asked: &[Asked("127.0.0.1", "any.test", "debian", "debian")],
+        said: "nginx cannot read /etc/nginx/conf.d/my-app.conf where it does, so that is taken away (duplicate ",
+        remedy: Some((
+            "cp /root/nginx/nginx.conf /etc/nginx/; /usr/share/my-app/nginx-site restore",
+            &[Asked("127.0.0.1", "any.test", "debian", "my-app")],
+        )),
+    },
+    Neighbour {
+        name: "conf.d is for one server, and http{} reads snippets",
+        shape: "sed -i 's,^.*conf\\.d.*,include /etc/nginx/snippets/*.conf;,' /etc/nginx/nginx.conf
+                rm /etc/nginx/sites-enabled/default /etc/nginx/snippets/*
+                site one 'server { listen 80; server_name one.test; include conf.d/*.conf; return 200 one; }'",
+        asked: &[Asked("127.0.0.1", "one.test", "one", "one"), Asked("127.0.0.1", "any.test", "one", "one")],
+        said: "nginx cannot read /etc/nginx/conf.d/my-app.conf and /etc/nginx/snippets/my-app-proxy.conf and /etc/nginx/snippets/my-app.conf where it does, so that is taken away (",
+        remedy: Some((
+            "cp /root/nginx/nginx.conf /etc/nginx/; sed -i 's/include[^;]*;//' /etc/nginx/sites-enabled/one
+             /usr/share/my-app/nginx-site restore",
+            &[Asked("127.0.0.1", "one.test", "one", "one"), Asked("127.0.0.1", "any.test", "one", "my-app")],
+        )),
+    },
+    Neighbour {
+        name: "a blank in a site's file name, and a name that stands for none",
+        shape: "rm /etc/nginx/sites-enabled/default
+                site my\\ site 'server { listen 80; server_name --; return 200 none; }'",
+        asked: &[Asked("127.0.0.1", "any.test", "none", "none")],
+        said: "/etc/nginx/sites-enabled/my site answers every Host on port 80",
+        remedy: Some((
+            "sed -i 's/--/some.test/' '/etc/nginx/sites-enabled/my site'; enable",
+            &[Asked("127.0.0.1", "some.test", "none", "none"), Asked("127.0.0.1", "any.test", "none", "my-app")],
+        )),
+    },
 ];
-
-/// A machine with the words that the shapes are written in.
-fn street(release: &'static Release) -> Machine {
-    let machine = Machine::with_nginx(release);
-    machine.write(
-        "/root/words",
-        "site() { echo \"$2\" >/etc/nginx/sites-enabled/$1; }
-enable() { /usr/share/my-app/nginx-site enable \"$@\"; }
-# As where the kernel has no IPv6: the same error, for nginx and for dpkg.
-no_ipv6() {
-    mkdir -p /run/systemd/system/nginx.service.d
-    printf '[Service]\\nRestrictAddressFamilies=~AF_INET6\\n' >/run/systemd/system/nginx.service.d/no-ipv6.conf
-    systemctl daemon-reload
-}
-dpkg_here() {
-    if [ -e /run/systemd/system/nginx.service.d ]; then
-        systemd-run -q --wait --pipe -p RestrictAddressFamilies=~AF_INET6 dpkg \"$@\"
-    else
-        dpkg \"$@\"
-    fi
-}
-who() {
-    answer=$(curl -s -m 5 -i -H \"Host: $2\" -H 'X-My-App-Mark: 1' \"http://$1/\") || { echo nobody; return; }
-    case $answer in
-    *[Xx]-[Mm]y-[Aa]pp-[Mm]ark:*) echo my-app ;;
-    *'Welcome to nginx!'*) echo debian ;;
-    *) echo \"$answer\" | tail -n 1 ;;
-    esac
-}
-as_it_comes() {
-    rm -rf /etc/nginx /run/systemd/system/nginx.service.d && cp -a /root/nginx /etc/nginx
-    systemctl stop apache 2>/dev/null || true
-    systemctl daemon-reload
-    sysctl -q -w net.ipv6.conf.all.disable_ipv6=0
-}
-restart() { systemctl reset-failed nginx; systemctl restart nginx; }",
-    );
-    machine.sh("cp -a /etc/nginx /root/nginx; cp /srv/share/my-app*.deb /var/tmp/");
-    machine
-}
-
-/// What an installation said of nginx.
-fn about_nginx(said: &str) -> Vec<&str> {
-    said.lines()
-        .filter_map(|line| line.strip_prefix("my-app: "))
-        .filter(|line| line.contains("nginx"))
-        .collect()
-}
-
-impl Neighbour {
-    /// Installs, looks, restarts nginx, looks, tries the remedy, purges, and looks.
-    #[track_caller]
-    fn try_on(&self, machine: &Machine) {
-        let sh = |script: &str| machine.sh(&format!(". /root/words\n{script}"));
-        let who = |when: &str, asked: &[Asked], expected: fn(&Asked) -> &'static str| {
-            let script: String = asked
-                .iter()
-                .map(|Asked(address, host, ..)| format!("who {address} {host}\n"))
-                .collect();
-            let seen = sh(&script);
-            let expected: Vec<_> = asked.iter().map(expected).collect();
-            assert_eq!(
-                seen.lines().collect::<Vec<_>>(),
-                expected,
-                "{}: {when}",
-                self.name
-            );
-        };
-        // A neighbour that is broken has been so since its last start.
-        let broken = self.shape.contains("broken");
-        sh(&format!(
-            "as_it_comes\n{}\n{}",
-            self.shape,
-            if broken { "" } else { "restart" }
-        ));
-        who("before", self.asked, |asked| asked.2);
-        let said = sh("dpkg_here -i /var/tmp/my-app.deb");
-        machine.assert_active();
-        let ours: Vec<_> = about_nginx(&said);
-        assert_eq!(ours.len(), 1, "{}: {said}", self.name);
-        assert!(ours[0].contains(self.said), "{}: {said}", self.name);
-        who("after", self.asked, |asked| asked.3);
-        if !broken {
-            sh("restart");
-            who("after a restart of nginx", self.asked, |asked| asked.3);
-        }
-        if let Some((remedy, asked)) = self.remedy {
-            sh(remedy);
-            who("with the remedy", asked, |asked| asked.3);
-            sh("restart");
-            who(
-                "with the remedy, after a restart of nginx",
-                asked,
-                |asked| asked.3,
-            );
-        }
-        let check = machine.check();
-        let wrong = [
-            "nginx-site",
-            "nginx-files",
-            "nginx-conf-d",
-            "nginx-broken",
-            "port80",
-        ]
-        .into_iter()
-        .filter(|id| check.get(id).is_some());
-        assert_eq!(wrong.collect::<Vec<_>>(), [""; 0], "{}", self.name);
-        sh("dpkg_here --purge my-app 2>&1");
-        if self.remedy.is_none() {
-            who("purged", self.asked, |asked| asked.2);
-        }
-        sh("restart");
-        let answers: Vec<_> = self
-            .asked
-            .iter()
-            .map(|Asked(address, host, before, after)| {
-                format!("{host} at {address}: {before}, {after}")
-            })
-            .collect();
-        machine.saw(
-            self.name,
-            format!("{}\n        my-app: {}", answers.join("; "), ours[0]),
-        );
-    }
-}
 
 fn other_sites_answer_as_before(release: &'static Release) {
     let machine = street(release);
@@ -339,158 +254,4 @@ fn what_is_in_the_way_is_said_with_the_command_that_brings_the_site(release: &'s
     for neighbour in REFUSED {
         neighbour.try_on(&machine);
     }
-}
-
-/// What version 0.1 had in the place of the site and of the shared file.
-const OLD_SHARED: &str = r#"map $http_upgrade $my_app_connection {
-    default upgrade;
-    ''      '';
-}
-log_format my_app '$remote_addr - $remote_user [$time_local] '
-                  '"$request_method $uri $server_protocol" $status $body_bytes_sent '
-                  '"$http_user_agent"';
-upstream my_app {
-    server unix:/run/my-app/my-app.sock;
-    keepalive 16;
-}
-server {
-    listen 80;
-    listen [::]:80;
-    server_name "~.";
-    include snippets/my-app.conf;
-    location / {
-        include snippets/my-app-proxy.conf;
-    }
-}"#;
-const OLD_PROXY: &str = "proxy_pass http://my_app;
-proxy_http_version 1.1;
-proxy_set_header Upgrade $http_upgrade;
-proxy_set_header Connection $my_app_connection;
-proxy_set_header Host $http_host;
-proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-proxy_read_timeout 90s;
-access_log /var/log/nginx/access.log my_app;";
-const OWN_SITE: &str = "server {
-    listen 80;
-    listen 127.0.0.1:8081;
-    server_name mine.test;
-    include snippets/my-app.conf;
-    location / { include snippets/my-app-proxy.conf; }
-}";
-
-fn one_kept_file_beside_new_ones_makes_a_whole(release: &'static Release) {
-    let machine = street(release);
-    let sh = |script: &str| machine.sh(&format!(". /root/words\n{script}"));
-    let kept = [
-        ("conf.d/my-app.conf", OLD_SHARED, "any.test", "my-app"),
-        (
-            "snippets/my-app-proxy.conf",
-            OLD_PROXY,
-            "any.test",
-            "my-app",
-        ),
-        ("sites-available/my-app", OWN_SITE, "mine.test", "debian"),
-    ];
-    for (path, text, host, others) in kept {
-        sh("as_it_comes; restart; dpkg -i /var/tmp/my-app.deb 2>&1");
-        machine.write(&format!("/etc/nginx/{path}"), text);
-        // A site of the admin's that uses what the package defined then.
-        sh(
-            "site old 'server { listen 80; server_name old.test; location / { proxy_pass http://my_app; } }'",
-        );
-        let said = sh("dpkg --force-confold -i /var/tmp/my-app-next.deb");
-        sh(&format!(
-            "grep -q 'next version' /etc/nginx/{path}.dpkg-dist && ! grep -q 'next version' /etc/nginx/{path}"
-        ));
-        for when in ["at once", "after a restart of nginx"] {
-            let seen = sh(&format!(
-                "who 127.0.0.1 {host}; who 127.0.0.1 old.test; who 127.0.0.1 others.test"
-            ));
-            assert_eq!(
-                seen,
-                format!("my-app\nmy-app\n{others}"),
-                "{path}, {when}: {said}"
-            );
-            sh("nginx -t -q; restart");
-        }
-        machine.saw(
-            "one kept file",
-            format!(
-                "{path}; defined for it: {}",
-                sh("cat /etc/nginx/conf.d/my-app-names.conf | grep my_app | tr '\\n' ' '")
-            ),
-        );
-        sh("dpkg --purge my-app 2>&1; test ! -e /etc/nginx/conf.d/my-app-names.conf");
-    }
-}
-
-fn removed_purged_and_installed_again_the_site_comes_and_goes(release: &'static Release) {
-    let machine = street(release);
-    let sh = |script: &str| machine.sh(&format!(". /root/words\n{script}"));
-    let answers = |expected: &str| {
-        for when in ["at once", "after a restart of nginx"] {
-            assert_eq!(
-                sh("who 127.0.0.1 any.test; who '[::1]' any.test"),
-                format!("{expected}\n{expected}"),
-                "{when}"
-            );
-            sh("restart");
-        }
-    };
-    sh("dpkg -i /var/tmp/my-app.deb 2>&1");
-    answers("my-app");
-    sh("dpkg --remove my-app 2>&1; test ! -L '/etc/nginx/sites-enabled/~my-app'");
-    answers("debian");
-    let said = sh("dpkg -i /var/tmp/my-app.deb 2>&1");
-    assert_eq!(about_nginx(&said).len(), 1, "{said}");
-    answers("my-app");
-
-    // What an admin switched off stays off, and the same by hand brings it back.
-    sh("rm '/etc/nginx/sites-enabled/~my-app'; systemctl reload nginx");
-    let said = sh("dpkg -i /var/tmp/my-app-next.deb 2>&1");
-    assert!(about_nginx(&said).is_empty(), "{said}");
-    answers("debian");
-    let said = sh("dpkg --remove my-app 2>&1; dpkg -i /var/tmp/my-app-next.deb 2>&1");
-    assert!(about_nginx(&said).is_empty(), "{said}");
-    answers("debian");
-    let check = machine.check();
-    assert_eq!(
-        check.text("nginx-site", "remedy"),
-        "/usr/share/my-app/nginx-site enable"
-    );
-    sh("enable 2>&1");
-    answers("my-app");
-    // An upgrade that changes nothing for nginx does not make it read its files again.
-    let workers = "pgrep -P $(cat /run/nginx.pid) | sort | tr '\\n' ' '";
-    let before = sh(workers);
-    let said = sh("dpkg -i /var/tmp/my-app-next.deb 2>&1");
-    assert!(about_nginx(&said).is_empty(), "{said}");
-    assert_eq!(sh(workers), before);
-
-    // Purging nginx deletes all below /etc/nginx.
-    sh("apt-get purge -q -y nginx nginx-common 2>&1; test ! -e /etc/nginx; my-app check");
-    let said = sh("apt-get install -q -y -o Dpkg::Use-Pty=0 nginx 2>&1");
-    machine.saw(
-        "nginx purged and installed again",
-        about_nginx(&said).join("; "),
-    );
-    answers("my-app");
-
-    // A file that is missing is seen, and its master brings it back.
-    sh("rm /etc/nginx/conf.d/my-app.conf");
-    let check = machine.check();
-    assert_eq!(
-        check.text("nginx-files", "what"),
-        "/etc/nginx/conf.d/my-app.conf is missing"
-    );
-    sh(check.text("nginx-files", "remedy"));
-    answers("my-app");
-    assert_eq!(machine.check().ids(), BTreeSet::from(["nginx-connections"]));
-
-    sh("dpkg --purge my-app 2>&1");
-    answers("debian");
-    assert_eq!(
-        sh("find /etc/nginx /var/lib/my-app -name '*my-app*' 2>/dev/null || true"),
-        ""
-    );
 }

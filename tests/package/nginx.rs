@@ -93,4 +93,35 @@ fn a_tuning_that_nginx_refuses_is_taken_back(release: &'static Release) {
     assert_eq!(machine.sh("sha256sum /etc/nginx/nginx.conf"), before);
     assert_eq!(machine.sh("ls /etc/nginx | grep before-my-app || true"), "");
     machine.sh("nginx -t -q");
+    // Other ways to write it, and a disk that is full.
+    machine.sh("rm /etc/nginx/modules-enabled/90-limit.conf
+        mkdir /srv/nginx; cd /srv/nginx; mount -t tmpfs -o size=20k tmpfs .; ln -sf /srv/nginx/nginx.conf /etc/nginx/nginx.conf");
+    for (events, expected) in [
+        (
+            "events { worker_connections 768; } # events {",
+            "768; } # events {",
+        ),
+        (
+            "# worker_connections 1;\nworker_rlimit_nofile 9999; events\n{ }",
+            "# worker_connections 1;",
+        ),
+    ] {
+        machine.write("/srv/nginx/nginx.conf", &format!("{events}\nhttp {{ }}"));
+        machine.sh(
+            "cd /srv/nginx; cp nginx.conf /root/before; head -c 100k /dev/zero >full 2>/dev/null || true",
+        );
+        let said = machine.try_sh("/usr/share/my-app/tune-nginx 1000");
+        assert!(!said.ok, "{}", said.text);
+        machine.sh("cmp /root/before /srv/nginx/nginx.conf; rm /srv/nginx/full; /usr/share/my-app/tune-nginx 1000");
+        let now = machine.sh("cat /etc/nginx/nginx.conf; nginx -t -q");
+        assert!(now.contains(&expected.replace("768", "1000")), "{now}");
+        assert!(
+            now.contains("worker_connections 1000;") && now.contains("worker_rlimit_nofile 1512;"),
+            "{now}"
+        );
+        assert!(!now.contains("9999"), "{now}");
+        let again = machine.sh("/usr/share/my-app/tune-nginx 1000");
+        assert!(again.contains("has these values already"), "{again}");
+        machine.sh("rm /srv/nginx/*.before*");
+    }
 }

@@ -1,5 +1,7 @@
 //! Is it JSON, and is there anything in it that socketioxide's parser cannot read? One pass, no tree.
 
+use std::ops::Range;
+
 /// How deep arrays and objects may lie in each other. Node has no bound but that of its stack, which is near.
 const MAX_DEPTH: usize = 8192;
 const PLACEHOLDER: &[u8] = b"_placeholder";
@@ -102,6 +104,26 @@ pub(super) fn scan(text: &str, placeholders: bool) -> Option<Shape> {
             }
         }
     }
+}
+
+/// Where in an array its elements stand. It is for text that was checked: whether they are JSON is not looked at, but
+/// for text that is no array at all, or one that does not end, there is nothing.
+#[must_use]
+pub fn elements(array: &str) -> Option<Vec<Range<usize>>> {
+    let mut cursor = Cursor::new(array.as_bytes());
+    let mut elements = Vec::new();
+    cursor.eat_blank(b'[').then_some(())?;
+    let mut ended = cursor.eat_blank(b']');
+    while !ended {
+        cursor.blank();
+        let start = cursor.at();
+        cursor.pass()?;
+        elements.push(start..cursor.at());
+        ended = cursor.eat_blank(b']');
+        (ended || cursor.eat(b',')).then_some(())?;
+    }
+    cursor.blank();
+    cursor.peek().is_none().then_some(elements)
 }
 
 impl Shape {
@@ -208,6 +230,25 @@ impl<'a> Cursor<'a> {
     fn blank_and(&mut self, byte: u8) -> bool {
         self.blank();
         self.eat(byte)
+    }
+
+    /// Passes over a value that was checked.
+    fn pass(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.take()? {
+                b'"' => {
+                    self.text()?;
+                }
+                b'{' | b'[' => depth = depth.wrapping_add(1),
+                b'}' | b']' => depth = depth.checked_sub(1)?,
+                byte if depth == 0 => self.scalar(byte)?,
+                _ => {}
+            }
+            if depth == 0 {
+                return Some(());
+            }
+        }
     }
 
     /// A key with its colon.

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use engineioxide_core::Str;
 
-use super::{Checked, Guard, GuardError, Kind, event_name, handler_name};
+use super::{Checked, Guard, GuardError, Kind, elements, event_name, handler_name};
 
 /// Of a session that has joined `/` and `/chat`.
 fn joined() -> Guard {
@@ -373,4 +373,38 @@ fn nesting_has_a_bound() {
         kind(&mut joined(), &format!("2[\"a\",{levels}1{crossed}]")),
         Err(GuardError::Payload)
     );
+}
+
+#[test]
+fn the_elements_of_an_array_are_found_where_they_stand() {
+    let deep = format!("[{}{}]", "[".repeat(5000), "]".repeat(5000));
+    let (inner, long) = (
+        &deep[1..deep.len() - 1],
+        format!("[\"{}\"]", "é".repeat(99)),
+    );
+    for (array, expected) in [
+        ("[]", vec![]),
+        (" [ ] ", vec![]),
+        (r#"["a",1]"#, vec![r#""a""#, "1"]),
+        (
+            " [ -1.5e+3 , true,null\t,false\n] ",
+            vec!["-1.5e+3", "true", "null", "false"],
+        ),
+        (
+            r#"["]\"[,\\",{"a":"}","b":[1,{}]},[ ],""]"#,
+            vec![r#""]\"[,\\""#, r#"{"a":"}","b":[1,{}]}"#, "[ ]", r#""""#],
+        ),
+        (&deep, vec![inner]),
+        (&long, vec![&long[1..long.len() - 1]]),
+    ] {
+        let found = elements(array).unwrap();
+        let found: Vec<_> = found.into_iter().map(|place| &array[place]).collect();
+        assert_eq!(found, expected, "{array}");
+    }
+    for nothing in [
+        "", "1", "{}", "[", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[}", "[{]", "[é]", "[\"a]",
+        "[1]]", "[1]é",
+    ] {
+        assert_eq!(elements(nothing), None, "{nothing}");
+    }
 }

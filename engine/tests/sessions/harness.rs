@@ -87,7 +87,7 @@ impl EngineIoHandler for Echo {
 
 /// How sessions ended.
 #[derive(Default)]
-pub struct Ends(Mutex<Vec<EndReason>>);
+pub struct Ends(Mutex<Vec<Ended>>);
 
 impl Hooks for Ends {
     fn name(&self, sid: Sid, _: ProtocolVersion) -> String {
@@ -95,7 +95,7 @@ impl Hooks for Ends {
     }
 
     fn ended(&self, ended: &Ended) {
-        self.0.lock().unwrap().push(ended.reason);
+        self.0.lock().unwrap().push(*ended);
     }
 }
 
@@ -189,7 +189,8 @@ impl Server {
     }
 
     pub fn ends(&self) -> Vec<EndReason> {
-        self.ends.0.lock().unwrap().clone()
+        let ends = self.ends.0.lock().unwrap();
+        ends.iter().map(|ended| ended.reason).collect()
     }
 
     /// Waits until this holds.
@@ -204,6 +205,12 @@ impl Server {
             "{what}: {:?}",
             self.told()
         );
+    }
+
+    /// All that is told of the last end.
+    pub async fn last_end(&self) -> Ended {
+        self.ended().await;
+        *self.ends.0.lock().unwrap().last().unwrap()
     }
 
     pub async fn ended(&self) -> EndReason {

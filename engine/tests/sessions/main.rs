@@ -11,6 +11,7 @@
 )]
 
 mod closing;
+mod ends;
 #[allow(
     dead_code,
     unused_imports,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Error as _, SerializeMap, SerializeSeq};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::value::RawValue;
+use socketioxide_core::Str;
 
 use super::ArgsError;
 use super::places::{Place, Walk};
@@ -22,7 +22,7 @@ type Unpacker<'a> = rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'a,
 /// JSON with attachments.
 #[derive(Debug, Clone)]
 pub(super) struct Json {
-    pub(super) text: Box<RawValue>,
+    pub(super) text: Str,
     pub(super) attachments: Vec<(Place, Bytes)>,
 }
 
@@ -72,7 +72,7 @@ fn list_head(list: &[u8]) -> Option<(usize, usize)> {
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let placing = Placing::of(&self.attachments);
-        let mut reader = serde_json::Deserializer::from_str(self.text.get());
+        let mut reader = serde_json::Deserializer::from_str(&self.text);
         Once::new(&mut reader, &placing).serialize(serializer)
     }
 }

@@ -35,6 +35,16 @@ fn json_comes_back_to_the_letter() {
 }
 
 #[test]
+fn arguments_are_what_they_are_to_every_serializer() {
+    let read = Args::of_event(&text(r#"["e", 1, {"a":[2.50]} ,"b"]"#, &[])).unwrap();
+    let values = serde_json::to_value(&read).unwrap();
+    assert_eq!(values, serde_json::json!([1, {"a": [2.5]}, "b"]));
+    let one = serde_json::to_string(&[&read.0[1]]).unwrap();
+    assert_eq!(one, r#"[{"a":[2.50]}]"#);
+    assert!(Args::of_event(&text("1", &[])).is_err());
+}
+
+#[test]
 fn attachments_come_back_in_their_places() {
     let event = text(
         r#"["e",{"a":{"_placeholder":true,"num":0},"n":0.1},[{"_placeholder":true,"num":1}],1.0]"#,

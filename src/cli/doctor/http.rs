@@ -46,13 +46,18 @@ impl Answer {
 
 /// Asks for a session that nobody has: that opens none, and leaves no trace.
 pub(super) fn ask(to: SocketAddr, host: &str, path: &str) -> Answer {
-    ask_within(to, host, path, PATIENCE)
+    ask_within(to, "", host, path, PATIENCE)
 }
 
-fn ask_within(to: SocketAddr, host: &str, path: &str, patience: Duration) -> Answer {
+/// The same as a load balancer does it, with the PROXY protocol.
+pub(super) fn ask_as_a_proxy(to: SocketAddr, host: &str, path: &str) -> Answer {
+    ask_within(to, "PROXY UNKNOWN\r\n", host, path, PATIENCE)
+}
+
+fn ask_within(to: SocketAddr, first: &str, host: &str, path: &str, patience: Duration) -> Answer {
     let mark = format!("{:016x}", getrandom::u64().unwrap_or_default());
     let request = format!(
-        "GET {path}?EIO=4&transport=polling&sid=check HTTP/1.1\r\nHost: {host}\r\n{MARK}: {mark}\r\n\
+        "{first}GET {path}?EIO=4&transport=polling&sid=check HTTP/1.1\r\nHost: {host}\r\n{MARK}: {mark}\r\n\
          User-Agent: my-app-check\r\nConnection: close\r\n\r\n"
     );
     match exchange(to, request.as_bytes(), patience) {
@@ -169,7 +174,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = listener.local_addr().unwrap();
         let began = Instant::now();
-        assert_eq!(ask_within(to, "a", "/", SHORT), Answer::Late);
+        assert_eq!(ask_within(to, "", "a", "/", SHORT), Answer::Late);
         assert!(began.elapsed() < PATIENCE);
         drop(listener);
         assert_eq!(ask(to, "a", "/"), Answer::Nobody);
@@ -186,7 +191,7 @@ mod tests {
                 thread::sleep(SHORT / 8);
             }
         });
-        let answer = ask_within(to, "a", "/", SHORT);
+        let answer = ask_within(to, "", "a", "/", SHORT);
         assert!(
             matches!(answer, Answer::Late | Answer::NotHttp),
             "{answer:?}"

@@ -20,17 +20,16 @@ mod sockets;
 mod text;
 mod units;
 
-use std::env;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::geteuid;
 
+use super::text::Style;
 use super::{CheckArgs, Exit};
 use crate::config::{Config, ConfigError, Loaded, STANDARD_FILE};
 use finding::{Looker, Report, Seen};
-use text::Colours;
 use units::Units;
 
 /// What only the package brings. Without it the machine is none of our business.
@@ -65,7 +64,7 @@ pub(crate) fn check(args: &CheckArgs) -> Exit {
         (_, true) => as_json(&report, &mut io::stdout().lock()),
         (Err(error), false) => writeln!(io::stderr().lock(), "{error}"),
         (Ok(_), false) => {
-            let text = text::text(&report, colours());
+            let text = text::text(&report, Style::of_stdout());
             io::stdout().lock().write_all(text.as_bytes())
         }
     };
@@ -83,17 +82,6 @@ fn path_of(error: &ConfigError) -> PathBuf {
         | ConfigError::TooLarge { path }
         | ConfigError::NotUtf8 { path, .. }
         | ConfigError::Faults { path, .. } => path.clone(),
-    }
-}
-
-/// Colours are for a terminal, and for who wants them: <https://no-color.org>.
-fn colours() -> Colours {
-    let unwanted = env::var_os("NO_COLOR").is_some_and(|it| !it.is_empty());
-    let dumb = env::var_os("TERM").is_none_or(|it| it == "dumb");
-    if io::stdout().is_terminal() && !unwanted && !dumb {
-        Colours::Yes
-    } else {
-        Colours::No
     }
 }
 
@@ -124,26 +112,24 @@ fn look_at_all(loaded: &Loaded) -> Seen {
     };
     let units = &machine.units;
     if machine.is_the_services {
-        seen.add(files::seen(
-            &units.service,
-            log_of_the_service(loaded).as_deref(),
-        ));
+        let config = of_the_service(loaded);
+        seen.add(files::seen(&units.service, config.log.file.as_deref()));
+        seen.add(sockets::of_control(config.control.socket.as_deref()));
     }
     let master = units.service.get("MainPID").parse().ok();
     let in_force = master.filter(|pid| *pid != 0).and_then(units::open_files);
     let units = units.life().into_iter().chain(units.files(in_force));
     seen.add(units.collect::<Vec<_>>().into());
     seen.add(kernel::seen());
-    seen.add(sockets::of_control());
     seen.add(listening::of_the_service(&machine));
     seen.add(nginx::seen(&machine));
     seen
 }
 
-/// Without a file the service has the default, whatever a server that is run by hand has.
-fn log_of_the_service(loaded: &Loaded) -> Option<PathBuf> {
+/// Without a file the service has the defaults, whatever a server that is run by hand has.
+fn of_the_service(loaded: &Loaded) -> Config {
     match &loaded.file {
-        Some(_) => loaded.config.log.file.clone(),
-        None => Config::default().log.file,
+        Some(_) => loaded.config.clone(),
+        None => Config::default(),
     }
 }

@@ -3,6 +3,7 @@
 use std::fs::{self, Metadata};
 use std::io::ErrorKind;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 
 use super::finding::{Finding, Id, Seen};
 use super::look;
@@ -10,7 +11,6 @@ use super::units::{SOCKET, Unit};
 
 pub(super) const NGINX: &str = "/run/my-app/my-app.sock";
 const FOLDER: &str = "/run/my-app";
-const CONTROL: &str = "/run/my-app-ctl/control.sock";
 
 /// Somebody who may open a file or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,29 +215,30 @@ fn judge(door: &Door, unit: &Unit, nginx: Option<&Person>, now: Option<&Person>)
 }
 
 /// Looks at the control socket, if there is one.
-pub(super) fn of_control() -> Seen {
+pub(super) fn of_control(socket: Option<&Path>) -> Seen {
     let mut seen = Seen::default();
-    match fs::metadata(CONTROL) {
-        Ok(metadata) => seen.findings.extend(control(Rights::of(&metadata))),
+    let Some(socket) = socket else { return seen };
+    match fs::metadata(socket) {
+        Ok(metadata) => seen.findings.extend(control(socket, Rights::of(&metadata))),
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            seen.cannot_see(format!("{CONTROL}: root sees it"));
+            seen.cannot_see(format!("{}: root sees it", socket.display()));
         }
         Err(_) => {}
     }
     seen
 }
 
-fn control(rights: Rights) -> Option<Finding> {
-    let others = rights.mode & 0o007;
+fn control(socket: &Path, rights: Rights) -> Option<Finding> {
+    let (socket, others) = (socket.display(), rights.mode & 0o007);
     (others != 0).then(|| {
         Finding::warning(
             Id::SocketOpen,
             format!(
-                "every user of this machine may use {CONTROL} (mode {:04o})",
+                "every user of this machine may use {socket} (mode {:04o})",
                 rights.mode
             ),
             "whoever does may read addresses of clients, and send to all of them",
-            format!("chmod 0660 {CONTROL}"),
+            format!("chmod 0660 {socket}"),
         )
     })
 }
@@ -342,9 +343,10 @@ mod tests {
             gid: 0,
             mode,
         };
-        assert_eq!(control(rights(0o660)), None);
-        assert_eq!(control(rights(0o600)), None);
-        assert!(control(rights(0o666)).unwrap().what.contains("mode 0666"));
+        let control = |mode| control(Path::new("/a"), rights(mode));
+        assert_eq!(control(0o660), None);
+        assert_eq!(control(0o600), None);
+        assert!(control(0o666).unwrap().what.contains("mode 0666"));
     }
 
     #[test]

@@ -3,17 +3,11 @@
 use std::fmt::Write as _;
 
 use super::finding::{Finding, Id, Report, Severity};
+use crate::cli::text::{Style, Tone};
 use crate::config::STANDARD_FILE;
 
-/// Whether the words that say how bad a finding is have colours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Colours {
-    Yes,
-    No,
-}
-
 /// The whole report. A command stands alone on its line, to be copied.
-pub(super) fn text(report: &Report, colours: Colours) -> String {
+pub(super) fn text(report: &Report, style: Style) -> String {
     let mut text = String::new();
     if report.findings.iter().all(|it| !is_of_the_file(it)) {
         let _ = match &report.configuration {
@@ -32,7 +26,7 @@ pub(super) fn text(report: &Report, colours: Colours) -> String {
             why,
             remedy,
         } = finding;
-        let word = painted(*severity, colours);
+        let word = painted(*severity, style);
         let id = serde_json::to_string(id).unwrap_or_default();
         let id = id.trim_matches('"');
         let _ = write!(
@@ -49,17 +43,14 @@ fn is_of_the_file(finding: &Finding) -> bool {
 }
 
 /// The word, as wide as the widest.
-fn painted(severity: Severity, colours: Colours) -> String {
+fn painted(severity: Severity, style: Style) -> String {
     let word = format!("{:<8}", format!("{}:", severity.word()));
-    let colour = match severity {
-        Severity::Fault => "31;1",
-        Severity::Warning => "33;1",
-        Severity::Note => "36",
+    let tone = match severity {
+        Severity::Fault => Tone::Bad,
+        Severity::Warning => Tone::Warning,
+        Severity::Note => Tone::Heading,
     };
-    match colours {
-        Colours::Yes => format!("\u{1b}[{colour}m{word}\u{1b}[0m"),
-        Colours::No => word,
-    }
+    style.paint(tone, &word)
 }
 
 /// How much was found, as whom, and what was not seen.
@@ -102,7 +93,7 @@ mod tests {
     #[test]
     fn a_good_machine_takes_two_lines() {
         assert_eq!(
-            text(&report(vec![], &[]), Colours::No),
+            text(&report(vec![], &[]), Style::Plain),
             "/a.toml: good\n\nNothing found; looked as admin.\n"
         );
     }
@@ -117,7 +108,7 @@ mod tests {
         assert_eq!(
             text(
                 &report(findings, &["who has port 80: root sees that"]),
-                Colours::No
+                Style::Plain
             ),
             "/a.toml: good\n\
              \nfault:   not here (port80)\n   why: nobody comes\n  mend: enable\n\
@@ -130,14 +121,14 @@ mod tests {
     #[test]
     fn a_file_with_a_fault_is_not_called_good() {
         let fault = Finding::fault(Id::ConfigurationUnreadable, "closed", "no start", "chmod");
-        assert!(!text(&report(vec![fault], &[]), Colours::No).contains("good"));
+        assert!(!text(&report(vec![fault], &[]), Style::Plain).contains("good"));
     }
 
     #[test]
     fn colours_are_only_where_they_are_wanted() {
         let findings = vec![Finding::warning(Id::Backlog, "short", "refused", "set")];
         let report = report(findings, &[]);
-        assert!(text(&report, Colours::Yes).contains("\u{1b}[33;1mwarning:\u{1b}[0m short"));
-        assert!(!text(&report, Colours::No).contains('\u{1b}'));
+        assert!(text(&report, Style::Coloured).contains("\u{1b}[33mwarning:\u{1b}[0m short"));
+        assert!(!text(&report, Style::Plain).contains('\u{1b}'));
     }
 }

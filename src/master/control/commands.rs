@@ -206,20 +206,18 @@ impl Control {
         };
         let pool = &self.parts.pool;
         pool.set_taken_out(over.is_some());
-        match over {
-            Some(over) => info!(
-                "an operator takes this machine out: its sessions end within {}",
-                humantime::format_duration(over)
-            ),
-            None => info!("an operator takes this machine in again"),
+        if let Some(over) = over {
+            let over = humantime::format_duration(over);
+            info!("an operator takes this machine out: its sessions end within {over}");
+        } else {
+            info!("an operator takes this machine in again");
         }
         let over_ms = over.map(|over| u32::try_from(over.as_millis()).unwrap_or(u32::MAX));
-        let told = self.tell_all(&ToWorker::Drain { over_ms }).await;
-        told.map(|()| Drained {
+        self.tell_all(&ToWorker::Drain { over_ms }).await?;
+        json(&Drained {
             taken_out: over.is_some(),
             sessions: pool.sessions(),
         })
-        .and_then(|drained| json(&drained))
     }
 
     /// Tells all workers; those that do not take it are an error.

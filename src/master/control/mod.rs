@@ -23,9 +23,10 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use self::routes::{Metrics, Operators};
-use self::server::Server;
+use self::server::{Answers, Server};
 use super::listeners::Listener;
 use super::{Parts, bind};
+use crate::ipc::reserve::Reserve;
 
 /// Where in its life the server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,14 +62,13 @@ impl Control {
     /// Answers operators, and whoever collects metrics, until what this returns is dropped. A socket that cannot be
     /// had is told; the server runs on without it.
     pub(crate) fn serve(self: &Rc<Self>, metrics: Vec<Listener>) -> Served {
+        let reserve = Reserve::of_the_master(self.parts.config.workers);
         let mut served = Served(Vec::new());
         if let Some(path) = &self.parts.config.control.socket {
             match bind::bind_control(path) {
                 Ok(listener) => {
-                    let server = Server::new(Operators(Rc::clone(self)));
-                    served
-                        .0
-                        .push(spawn_local(server.run(listener)).abort_handle());
+                    let operators = Server::new(Operators(Rc::clone(self)), reserve);
+                    served.accept(&operators, listener);
                 }
                 Err(error) => {
                     warn!("{error}; the server runs on without its control socket");
@@ -76,13 +76,9 @@ impl Control {
                 }
             }
         }
-        if metrics.is_empty() {
-            return served;
-        }
-        let server = Server::new(Metrics(Rc::clone(self)));
+        let collectors = Server::new(Metrics(Rc::clone(self)), reserve);
         for listener in metrics {
-            let task = spawn_local(Rc::clone(&server).run(listener));
-            served.0.push(task.abort_handle());
+            served.accept(&collectors, listener);
         }
         served
     }
@@ -92,6 +88,13 @@ impl Control {
 #[derive(Debug)]
 #[must_use = "nobody is answered any more without it"]
 pub(crate) struct Served(Vec<AbortHandle>);
+
+impl Served {
+    fn accept<A: Answers + 'static>(&mut self, server: &Rc<Server<A>>, listener: Listener) {
+        let task = spawn_local(Rc::clone(server).run(listener));
+        self.0.push(task.abort_handle());
+    }
+}
 
 impl Drop for Served {
     fn drop(&mut self) {

@@ -1,7 +1,5 @@
 //! What an operator's request says, and whether it may be one.
 
-use std::net::Ipv6Addr;
-
 use http::header::HOST;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
@@ -45,21 +43,17 @@ pub(super) fn judge(method: &Method, headers: &HeaderMap) -> Result<(), Problem>
 }
 
 fn is_this_machine(host: &str) -> bool {
-    let (name, port) = match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
-        Some((address, port)) => {
-            let is_ours = address.parse() == Ok(Ipv6Addr::LOCALHOST);
-            (
-                if is_ours { "localhost" } else { "" },
-                port.strip_prefix(':'),
-            )
-        }
-        None => match host.split_once(':') {
-            Some((name, port)) => (name, Some(port)),
-            None => (host, None),
-        },
-    };
-    let is_name = name.eq_ignore_ascii_case("localhost") || name == "127.0.0.1";
-    is_name && port.is_none_or(|port| port.parse::<u16>().is_ok())
+    let names = ["localhost", "127.0.0.1", "[::1]"];
+    names.iter().any(|name| {
+        let is_named = host
+            .get(..name.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(name));
+        let port = host.get(name.len()..).unwrap_or_default();
+        let port = port.strip_prefix(':').map_or(port.is_empty(), |port| {
+            port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok()
+        });
+        is_named && port
+    })
 }
 
 /// The parameters of a query, each of which is known, and there once at most.
@@ -125,12 +119,12 @@ async fn collect(mut body: Incoming) -> Result<Vec<u8>, Problem> {
 mod tests {
     use super::*;
 
-    fn judged(method: Method, headers: &[(&'static str, &str)]) -> bool {
+    fn judged(method: &Method, headers: &[(&'static str, &str)]) -> bool {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, value.parse().unwrap());
         }
-        judge(&method, &map).is_ok()
+        judge(method, &map).is_ok()
     }
 
     #[test]
@@ -143,7 +137,7 @@ mod tests {
             "[::1]",
             "[::1]:65535",
         ] {
-            assert!(judged(Method::GET, &[("host", good)]), "{good}");
+            assert!(judged(&Method::GET, &[("host", good)]), "{good}");
         }
         for bad in [
             "",
@@ -157,21 +151,21 @@ mod tests {
             "localhost:x",
             "localhost:70000",
         ] {
-            assert!(!judged(Method::GET, &[("host", bad)]), "{bad}");
+            assert!(!judged(&Method::GET, &[("host", bad)]), "{bad}");
         }
-        assert!(judged(Method::GET, &[]));
+        assert!(judged(&Method::GET, &[]));
         let twice = [("host", "localhost"), ("host", "localhost")];
-        assert!(!judged(Method::GET, &twice));
+        assert!(!judged(&Method::GET, &twice));
     }
 
     #[test]
     fn who_changes_something_says_that_it_is_no_page_of_others() {
-        assert!(!judged(Method::POST, &[]));
+        assert!(!judged(&Method::POST, &[]));
         assert!(!judged(
-            Method::POST,
+            &Method::POST,
             &[("x-requested-with", "XMLHttpRequest")]
         ));
-        assert!(judged(Method::POST, &[("x-requested-with", "my-app")]));
+        assert!(judged(&Method::POST, &[("x-requested-with", "my-app")]));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use super::super::listeners::Listener;
 use super::patient::Patient;
 use super::problem::{Answer, Problem};
 use crate::ipc::conn::Conn;
+use crate::ipc::reserve::Reserve;
 use crate::wire::link::Origin;
 
 /// Connections at one time.
@@ -53,6 +54,7 @@ pub(super) trait Answers {
 /// One for each listener.
 pub(super) struct Server<A> {
     answers: A,
+    reserve: Reserve,
     next: Cell<u64>,
     open: RefCell<BTreeMap<u64, Open>>,
     /// Connections that are only told that there are too many.
@@ -72,9 +74,10 @@ enum State {
 }
 
 impl<A: Answers + 'static> Server<A> {
-    pub(super) fn new(answers: A) -> Rc<Self> {
+    pub(super) fn new(answers: A, reserve: Reserve) -> Rc<Self> {
         Rc::new(Self {
             answers,
+            reserve,
             next: Cell::new(0),
             open: RefCell::default(),
             refusing: Cell::new(0),
@@ -98,6 +101,10 @@ impl<A: Answers + 'static> Server<A> {
     }
 
     fn admit(self: &Rc<Self>, conn: OwnedFd, origin: Origin, full: bool) {
+        // The last descriptors are for starting workers.
+        if !self.reserve.has_room_for_handoff(&conn) {
+            return debug!("an operator's connection is closed: descriptors are few");
+        }
         let conn = match Conn::from_fd(conn, origin) {
             Ok(conn) => conn,
             Err(error) => return debug!(%error, "an operator's connection is over"),

@@ -63,7 +63,7 @@ pub(super) async fn polling(
         // Revision 3 clients show the id to applications, so theirs stays as it is, and is known
         // to the master before the client is.
         worker.sessions.opened_eio3(sid);
-        if let Err(error) = worker.link.open_eio3(sid).await {
+        if let Err(error) = Box::pin(worker.link.open_eio3(sid)).await {
             error!(%error, "a revision 3 session could not be registered");
             worker.engine.end(opened.sid, EndReason::TransportClosed);
             return Err(failed().into());

@@ -183,7 +183,7 @@ impl Connection {
         let worker = &self.worker;
         let (bare, home, protocol) = match worker.keyring.open(name) {
             Some((bare, home)) => (bare, home, ProtocolVersion::V4),
-            None => match self.eio3_home(name).await {
+            None => match Box::pin(self.eio3_home(name)).await {
                 Some(home) => (name, home, ProtocolVersion::V3),
                 None => return Err(RequestError::UnknownSession),
             },

@@ -110,8 +110,8 @@ pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, info: ConnInfo) {
         leaving: Notify::new(),
     });
     let service = service_fn(|request| {
-        let connection = Arc::clone(&connection);
-        async move { Ok::<_, Infallible>(connection.handle(request).await) }
+        let answered = Arc::clone(&connection).handle(request);
+        async move { Ok::<_, Infallible>(answered.await) }
     });
     let mut http = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
@@ -156,28 +156,36 @@ pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, info: ConnInfo) {
     if flushed.await {
         let parts = http.into_parts();
         let stream = parts.io.into_inner();
-        connection.depart(stream, parts.read_buf).await;
+        Box::pin(connection.depart(stream, parts.read_buf)).await;
     }
 }
 
 impl Connection {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+    /// An answer to a request. An `async fn` would have room for the request twice, for as long as it is answered.
+    fn handle(
+        self: Arc<Self>,
+        mut request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Body>> {
         self.control.goes_on();
         self.control.set_activity(Activity::Busy);
         let mark = request.headers().get(MARK).cloned();
-        let mut response = self.serve(request).await;
-        if let Some(mark) = mark {
-            response.headers_mut().insert(MARK, mark);
-        }
-        self.control.set_activity(Activity::Idle(Instant::now()));
-        response
-    }
-
-    async fn serve(&self, mut request: Request<Incoming>) -> Response<Body> {
-        let worker = &self.worker;
-        let mut first = take(&self.first).unwrap_or_default();
         // Not the application's, and nobody else's to send.
         let word = Said::take(request.headers_mut());
+        let (parts, body) = request.into_parts();
+        async move {
+            let mut response = self.serve(word, parts, body).await;
+            if let Some(mark) = mark {
+                response.headers_mut().insert(MARK, mark);
+            }
+            self.control.set_activity(Activity::Idle(Instant::now()));
+            response
+        }
+    }
+
+    /// What few requests need is boxed: every connection has room for the rest.
+    async fn serve(&self, word: Said, parts: Parts, body: Incoming) -> Response<Body> {
+        let worker = &self.worker;
+        let mut first = take(&self.first).unwrap_or_default();
         let client = match self.origin {
             Origin::Worker if word.delivered => return answer::bare(StatusCode::NO_CONTENT),
             Origin::Worker => {
@@ -187,28 +195,25 @@ impl Connection {
                 }
                 word.client
             }
-            origin => worker.admission.client(origin, request.headers()),
+            origin => worker.admission.client(origin, &parts.headers),
         };
-        let (parts, body) = request.into_parts();
         let origin = parts.headers.get(ORIGIN).cloned();
         let upgrade = request::is_upgrade(&parts.headers);
         let judged = self.judge(&parts, client, &mut first).await;
         judge::count(&judged);
         let answered = match judged {
             Ok(Route::Health(check)) => return answer::health(check.answer(worker.readiness())),
-            Ok(Route::App) => return self.app(parts, body, client).await,
+            Ok(Route::App) => return Box::pin(self.app(parts, body, client)).await,
             Ok(Route::Forward(home, action)) => {
-                match self.forward(home, action, parts, body, client).await {
+                match Box::pin(self.forward(home, action, parts, body, client)).await {
                     // It has the headers that browsers need.
                     Ok(response) => return response,
                     Err(refused) => Err(refused),
                 }
             }
             Ok(Route::Open(home, wish, opening)) => {
-                match self
-                    .open(home, wish, &parts, client, (opening, &first))
-                    .await
-                {
+                let opened = self.open(home, wish, &parts, client, (opening, &first));
+                match Box::pin(opened).await {
                     Some(response) => return response,
                     None => self.handshake(wish, &parts, client, &mut first).await,
                 }
@@ -283,7 +288,6 @@ impl Connection {
                     sid,
                     protocol,
                     id: worker.repeats.id_of(&parts.headers).filter(|_| trusted),
-                    passed_on: self.origin == Origin::Worker,
                     client,
                 };
                 session::post(worker, post, parts, body).await
@@ -389,7 +393,7 @@ impl Connection {
             return Some(self.leave(departure).await);
         }
         let opened = peers::open(&self.worker, home, parts, client, (opening, let_in));
-        match Box::pin(opened).await {
+        match opened.await {
             Ok((response, detour)) => Some(self.came_back(response, detour, Action::Nothing)),
             Err(error) => {
                 debug!(%error, "a session is opened here, not at its home");

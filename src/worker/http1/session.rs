@@ -56,16 +56,14 @@ pub(super) struct Post {
     pub(super) protocol: ProtocolVersion,
     /// By which it is known again.
     pub(super) id: Option<Digest>,
-    /// Does it come from another worker?
-    pub(super) passed_on: bool,
     pub(super) client: ClientAddr,
 }
 
 /// A post whose body is not there yet.
 struct Begun {
     posting: Option<Posting>,
-    /// If it breaks off, it is not the client that has gone, but the worker that passes it on: the proxy sends it
-    /// again, to a session that must be there.
+    /// If it breaks off, it is not the client that has gone, for its proxy has all of a post before it begins to send
+    /// it: the proxy sends it again, to a session that must be there.
     comes_again: bool,
 }
 
@@ -88,7 +86,6 @@ pub(super) async fn post(
         sid,
         protocol,
         id,
-        passed_on,
         client,
     } = post;
     // What takes longer to arrive than a session may be silent is of no use to it.
@@ -110,7 +107,7 @@ pub(super) async fn post(
     let posting = worker.engine.post(sid).map_err(RequestError::from)?;
     let mut begun = Begun {
         posting: Some(posting),
-        comes_again: passed_on && id.is_some(),
+        comes_again: id.is_some(),
     };
     let attempt = id.map(|id| worker.repeats.begin(sid, id));
     let content_type = parts.headers.get(CONTENT_TYPE);

@@ -9,7 +9,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -64,7 +64,7 @@ pub struct Server {
     /// Its configuration, log file and sockets.
     pub dir: TempDir,
     lines: Arc<Mutex<Vec<String>>>,
-    notify: Option<UnixDatagram>,
+    notified: Option<Mutex<mpsc::Receiver<String>>>,
     /// Systemd's copies of the listeners: they stay open when the server is gone.
     kept: Vec<OwnedFd>,
 }
@@ -276,7 +276,6 @@ impl Setup {
         let notify = self.systemd.then(|| {
             let path = dir.path().join("notify");
             let socket = UnixDatagram::bind(&path).unwrap();
-            socket.set_read_timeout(Some(SOON)).unwrap();
             command
                 .env("NOTIFY_SOCKET", path)
                 .env("WATCHDOG_USEC", "2000000");
@@ -287,6 +286,7 @@ impl Setup {
         }
         let mut child = command.spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
+        let notified = notify.map(|socket| Mutex::new(read_notifications(socket, &lines)));
         collect(child.stdout.take().unwrap(), &lines);
         collect(child.stderr.take().unwrap(), &lines);
         let pid = child.id();
@@ -299,7 +299,7 @@ impl Setup {
             unix,
             dir,
             lines,
-            notify,
+            notified,
             kept,
         };
         if self.socket_activate {
@@ -467,9 +467,8 @@ impl Server {
 
     /// The next message that systemd would get.
     pub fn notified(&self) -> String {
-        let mut buffer = [0; 1024];
-        let length = self.notify.as_ref().unwrap().recv(&mut buffer).unwrap();
-        String::from_utf8_lossy(&buffer[..length]).trim().to_owned()
+        let notified = self.notified.as_ref().unwrap().lock().unwrap();
+        notified.recv_timeout(SOON).unwrap()
     }
 
     /// Waits for a message to systemd that contains `text`.
@@ -554,4 +553,28 @@ fn collect(from: impl std::io::Read + Send + 'static, into: &Arc<Mutex<Vec<Strin
             into.lock().unwrap().push(line);
         }
     });
+}
+
+/// Reads what systemd is told at once, as systemd does: the kernel keeps ten messages, and then has the server wait.
+/// It ends with `server`.
+fn read_notifications<T: Send + Sync + 'static>(
+    socket: UnixDatagram,
+    server: &Arc<T>,
+) -> mpsc::Receiver<String> {
+    let server = Arc::downgrade(server);
+    let (sender, receiver) = mpsc::channel();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(1)))
+        .unwrap();
+    thread::spawn(move || {
+        let mut buffer = [0; 1024];
+        while server.strong_count() > 0 {
+            if let Ok(length) = socket.recv(&mut buffer) {
+                let message = String::from_utf8_lossy(&buffer[..length]);
+                // The test may have ended.
+                let _ = sender.send(message.trim().to_owned());
+            }
+        }
+    });
+    receiver
 }

@@ -68,8 +68,11 @@ impl Machine {
         // Without one of its own it would share those of its services with the other containers.
         let cgroup = cgroups().join(format!("my-app-tests-{name}"));
         fs::create_dir(&cgroup).unwrap();
+        // There are many installations here: neither the manual's index is made anew each time, nor, whenever systemd
+        // reads its files, units for what only another machine has.
         let nspawn = format!(
-            "echo $$ >{cgroup}/cgroup.procs && {mount} && exec systemd-nspawn --quiet --boot --register=no --keep-unit \
+            "echo $$ >{cgroup}/cgroup.procs && {mount} && \
+             rm -f {root}/var/lib/man-db/auto-update {root}/usr/lib/systemd/system-generators/* && exec systemd-nspawn --quiet --boot --register=no --keep-unit \
              --private-network --machine={name} --directory={root} \
              --bind-ro={tests}:/opt/tests --bind-ro={share}:/srv/share",
             cgroup = cgroup.display(),

@@ -7,7 +7,7 @@ use super::TOOL;
 use super::servers::{self, Listen, Server, Way};
 use crate::cli::doctor::Machine;
 use crate::cli::doctor::finding::{Finding, Id, Seen};
-use crate::cli::doctor::http::{Answer, ask};
+use crate::cli::doctor::http::{Answer, ask, ask_as_a_proxy};
 use crate::cli::doctor::{listening, ports};
 
 const PORT: u16 = 80;
@@ -22,7 +22,12 @@ pub(super) fn through_nginx(machine: &Machine<'_>, servers: &[Server]) -> Seen {
     }
     for way in ways {
         let to = SocketAddr::new(way.to, PORT);
-        let answer = ask(to, &way.host, &machine.config.engine.path);
+        let path = &machine.config.engine.path;
+        let answer = if way.proxied {
+            ask_as_a_proxy(to, &way.host, path)
+        } else {
+            ask(to, &way.host, path)
+        };
         if answer == Answer::MyApp {
             continue;
         }
@@ -46,7 +51,7 @@ fn may_ask(machine: &Machine<'_>, seen: &mut Seen) -> bool {
 }
 
 fn astray(way: &Way, answer: &Answer, who: &str, taker: Option<&Server>) -> Finding {
-    let Way { to, host, file } = way;
+    let Way { to, host, file, .. } = way;
     let at = SocketAddr::new(*to, PORT);
     let what = format!(
         "port 80 does not lead to my-app: {at} is answered by {}, and held by {who}",
@@ -211,6 +216,7 @@ mod tests {
         Way {
             to: [127, 0, 0, 1].into(),
             host: "check.my-app.invalid".into(),
+            proxied: false,
             file: "/etc/nginx/sites-enabled/~my-app".into(),
         }
     }
@@ -270,6 +276,12 @@ mod tests {
             (on("listen 80;"), &[][..], None, ""),
             (on("listen 80; listen [::]:80;"), &[six], None, ""),
             (on("listen [::]:80 ipv6only=off;"), &[six], None, ""),
+            (
+                on("listen [::]:80;") + "server { listen [::]:80 ipv6only=off; }",
+                &[six],
+                None,
+                "",
+            ),
             (on("listen 10.0.0.1:80;"), &[six], None, ""),
             (on("listen 443 ssl;"), &[six], None, ""),
             (other.to_owned(), &[six], None, ""),

@@ -19,6 +19,8 @@ pub(super) struct Server {
     pub(super) listens: Vec<(Listen, bool)>,
     /// A location of it leads to my-app.
     pub(super) is_ours: bool,
+    /// Where clients are named first, as load balancers do: it holds for all servers of that socket.
+    proxied: Vec<IpAddr>,
 }
 
 /// A socket of port 80.
@@ -35,18 +37,33 @@ pub(super) struct Way {
     /// Where to connect to.
     pub(super) to: IpAddr,
     pub(super) host: String,
+    /// As a load balancer does, that names the client first.
+    pub(super) proxied: bool,
     /// The server that is to pass it on.
     pub(super) file: Arc<str>,
 }
 
 pub(super) fn servers(tree: &Tree) -> Vec<Server> {
     let http = named(&tree.directives, "http");
-    http.flat_map(|http| named(&http.inside, "server"))
+    let mut servers: Vec<_> = http
+        .flat_map(|http| named(&http.inside, "server"))
         .map(server)
-        .collect()
+        .collect();
+    // The socket is one, whichever server says so.
+    let listens = |it: &Server| it.listens.iter().any(|(listen, _)| listen.both);
+    if servers.iter().any(listens) {
+        let mut all = servers.iter_mut().flat_map(|it| &mut it.listens);
+        let any = IpAddr::from(Ipv6Addr::UNSPECIFIED);
+        all.by_ref()
+            .filter(|(listen, _)| listen.address == any)
+            .for_each(|(listen, _)| listen.both = true);
+    }
+    servers
 }
 
 fn server(block: &Directive) -> Server {
+    let proxied = named(&block.inside, "listen").filter(|it| it.has("proxy_protocol"));
+    let proxied = proxied.filter_map(|it| on_port_80(it.value())).collect();
     let mut listens: Vec<_> = named(&block.inside, "listen").collect();
     // QUIC's port 80 is another one.
     listens.retain(|it| !it.has("quic"));
@@ -76,6 +93,7 @@ fn server(block: &Directive) -> Server {
         names: names.collect(),
         listens: on_port_80,
         is_ours: passes_to_us(&block.inside),
+        proxied,
     }
 }
 
@@ -138,8 +156,14 @@ pub(super) fn ways(servers: &[Server], has_ipv6: bool) -> Vec<Way> {
                 continue;
             };
             if !ways.iter().any(|way| way.to == to) {
-                let file = server.file.clone();
-                ways.push(Way { to, host, file });
+                ways.push(Way {
+                    to,
+                    host,
+                    proxied: servers
+                        .iter()
+                        .any(|it| it.proxied.contains(&listen.address)),
+                    file: server.file.clone(),
+                });
             }
         }
     }
@@ -228,6 +252,15 @@ mod tests {
         assert_eq!(of("server { }")[0].listens.len(), 1);
         assert!(of("server { listen 80 quic; }")[0].listens.is_empty());
         assert!(of("server { listen 443 ssl; }")[0].listens.is_empty());
+    }
+
+    #[test]
+    fn where_one_server_has_clients_named_first_all_have() {
+        let balanced = "server { listen 80 proxy_protocol; server_name lb.test; }";
+        for (text, expected) in [(balanced.to_owned() + OURS, true), (OURS.to_owned(), false)] {
+            let ways = ways(&of(&text), false);
+            assert_eq!((ways.len(), ways[0].proxied), (1, expected));
+        }
     }
 
     #[test]
