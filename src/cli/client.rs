@@ -49,7 +49,7 @@ pub(super) enum ClientError {
         "not running: {}. As a service: `systemctl start my-app.service`; by hand: `my-app`. If it \
          runs with another configuration or for another user, name its socket: --config FILE or \
          --socket PATH",
-        .0.iter().map(|nobody| nobody.to_string()).collect::<Vec<_>>().join("; ")
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     )]
     NotRunning(Vec<Nobody>),
     #[error("this user may not use {}: it is for {}. {}", path.display(), whose, remedy)]

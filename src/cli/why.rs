@@ -136,7 +136,7 @@ fn open(live: &Value, style: Style) -> String {
     let others = sessions.len().saturating_sub(OPEN_SHOWN);
     if others > 0 {
         let least = if has_more(live) { "at least " } else { "" };
-        told += &format!("{least}{others} more are open\n");
+        told += &paragraph("", 0, &format!("{least}{others} more are open"), WIDTH);
     }
     told
 }
@@ -187,25 +187,18 @@ fn one(end: &Value, now: Timestamp, style: Style) -> String {
     let meaning = REASONS.iter().find(|(word, _)| *word == reason);
     let meaning = meaning.map_or("", |(_, meaning)| *meaning);
     let by = or_dash(text(end, "/by"), |by| by);
-    let (who, told) = match text(end, "/socket_id") {
-        Some(id) => {
-            let lived = or_dash(number(end, "/lived_seconds"), span);
-            let told = format!(
-                "{}, and lived {lived}. {}",
-                place(end, "It was"),
-                traffic(end)
-            );
-            (id, told)
-        }
+    let (who, told) = if let Some(id) = text(end, "/socket_id") {
+        let lived = or_dash(number(end, "/lived_seconds"), span);
+        let place = place(end, "It was");
+        (id, format!("{place}, and lived {lived}. {}", traffic(end)))
+    } else {
         // A worker that was killed told nobody whom it had.
-        None => {
-            let sessions = number(end, "/sessions").unwrap_or(1.0);
-            let worker = worker(end);
-            let told = format!(
-                "{worker} was killed. Which sessions it had is not known: this one may be among them."
-            );
-            (counted(sessions, "session"), told)
-        }
+        let sessions = number(end, "/sessions").unwrap_or(1.0);
+        let worker = worker(end);
+        let told = format!(
+            "{worker} was killed. Which sessions it had is not known: this one may be among them."
+        );
+        (counted(sessions, "session"), told)
     };
     let headline = paragraph("", 0, &format!("{who}: {reason} at {at}{ago}"), usize::MAX);
     let why = format!("{}: {meaning}.", whose(&by)).replace(": .", ".");

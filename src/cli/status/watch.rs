@@ -21,7 +21,7 @@ pub(super) async fn watch(client: &Client, json: bool) -> Result<Exit, ClientErr
     let (answers, mut heard) = mpsc::channel(1);
     let asks = pin!(ask_again_and_again(client, answers));
     let in_terminal = !json && io::stdout().is_terminal();
-    let shows = async {
+    let showing = async {
         if in_terminal {
             draw(&mut heard).await
         } else {
@@ -30,7 +30,7 @@ pub(super) async fn watch(client: &Client, json: bool) -> Result<Exit, ClientErr
     };
     tokio::select! {
         () = asks => Ok(Exit::Ok),
-        shown = shows => shown.map(|()| Exit::Ok),
+        ended = showing => ended.map(|()| Exit::Ok),
     }
 }
 
