@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::servers::is_pass_to_us;
+use super::servers::Targets;
 use super::tree::{Directive, Tree, named};
 use crate::cli::doctor::finding::{Finding, Id};
 use crate::config::Config;
@@ -63,25 +63,25 @@ impl Value {
 /// The values that hold where a request is passed to my-app: read timeout and body size.
 fn where_passed(
     directives: &[Directive],
-    timeout: &Value,
-    body: &Value,
+    targets: &Targets,
+    [timeout, body]: &[Value; 2],
     all: &mut Vec<[Value; 2]>,
 ) {
     let timeout = timeout.clone().or(directives, "proxy_read_timeout");
-    let body = body.clone().or(directives, "client_max_body_size");
-    if directives.iter().any(is_pass_to_us) {
-        all.push([timeout.clone(), body.clone()]);
+    let values = [timeout, body.clone().or(directives, "client_max_body_size")];
+    if directives.iter().any(|it| targets.has(it)) {
+        all.push(values.clone());
     }
     for directive in directives {
-        where_passed(&directive.inside, &timeout, &body, all);
+        where_passed(&directive.inside, targets, &values, all);
     }
 }
 
 /// What nginx must allow a request, because the server does.
 pub(super) fn of_requests(tree: &Tree, config: &Config) -> Vec<Finding> {
     let mut passed = Vec::new();
-    let (timeout, body) = (Value::default("60s"), Value::default("1m"));
-    where_passed(&tree.directives, &timeout, &body, &mut passed);
+    let defaults = [Value::default("60s"), Value::default("1m")];
+    where_passed(&tree.directives, &Targets::of(tree), &defaults, &mut passed);
     let engine = &config.engine;
     let silent = engine.ping_interval + engine.ping_timeout;
     let shortest = passed

@@ -209,8 +209,7 @@ mod tests {
         servers::servers(&Memory::main(&format!("http {{ {text} }}")))
     }
 
-    const OURS: &str =
-        "server { listen 80; server_name \"~.\"; location / { proxy_pass http://my_app; } }";
+    const OURS: &str = "server { listen 80; server_name \"~.\"; location / { proxy_pass http://my_app_unix_socket; } }";
 
     fn way() -> Way {
         Way {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::tree::{Directive, Tree, named};
 
-/// The upstream of conf.d/my-app.conf, and what it was called once.
-const UPSTREAMS: [&str; 2] = ["http://my_app_unix_socket", "http://my_app"];
+/// The upstream of conf.d/my-app.conf. Others are my-app's when they lead to its socket: a neighbour's may have any name.
+const UPSTREAM: &str = "my_app_unix_socket";
+const SOCKET: &str = "unix:/run/my-app/my-app.sock";
 /// What every Host but those of other servers is: nobody is called so.
 const NOBODY: &str = "check.my-app.invalid";
 
@@ -43,11 +44,42 @@ pub(super) struct Way {
     pub(super) file: Arc<str>,
 }
 
+/// What a `proxy_pass` to my-app has behind `http://`.
+#[derive(Debug)]
+pub(super) struct Targets(Vec<String>);
+
+impl Targets {
+    pub(super) fn of(tree: &Tree) -> Self {
+        let http = named(&tree.directives, "http");
+        let upstreams = http.flat_map(|http| named(&http.inside, "upstream"));
+        let ours = upstreams.filter(|it| {
+            let mut servers = named(&it.inside, "server");
+            servers.any(|server| server.value() == SOCKET)
+        });
+        let names = ours.map(|it| it.value().to_owned());
+        Self(names.chain([UPSTREAM, SOCKET].map(str::to_owned)).collect())
+    }
+
+    pub(super) fn has(&self, directive: &Directive) -> bool {
+        let target = directive.value().strip_prefix("http://");
+        let target = target.map(|it| it.trim_end_matches(['/', ':']));
+        directive.name == "proxy_pass" && self.0.iter().any(|it| Some(&it[..]) == target)
+    }
+
+    /// Whether one of the directives, or of those inside, leads to my-app.
+    fn are_in(&self, directives: &[Directive]) -> bool {
+        directives
+            .iter()
+            .any(|it| self.has(it) || self.are_in(&it.inside))
+    }
+}
+
 pub(super) fn servers(tree: &Tree) -> Vec<Server> {
+    let targets = Targets::of(tree);
     let http = named(&tree.directives, "http");
     let mut servers: Vec<_> = http
         .flat_map(|http| named(&http.inside, "server"))
-        .map(server)
+        .map(|block| server(block, &targets))
         .collect();
     // The socket is one, whichever server says so.
     let listens = |it: &Server| it.listens.iter().any(|(listen, _)| listen.both);
@@ -61,7 +93,7 @@ pub(super) fn servers(tree: &Tree) -> Vec<Server> {
     servers
 }
 
-fn server(block: &Directive) -> Server {
+fn server(block: &Directive, targets: &Targets) -> Server {
     let proxied = named(&block.inside, "listen").filter(|it| it.has("proxy_protocol"));
     let proxied = proxied.filter_map(|it| on_port_80(it.value())).collect();
     let mut listens: Vec<_> = named(&block.inside, "listen").collect();
@@ -92,20 +124,9 @@ fn server(block: &Directive) -> Server {
         file: block.file.clone(),
         names: names.collect(),
         listens: on_port_80,
-        is_ours: passes_to_us(&block.inside),
+        is_ours: targets.are_in(&block.inside),
         proxied,
     }
-}
-
-fn passes_to_us(directives: &[Directive]) -> bool {
-    directives
-        .iter()
-        .any(|it| is_pass_to_us(it) || passes_to_us(&it.inside))
-}
-
-pub(super) fn is_pass_to_us(directive: &Directive) -> bool {
-    let target = directive.value().trim_end_matches('/');
-    directive.name == "proxy_pass" && UPSTREAMS.contains(&target)
 }
 
 /// The address of a `listen`, if its port is 80.
@@ -264,6 +285,29 @@ mod tests {
     }
 
     #[test]
+    fn what_leads_to_my_app_is_told_by_its_socket_whatever_the_upstream_is_called() {
+        let unix = "server unix:/run/my-app/my-app.sock;";
+        for (upstream, pass, ours) in [
+            ("", "http://my_app_unix_socket", true),
+            ("", "http://unix:/run/my-app/my-app.sock:/", true),
+            ("", "http://my_app", false),
+            (
+                &format!("upstream my_app {{ {unix} }}")[..],
+                "http://my_app/",
+                true,
+            ),
+            (
+                "upstream my_app { server 127.0.0.1:8088; }",
+                "http://my_app",
+                false,
+            ),
+        ] {
+            let text = format!("{upstream} server {{ location / {{ proxy_pass {pass}; }} }}");
+            assert_eq!(of(&text)[0].is_ours, ours, "{text}");
+        }
+    }
+
+    #[test]
     fn the_ways_to_our_site_are_one_for_each_socket() {
         let ways_of = |text: &str, six| {
             let ways = ways(&of(text), six);
@@ -280,18 +324,18 @@ mod tests {
             (&both, false, "127.0.0.1 check.my-app.invalid"),
             (DEBIAN, true, ""),
             (
-                "server { listen 80; server_name ~^x .a.test b.test; location /socket.io/ { proxy_pass http://my_app; } }",
+                "server { listen 80; server_name ~^x .a.test b.test; location /socket.io/ { proxy_pass http://my_app_unix_socket; } }",
                 true,
                 "127.0.0.1 b.test",
             ),
             // By names alone that nobody can guess.
             (
-                "server { listen 80; server_name ~^x; location / { proxy_pass http://my_app; } }",
+                "server { listen 80; server_name ~^x; location / { proxy_pass http://my_app_unix_socket; } }",
                 true,
                 "",
             ),
             (
-                "server { listen 443 ssl; server_name a.test; location / { proxy_pass http://my_app; } }",
+                "server { listen 443 ssl; server_name a.test; location / { proxy_pass http://my_app_unix_socket; } }",
                 true,
                 "",
             ),
@@ -301,7 +345,7 @@ mod tests {
                 "127.80.80.80 check.my-app.invalid",
             ),
             (
-                "server { listen [::]:80 ipv6only=off default_server; location / { proxy_pass http://my_app; } }",
+                "server { listen [::]:80 ipv6only=off default_server; location / { proxy_pass http://my_app_unix_socket; } }",
                 false,
                 "127.0.0.1 check.my-app.invalid",
             ),
