@@ -30,7 +30,7 @@ fn lines_in_file_and_journal(machine: &Machine) -> u64 {
     machine.sh("systemctl stop my-app.socket 2>&1; journalctl -q --sync");
     let lines =
         machine.number("cd /var/log/my-app; { zcat -f app.log*; } >/root/file; wc -l </root/file");
-    let torn = "grep -v -E '^[0-9-]{10}T[0-9:.]{12}Z (Worker|Master|stopping|log file)' /root/file || true";
+    let torn = "grep -v -E '^[0-9-]{10}T[0-9:.]{12}Z (Worker|Master|Listening|stopping|log file)' /root/file || true";
     assert_eq!(machine.sh(torn), "", "torn lines");
     machine.sh(
         "cut -d ' ' -f 2- /root/file | sort >/root/in-file

@@ -8,7 +8,7 @@ mod talker;
 
 pub use files::{an_archive, rootfs, share, the_package, the_package_again, with_rootfs};
 pub use machine::Machine;
-pub use street::{Asked, Neighbour, about_nginx, street};
+pub use street::{Asked, Neighbour, about_nginx, settled, street};
 pub use talker::Talker;
 
 use std::time::{Duration, Instant};

@@ -1,6 +1,9 @@
 //! nginx on other people's machines: one container is many of them, one after the other; nginx gets another shape each
 //! time.
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use super::{Machine, Release};
 
 /// Who answers a Host at an address, before the installation and after it.
@@ -71,6 +74,19 @@ restart() { systemctl reset-failed nginx; systemctl restart nginx; }",
     machine
 }
 
+/// What is seen, as soon as it is what is expected, or after three seconds: a worker of nginx from before a reload may
+/// answer a moment longer.
+pub fn settled(expected: &str, see: impl Fn() -> String) -> String {
+    let until = Instant::now() + Duration::from_secs(3);
+    loop {
+        let seen = see();
+        if seen == expected || Instant::now() >= until {
+            return seen;
+        }
+        sleep(Duration::from_millis(100));
+    }
+}
+
 /// What an installation said of nginx.
 pub fn about_nginx(said: &str) -> Vec<&str> {
     said.lines()
@@ -89,14 +105,9 @@ impl Neighbour {
                 .iter()
                 .map(|Asked(address, host, ..)| format!("who {address} {host}\n"))
                 .collect();
-            let seen = sh(&script);
             let expected: Vec<_> = asked.iter().map(expected).collect();
-            assert_eq!(
-                seen.lines().collect::<Vec<_>>(),
-                expected,
-                "{}: {when}",
-                self.name
-            );
+            let seen = settled(&expected.join("\n"), || sh(&script));
+            assert_eq!(seen, expected.join("\n"), "{}: {when}", self.name);
         };
         // A neighbour that is broken has been so since its last start.
         let broken = self.shape.contains("broken");
