@@ -10,7 +10,7 @@ use engineioxide_core::TransportType;
 use rustix::net::Shutdown;
 
 use crate::closing::Rest;
-use crate::engine::Core;
+use crate::core::Core;
 use crate::frame::CloseCode;
 use crate::handler::{EngineIoHandler, guarded, told_why};
 use crate::hooks::{EndReason, Ended};

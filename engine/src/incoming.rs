@@ -7,8 +7,8 @@ use bytes::Bytes;
 use engineioxide_core::Str;
 
 use crate::assembly::Incoming;
+use crate::core::Core;
 use crate::ending::Farewell;
-use crate::engine::Core;
 use crate::guard::{Checked, Kind};
 use crate::handler::{EngineIoHandler, guarded};
 use crate::hooks::EndReason;

@@ -21,6 +21,7 @@ pub mod assembly;
 mod closing;
 pub mod config;
 mod conn;
+mod core;
 mod counts;
 mod deflate;
 mod delivery;

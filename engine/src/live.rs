@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engineioxide_core::{Sid, TransportType};
 
-use crate::engine::Core;
+use crate::core::Core;
 use crate::handler::EngineIoHandler;
 use crate::hooks::{EndReason, Traffic};
 use crate::socket::Socket;

@@ -16,7 +16,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::ReadBuf;
 
 use crate::assembly::{Incoming, Rules};
-use crate::engine::Core;
+use crate::core::Core;
 use crate::frame::CloseCode;
 use crate::handler::EngineIoHandler;
 use crate::inflate::Inflater;

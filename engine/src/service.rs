@@ -17,7 +17,7 @@ use hyper::service::Service as HyperService;
 use tower_service::Service as TowerService;
 
 use crate::config::EngineIoConfig;
-use crate::engine::Core;
+use crate::core::Core;
 use crate::handler::EngineIoHandler;
 
 /// Made for the handle that comes with it; requests are the inner service's.

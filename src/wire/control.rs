@@ -7,25 +7,30 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a session ended. The words are the same in the log, in metrics, in `why` and in handlers.
+/// Why a session ended, or a socket was disconnected: the same word in the log, in metrics, in `my-app why` and in handlers.
+///
+/// It is an extractor of disconnect handlers, finer than socketioxide's `DisconnectReason`. A socket that leaves its
+/// namespace while its session goes on has [`Reason::ClientLeft`] if its client wanted it so, and
+/// [`Reason::Application`] if the application did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Reason {
+#[non_exhaustive]
+pub enum Reason {
     /// The client closed it.
     ClientLeft,
     /// The connection ended without a word.
     TransportClosed,
     /// The client did not answer a ping in time.
     PingTimeout,
-    /// The client took nothing of what it was sent.
+    /// The client took nothing of what it was sent for `write_stall_timeout`.
     WriteStall,
     /// The worker's memory was full, and much was waiting for this client.
     Memory,
-    /// A message was larger than is accepted.
+    /// The client sent a message larger than `max_payload`.
     TooLarge,
     /// The client broke a protocol.
     ProtocolError,
-    /// It joined no namespace in time.
+    /// The client joined no namespace within `connect_timeout`.
     ConnectTimeout,
     /// The application, or an operator, disconnected it.
     Application,
@@ -33,9 +38,9 @@ pub(crate) enum Reason {
     Until,
     /// This machine is taken out, or reloads.
     Drain,
-    /// The server stopped.
+    /// The server stops.
     Stopped,
-    /// Its worker ended.
+    /// Its worker ended. No handler is told this one.
     WorkerGone,
 }
 
@@ -57,8 +62,9 @@ impl Reason {
         Self::WorkerGone,
     ];
 
-    /// Its word.
-    pub(crate) fn as_str(self) -> &'static str {
+    /// Its word: `ping-timeout`, for example.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientLeft => "client-left",
             Self::TransportClosed => "transport-closed",

@@ -28,6 +28,7 @@ use crate::config::{self, Config, Parser, Transport};
 use crate::ipc::conn::Conn;
 use crate::ipc::link::Link;
 use crate::metrics;
+use crate::wire::control::Reason;
 use crate::wire::health::Readiness;
 use crate::wire::link::Welcome;
 use crate::wire::session_id::{Home, Keyring};
@@ -172,7 +173,7 @@ impl Hooks for EngineHooks {
             socket_id = %ended.sid,
             client_addr = %ClientAddr(ended.client),
             transport = ends::transport(ended.transport).as_str(),
-            reason = ends::reason(ended.reason).as_str(),
+            reason = Reason::from(ended.reason).as_str(),
             by_operator = ended.by_operator,
             lived_seconds = ended.lived.as_secs_f64(),
             bytes_in = traffic.bytes_in,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use engineioxide::{EndReason, TransportType};
+use engineioxide::TransportType;
 
 use crate::wire::control::{Ended, Reason, Traffic, TransportName};
 
@@ -33,7 +33,7 @@ struct Untold {
 impl Ends {
     /// A session has ended.
     pub(crate) fn ended(&self, ended: &engineioxide::Ended) {
-        let reason = reason(ended.reason);
+        let reason = Reason::from(ended.reason);
         if let Some(count) = self.by_reason.get(reason as usize) {
             count.fetch_add(1, Relaxed);
         }
@@ -94,24 +94,6 @@ impl Ends {
     }
 }
 
-/// The reason as it is told outside.
-pub(crate) fn reason(reason: EndReason) -> Reason {
-    match reason {
-        EndReason::ClientLeft => Reason::ClientLeft,
-        EndReason::TransportClosed => Reason::TransportClosed,
-        EndReason::PingTimeout => Reason::PingTimeout,
-        EndReason::WriteStall => Reason::WriteStall,
-        EndReason::Memory => Reason::Memory,
-        EndReason::TooLarge => Reason::TooLarge,
-        EndReason::ProtocolError | EndReason::Overlap => Reason::ProtocolError,
-        EndReason::ConnectTimeout => Reason::ConnectTimeout,
-        EndReason::Application => Reason::Application,
-        EndReason::Until => Reason::Until,
-        EndReason::Drain => Reason::Drain,
-        EndReason::Stopped => Reason::Stopped,
-    }
-}
-
 /// The transport as it is told outside.
 pub(crate) fn transport(transport: TransportType) -> TransportName {
     match transport {
@@ -128,6 +110,8 @@ fn millis(duration: Option<Duration>) -> u64 {
 mod tests {
     use engineioxide::ProtocolVersion;
     use socketioxide::socket::Sid;
+
+    use engineioxide::EndReason;
 
     use super::*;
     use crate::wire::link::{MAX_HEAD, ToMaster};
@@ -152,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn handlers_are_told_the_same_word() {
+    fn each_end_has_a_word_and_only_an_overlap_shares_one() {
         use EndReason::{
             Application, ClientLeft, ConnectTimeout, Drain, Memory, Overlap, PingTimeout,
             ProtocolError, Stopped, TooLarge, TransportClosed, Until, WriteStall,
@@ -172,13 +156,7 @@ mod tests {
             Drain,
             Stopped,
         ];
-        for end in all {
-            assert_eq!(
-                crate::api::EndReason::from(end).as_str(),
-                reason(end).as_str()
-            );
-        }
-        let told: std::collections::BTreeSet<_> = all.into_iter().map(reason).collect();
+        let told: std::collections::BTreeSet<_> = all.into_iter().map(Reason::from).collect();
         assert_eq!(told.len(), Reason::ALL.len() - 1, "all but worker-gone");
     }
 
