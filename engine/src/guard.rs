@@ -14,6 +14,7 @@ use bytes::Bytes;
 use engineioxide_core::Str;
 
 use head::Head;
+pub use head::is_reserved;
 pub use json::elements;
 pub use name::{event_name, handler_name};
 

@@ -37,7 +37,6 @@ impl Ends {
         if let Some(count) = self.by_reason.get(reason as usize) {
             count.fetch_add(1, Relaxed);
         }
-        let traffic = ended.traffic;
         let mut untold = self.untold();
         if untold.waiting.len() >= WAITING {
             untold.waiting.pop_front();
@@ -48,12 +47,7 @@ impl Ends {
             at_ms: millis(SystemTime::now().duration_since(UNIX_EPOCH).ok()),
             lived_ms: millis(Some(ended.lived)),
             transport: transport(ended.transport),
-            traffic: Traffic {
-                bytes_in: traffic.bytes_in,
-                bytes_out: traffic.bytes_out,
-                messages_in: traffic.messages_in,
-                messages_out: traffic.messages_out,
-            },
+            traffic: traffic(ended.traffic),
             reason,
             by_operator: ended.by_operator,
         });
@@ -91,6 +85,16 @@ impl Ends {
 
     fn untold(&self) -> MutexGuard<'_, Untold> {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What went over a session, as it is told outside.
+pub(crate) fn traffic(traffic: engineioxide::Traffic) -> Traffic {
+    Traffic {
+        bytes_in: traffic.bytes_in,
+        bytes_out: traffic.bytes_out,
+        messages_in: traffic.messages_in,
+        messages_out: traffic.messages_out,
     }
 }
 

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 
 use engineioxide::Live;
 use serde::Serialize;
-use socketioxide::TransportType;
 use socketioxide::socket::Sid;
 use tokio::task::yield_now;
 
 use super::context::Worker;
+use super::ends;
 use crate::wire::control::{Answer, Sought, Traffic, TransportName};
 
 /// What is told may be so long, in bytes: a message of the link has room for it.
@@ -100,17 +100,9 @@ fn show(worker: &Worker, live: Live) -> Shown {
             slot: worker.home.slot,
             pid: std::process::id(),
         },
-        transport: match live.transport {
-            TransportType::Polling => TransportName::Polling,
-            TransportType::Websocket => TransportName::WebSocket,
-        },
+        transport: ends::transport(live.transport),
         open_seconds: live.lived.as_secs_f64(),
-        traffic: Traffic {
-            bytes_in: live.traffic.bytes_in,
-            bytes_out: live.traffic.bytes_out,
-            messages_in: live.traffic.messages_in,
-            messages_out: live.traffic.messages_out,
-        },
+        traffic: ends::traffic(live.traffic),
         namespaces: namespaces.collect(),
     }
 }

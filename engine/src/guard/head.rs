@@ -181,7 +181,9 @@ impl<'a> Head<'a> {
     }
 }
 
-fn is_reserved(name: &str) -> bool {
+/// Is this the name of an event of the connection itself (Node's `RESERVED_EVENTS`)? Nobody may emit one.
+#[must_use]
+pub fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name)
 }
 

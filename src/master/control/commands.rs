@@ -1,5 +1,6 @@
 //! What operators have the workers do, or tell.
 
+use engineioxide::guard::is_reserved;
 use std::fs::File;
 use std::io::Write;
 use std::net::IpAddr;
@@ -25,15 +26,6 @@ use crate::wire::link::ToWorker;
 const MOST_SESSIONS: u16 = 100;
 /// Of a shorter time nobody would see anything, and of a longer one a number is mistyped.
 const LONGEST: u64 = 7 * 24 * 60 * 60;
-/// Names that are events of their own on each side of a connection (Node's `RESERVED_EVENTS`).
-const RESERVED: [&str; 6] = [
-    "connect",
-    "connect_error",
-    "disconnect",
-    "disconnecting",
-    "newListener",
-    "removeListener",
-];
 
 impl Control {
     async fn ask(&self, question: &Question, passed: Option<&OwnedFd>) -> Gathered {
@@ -122,7 +114,7 @@ impl Control {
         if !emit.namespace.starts_with('/') {
             return Err(bad("a namespace begins with \"/\""));
         }
-        if RESERVED.contains(&emit.event.as_str()) {
+        if is_reserved(&emit.event) {
             return Err(bad(&format!(
                 "{} is reserved: clients would take it for an event of their connection",
                 emit.event
