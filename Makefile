@@ -9,6 +9,8 @@ WORKERS ?= 0
 # Black-box tests at one time. Each starts a server and clients; with more of them on few cores,
 # what they wait for is each other.
 TEST_THREADS ?= 2
+# Containers at one time: a boot waits more than it works, so a third one costs the others little.
+PACKAGE_THREADS ?= 3
 # How long `make fuzz` looks for faults, and how long `make test` does, in seconds, for all targets together.
 FUZZ_SECONDS ?= 600
 FUZZ_BRIEFLY ?= 60
@@ -85,7 +87,7 @@ package-tests: deb ## The package on booted Debian 12 and 13, as root or through
 	tests=$$($(CARGO) test $(CARGO_FLAGS) --release --test package --no-run --message-format=json | \
 		sed -n 's/.*"executable":"\([^"]*\/package-[^"]*\)".*/\1/p'); \
 	$$([ "$$(id -u)" = 0 ] || echo sudo env PATH="$$PATH" HOME="$$HOME" XDG_CACHE_HOME="$$XDG_CACHE_HOME") \
-		"$$tests" --test-threads=$(TEST_THREADS)
+		"$$tests" --test-threads=$(PACKAGE_THREADS)
 
 fuzz: ## Look for bytes that what reads clients, the bus or the link cannot stand, for FUZZ_SECONDS=600
 	scripts/fuzz $(FUZZ_SECONDS)
