@@ -31,7 +31,7 @@ SHELL := /bin/bash
 
 # The steps of `test` stand in order of what fails fastest, even under `make -j`.
 .NOTPARALLEL:
-.PHONY: help run fmt check deb install test-deps unit-tests black-box-tests package-tests fuzz \
+.PHONY: help run client client-files fmt check deb install test-deps unit-tests black-box-tests package-tests fuzz \
 	fuzz-briefly bench bench-builds long-tests test
 
 # Prints what begins, and the seconds since `make` did.
@@ -41,10 +41,17 @@ say = @printf '[%4d s] %s\n' "$$(( $$(date +%s) - $(BEGAN) ))" '$(1)'
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Build the server and run it on LISTEN=127.0.0.1:3000; needs Rust and a C compiler only
+run: client-files ## Build the server and run it on LISTEN=127.0.0.1:3000; needs Rust and a C compiler, for pages npm
 	$(CARGO) run $(CARGO_FLAGS) --release --bin my-app -- --listen $(LISTEN) --workers $(WORKERS)
 
-deb: ## Build the Debian package: my-app.deb; for all releases from this machine's on
+client: ## Get the browser's client, which the server serves, with npm; run, deb and test do it, too
+	@scripts/client-files
+
+# Without npm everything is built without it.
+client-files:
+	@scripts/client-files --if-possible
+
+deb: client-files ## Build the Debian package: my-app.deb; for all releases from this machine's on
 	$(call say,Debian package)
 	@scripts/build-deb
 
@@ -69,14 +76,14 @@ test-deps: ## Install what the tests need: Debian packages (as root or through s
 	@scripts/test-deps
 
 # The examples are applications that the black-box tests start; cargo builds them for no one test.
-unit-tests: ## Release build, unit tests, the engine's tests, and whether the documents are true
+unit-tests: client-files ## Release build, unit tests, the engine's tests, and whether the documents are true
 	$(call say,Release build)
 	$(CARGO) build $(CARGO_FLAGS) --release --bins --examples
 	$(call say,Unit tests)
 	$(CARGO) test $(CARGO_FLAGS) --release --lib --bins --test docs
 	$(CARGO) test $(CARGO_FLAGS) --release -p engineioxide -p my-app-bench
 
-black-box-tests: ## The server as a black box, with real clients; what `make test-deps` installs must be there
+black-box-tests: client-files ## The server as a black box, with real clients; what `make test-deps` installs must be there
 	$(call say,Black-box tests)
 	$(CARGO) test $(CARGO_FLAGS) --release --test it -- --test-threads=$(TEST_THREADS)
 
@@ -123,4 +130,4 @@ long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, very many ses
 	$(call say,Soak)
 	$(TARGET_DIR)/release/bench soak --server $(TARGET_DIR)/release/my-app --minutes $(SOAK_MINUTES)
 
-test: test-deps check unit-tests fuzz-briefly black-box-tests package-tests ## All that CI runs
+test: test-deps client check unit-tests fuzz-briefly black-box-tests package-tests ## All that CI runs
