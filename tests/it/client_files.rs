@@ -1,6 +1,7 @@
 //! The browser's client, which pages load from the server as they do from Node's. `make client` must have been run
 //! before the server under test was built.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::path::Path;
@@ -35,6 +36,17 @@ fn pages(url: &str, pages: &str, more: &[&str]) {
     let arguments = [&["--page", pages, "--deadline", "120"], more].concat();
     let told = node("pages.mjs", url, &arguments);
     saw(told["browser"].as_str().unwrap(), &told["pages"]);
+}
+
+/// A file of the client as npm has installed it.
+#[track_caller]
+fn npms(name: &str) -> Vec<u8> {
+    let path = format!("client/node_modules/socket.io-client/dist/{name}");
+    fs::read(project().join(path)).expect("make client has been run")
+}
+
+fn project() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 #[test]
@@ -81,12 +93,9 @@ fn the_client_is_below_the_engines_path_and_nowhere_else() {
 #[test]
 fn each_file_is_npms_byte_by_byte_plain_and_as_gzip() {
     let server = Server::start();
-    let package =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("client/node_modules/socket.io-client");
     for name in FILES.map(|name| [name.to_owned(), format!("{name}.map")]) {
         for name in name {
-            let npms = fs::read(package.join("dist").join(&name));
-            let npms = npms.expect("make client has been run");
+            let npms = npms(&name);
             let target = format!("/socket.io/{name}");
             let (head, body) = ask(&server, "GET", &target, "");
             assert!(head.contains(&format!("content-length: {}\r\n", npms.len())));
@@ -152,4 +161,47 @@ fn who_loads_the_client_opens_no_session_by_that() {
     assert_eq!(handshake(server.addr), "101");
     let purpose = "purpose=\"client-file\"";
     Figures::wait_for(&server, "my_app_http_requests_total", purpose, 20.0);
+}
+
+/// The package that a source in a map is of.
+fn package_of(source: &str) -> &str {
+    let bundled = source.trim_start_matches("../");
+    let name = bundled
+        .trim_start_matches("node_modules/")
+        .split('/')
+        .next();
+    match name.unwrap() {
+        "build" => "socket.io-client",
+        "socket.io-component-emitter" => "component-emitter",
+        name => name,
+    }
+}
+
+#[test]
+fn the_licenses_of_all_that_is_bundled_in_the_client_are_in_the_package() {
+    let mut bundled = BTreeSet::new();
+    for name in FILES {
+        let map: serde_json::Value = serde_json::from_slice(&npms(&format!("{name}.map"))).unwrap();
+        let sources = map["sources"].as_array().unwrap().iter();
+        bundled.extend(sources.map(|source| package_of(source.as_str().unwrap()).to_owned()));
+    }
+    let texts = project().join("debian/license-texts/client");
+    let texts = fs::read_dir(texts).unwrap().map(|entry| entry.unwrap());
+    let texts: BTreeMap<_, _> = texts
+        .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
+        .collect();
+    assert_eq!(texts.keys().cloned().collect::<BTreeSet<_>>(), bundled);
+    // As npm has them; what is only bundled it does not install.
+    let words = |path: &Path| {
+        fs::read_to_string(path).map(|text| text.split_whitespace().collect::<String>())
+    };
+    let mut compared = 0;
+    for (name, text) in &texts {
+        let package = project().join("client/node_modules").join(name);
+        if let Ok(npms) = words(&package.join("LICENSE")) {
+            assert_eq!(words(text).unwrap(), npms, "{name}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 5, "{compared}");
 }
