@@ -39,10 +39,9 @@ fn give(file: &'static File, version: &str, request: &HeaderMap) -> Response<Bod
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
     }
-    let content_type = if file.name.ends_with(".map") {
-        "application/json; charset=utf-8"
-    } else {
-        "application/javascript; charset=utf-8"
+    let content_type = match file.name.rsplit_once('.') {
+        Some((_, "map")) => "application/json; charset=utf-8",
+        _ => "application/javascript; charset=utf-8",
     };
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     let mut bytes = file.plain;
@@ -106,7 +105,7 @@ mod tests {
     ) -> (u16, HeaderMap, Bytes) {
         let headers = headers.iter().cloned();
         let headers = headers.map(|(name, value)| (name, HeaderValue::from_static(value)));
-        read(give(file, "4.8.4", &HeaderMap::from_iter(headers)))
+        read(give(file, "4.8.4", &headers.collect()))
     }
 
     fn read(response: Response<Body>) -> (u16, HeaderMap, Bytes) {
