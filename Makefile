@@ -36,7 +36,7 @@ SHELL := /bin/bash
 
 # The steps of `test` stand in order of what fails fastest, even under `make -j`.
 .NOTPARALLEL:
-.PHONY: help run fmt check deb install test-deps release-build test-builds unit-tests black-box-tests package-tests \
+.PHONY: help run client client-files fmt check deb install test-deps release-build test-builds unit-tests black-box-tests package-tests \
 	fuzz fuzz-briefly bench bench-builds long-tests test all-tests
 
 # Prints what begins, and the seconds since `make` did.
@@ -46,10 +46,17 @@ say = @printf '[%4d s] %s\n' "$$(( $$(date +%s) - $(BEGAN) ))" '$(1)'
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Build the server and run it on LISTEN=127.0.0.1:3000; needs Rust and a C compiler only
+run: client-files ## Build the server and run it on LISTEN=127.0.0.1:3000; needs Rust and a C compiler, for pages npm
 	$(CARGO) run $(CARGO_FLAGS) --release --bin my-app -- --listen $(LISTEN) --workers $(WORKERS)
 
-deb: ## Build the Debian package: my-app.deb; for all releases from this machine's on
+client: ## Get the browser's client, which the server serves, with npm; run, deb and test do it, too
+	@scripts/client-files
+
+# Without npm everything is built without it.
+client-files:
+	@scripts/client-files --if-possible
+
+deb: client-files ## Build the Debian package: my-app.deb; for all releases from this machine's on
 	$(call say,Debian package)
 	@scripts/build-deb
 
@@ -74,12 +81,12 @@ test-deps: ## Install what the tests need: Debian packages (as root or through s
 	@scripts/test-deps
 
 # What is shipped, and what most tests start. It is built as scripts/build-deb builds it, which then finds it done.
-release-build:
+release-build: client-files
 	$(call say,Release build)
 	$(CARGO) build $(CARGO_FLAGS) --release --bin my-app
 
 # One compilation for all tests and for the examples, which are applications that they start.
-test-builds:
+test-builds: client-files
 	$(call say,Builds of tests)
 	$(CARGO) test $(CARGO_FLAGS) $(CHECKED) --no-run
 
@@ -137,7 +144,7 @@ long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, very many ses
 
 # Meanwhile what the last steps need is made, in what the first ones leave of the processors: each step that needs it
 # makes it as well, and finds it done.
-test: test-deps ## All that CI runs
+test: test-deps client ## All that CI runs
 	@scripts/meanwhile \
 		'$(CARGO) build $(CARGO_FLAGS) --release --bin my-app' \
 		'scripts/build-deb --tool' \

@@ -24,6 +24,7 @@ mod bus_hangs;
 mod bus_load;
 mod bus_renewal;
 mod chat;
+mod client_files;
 mod clients;
 mod command_line;
 mod compression;

@@ -68,6 +68,11 @@ fn assert_everybody_is_served(machine: &Machine) {
         "http://127.0.0.1:3000",
     ] {
         machine.echo_every_way(url);
+        // What a page loads there is what npm has.
+        machine.sh(&format!(
+            "curl -s --compressed {url}/socket.io/socket.io.min.js | \
+             cmp - /opt/tests/clients/node_modules/socket.io-client-v4/dist/socket.io.min.js"
+        ));
     }
     let six = machine.sh("curl -s http://[::1]/");
     assert!(six.starts_with("A Socket.IO server"), "{six}");

@@ -20,6 +20,7 @@ const FLAGS = [
   "--disable-default-apps",
   "--no-proxy-server",
   "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost", // loopback only
+  "--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets", // a page that a script hands in has no address
   "--enable-logging=stderr",
   "--remote-debugging-port=0", // keeps a headless browser open
 ];
