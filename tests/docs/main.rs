@@ -12,6 +12,8 @@ use std::fs;
 use std::path::Path;
 
 mod advisories;
+mod completions;
+mod configuration;
 mod dependencies;
 mod manual;
 mod migrating;
