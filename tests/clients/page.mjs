@@ -52,7 +52,7 @@ async function visit(page, args, room) {
   await until(page, "the page", `location.href !== "about:blank" && document.readyState === "complete"`);
   await until(page, "a worker", `${text("state")} === "connected" && Number(${text("worker")}) > 0`);
   await until(page, "the upgrade", `document.querySelector("[aria-current]")?.dataset.step === "websocket"`);
-  await until(page, "a round trip", `${text("trip")}.endsWith(" ms")`);
+  await until(page, "a round trip", `${text("trip")}.endsWith("ms")`);
   assertEqual("the transports that were shown", ["polling", "websocket"], await page.value("shown"));
 }
 

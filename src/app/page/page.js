@@ -23,7 +23,6 @@ const REASONS = {
   "ping timeout": "the server was silent for too long",
   "parse error": "what came was no Socket.IO",
   "io server disconnect": "the server disconnected this window",
-  "io client disconnect": "this window disconnected",
 };
 const TRANSPORTS = { polling: "long-polling", websocket: "WebSocket" };
 
@@ -43,14 +42,14 @@ function write(target, text) {
 }
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const ms = (value) => `${value < 10 ? value.toFixed(1) : whole.format(value)} ms`;
+const ms = (value) => `${value < 10 ? value.toFixed(1) : whole.format(value)}\u00a0ms`;
 const clock = () => element("time", {}, new Date().toTimeString().slice(0, 8));
 const cut = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
 /** A socket id is shown by its beginning. */
 const short = (id) => cut(String(id), 8).replace("…", "");
 const pid = (value) => (Number.isSafeInteger(value) && value > 0 ? value : null);
 /** The colour of a worker, the same in every window. */
-const dot = (worker) => element("span", { class: worker ? `dot w${worker % 6}` : "dot", "aria-hidden": "true" });
+const dot = (worker) => element("span", { class: worker ? `dot w${worker % 8}` : "dot", "aria-hidden": "true" });
 
 /** Any payload as text. */
 function worded(payload) {
@@ -167,7 +166,7 @@ function disconnected(reason) {
   happened(`Lost: ${REASONS[reason] ?? reason}`, "bad");
   showTransport("", comesBack ? "connecting again…" : "no connection");
   write(byId("socket"), "–");
-  write(byId("trip"), "–");
+  showTrips();
   showWorker();
   byId("again").hidden = comesBack;
 }
@@ -211,16 +210,20 @@ async function ask(event, ...args) {
 function measure() {
   if (document.hidden || !root.connected) return;
   const began = performance.now();
-  root.timeout(PATIENCE_MS).emit("round trip", trips.length, (error) => {
+  root.timeout(PATIENCE_MS).emit("round trip", (error) => {
     if (error || !root.connected) return;
     trips = [...trips, performance.now() - began].slice(-TRIPS);
-    const middle = [...trips].sort((a, b) => a - b)[trips.length >> 1];
-    write(byId("trip"), ms(trips.at(-1)));
-    write(byId("trips"), trips.length > 1 ? `median of ${trips.length}: ${ms(middle)}` : "echo, acknowledged");
-    const most = Math.max(...trips);
-    const points = trips.map((trip, at) => `${TRIPS - trips.length + at},${(38 - (trip / most) * 36).toFixed(1)}`);
-    byId("drawing").setAttribute("points", points.join(" "));
+    showTrips();
   });
+}
+
+function showTrips() {
+  const middle = [...trips].sort((a, b) => a - b)[trips.length >> 1];
+  const most = Math.max(...trips);
+  const points = trips.map((trip, at) => `${TRIPS - trips.length + at},${(38 - (trip / most) * 36).toFixed(1)}`);
+  write(byId("trip"), trips.length ? ms(trips.at(-1)) : "–");
+  write(byId("trips"), trips.length > 1 ? `median of ${trips.length}: ${ms(middle)}` : "echo, acknowledged");
+  byId("drawing").setAttribute("points", points.join(" "));
 }
 
 // Rooms
@@ -251,14 +254,18 @@ function showRooms() {
     room.button.setAttribute("aria-pressed", String(shown));
     write(room.count, room.unread ? `${room.unread} new` : "");
   }
-  const inside = current !== null;
-  byId("inside").hidden = !inside;
-  byId("nowhere").hidden = inside;
+  byId("inside").hidden = current === null;
+  byId("nowhere").hidden = current !== null;
   const place = `#${new URLSearchParams({ room: current ?? "lobby" })}`;
   byId("second").href = place;
   history.replaceState(null, "", place);
-  if (inside) rooms.get(current).log.scrollTop = rooms.get(current).log.scrollHeight;
   write(byId("members"), "");
+  toEnd();
+}
+
+function toEnd() {
+  const log = rooms.get(current)?.log;
+  if (log) log.scrollTop = log.scrollHeight;
 }
 
 async function join(name) {
@@ -270,8 +277,8 @@ async function join(name) {
 async function leave() {
   const name = current;
   if (name === null || !(await ask("leave", name))) return;
-  const { item, log } = rooms.get(name);
-  for (const gone of [item, log]) gone.remove();
+  rooms.get(name).item.remove();
+  rooms.get(name).log.remove();
   rooms.delete(name);
   current = rooms.keys().next().value ?? null;
   showRooms();
@@ -311,11 +318,11 @@ function add(room, meta, text, kind = "") {
 
 /** Who says it, from which worker (as the sender says) and to which. */
 function whose(name, from) {
-  const meta = [dot(from), element("b", {}, name), " "];
+  const meta = [element("span", {}, dot(from), element("b", {}, name))];
   if (!from) return [...meta, clock()];
   const crossed = worker && from !== worker;
   const way = crossed ? element("span", { class: "crossed" }, `worker ${from} → ${worker}`) : `worker ${from}`;
-  return [...meta, way, " ", clock()];
+  return [...meta, way, clock()];
 }
 
 /** What pages send is `{text, worker, from}`; other clients may send anything. */
@@ -360,13 +367,9 @@ async function say(announces) {
 async function explain() {
   const box = byId("missing");
   const address = document.querySelector("script[src*='socket.io']").src;
-  let said = "it could not be loaded";
-  try {
-    const answer = await fetch(address);
-    said = answer.ok ? "it came, but did not run" : `the server answered ${answer.status}: ${cut((await answer.text()).trim(), 500)}`;
-  } catch {
-    // The words above say it.
-  }
+  const answer = await fetch(address).catch(() => null);
+  const words = answer && !answer.ok ? cut((await answer.text()).trim(), 500) : "";
+  const said = words ? `the server answered ${answer.status}: ${words}` : "it could not be loaded, or did not run";
   box.append(
     element("p", {}, "The JavaScript client is not there, so this page cannot connect. ", element("code", {}, new URL(address).pathname), `: ${said}`),
     element("p", {}, "If the server was built without it: ", element("code", {}, "make client"), " fetches it, then build again. Clients that bring their own are served."),
@@ -397,6 +400,7 @@ function start() {
     measure();
     look();
   });
+  addEventListener("resize", toEnd);
   connect();
   open(new URLSearchParams(location.hash.slice(1)).get("room") || "lobby");
   setInterval(measure, TRIP_PERIOD_MS);
