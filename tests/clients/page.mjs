@@ -1,7 +1,8 @@
 // The sample application's page, as two persons use it, in two windows of a headless Chromium and with the keyboard:
 // each sees the upgrade, what one says the other hears, and what others send stays text, whatever it is. With --kill
-// COMMAND the first one's worker is ended (`COMMAND PID`), and the window must come back. With --screenshots, leaves
-// pictures in that directory. With --no-client the server is one that was built without the client's files.
+// COMMAND the first one's worker is ended (`COMMAND PID`), and the window must come back. With --screenshots (or
+// SCREENSHOTS in the environment), leaves pictures in that directory. With --briefly the windows only say something.
+// With --no-client the server is one that was built without the client's files.
 //
 //   node page.mjs --url ORIGIN [--path PATH] [--kill "kill -KILL"] [--screenshots DIRECTORY]
 
@@ -9,12 +10,13 @@ import { spawnSync } from "node:child_process";
 import { Page } from "./lib/chromium.mjs";
 import { assertEqual, assertTrue } from "./lib/compare.mjs";
 import { complaintsOf, faintTexts, focused, namelessFields, picture, press, size, tabTo, until } from "./lib/person.mjs";
-import { progress, script, sleep } from "./lib/script.mjs";
+import { progress, script } from "./lib/script.mjs";
 import { io } from "socket.io-client-v4";
 
 const options = {
   kill: { type: "string" },
-  screenshots: { type: "string" },
+  screenshots: { type: "string", default: process.env.SCREENSHOTS },
+  briefly: { type: "boolean", default: false },
   "no-client": { type: "boolean", default: false },
   chromium: { type: "string", default: "/usr/bin/chromium" },
 };
@@ -30,19 +32,7 @@ async function prepare(page) {
     if (shown.at(-1) !== step) shown.push(step);
   }).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["aria-current"] }))`;
   await page.call("Page.addScriptToEvaluateOnNewDocument", { source });
-  if (process.env.STAND_IN) await standIn(page);
   await size(page, 1280, 900);
-}
-
-async function standIn(page) {
-  const { readFileSync } = await import("node:fs");
-  const heard = page.heard;
-  const body = readFileSync(new URL("node_modules/socket.io-client-v4/dist/socket.io.min.js", import.meta.url)).toString("base64");
-  page.heard = (method, params) => {
-    heard(method, params);
-    if (method === "Fetch.requestPaused") page.call("Fetch.fulfillRequest", { requestId: params.requestId, responseCode: 200, body, responseHeaders: [{ name: "Content-Type", value: "text/javascript" }] });
-  };
-  await page.call("Fetch.enable", { patterns: [{ urlPattern: "*socket.io.min.js" }] });
 }
 
 /** Opens the page anew, and waits until it is upgraded. */
@@ -50,7 +40,7 @@ async function visit(page, args, room) {
   await page.call("Page.navigate", { url: "about:blank" });
   await page.call("Page.navigate", { url: `${args.url}/#${new URLSearchParams({ room })}` });
   await until(page, "the page", `location.href !== "about:blank" && document.readyState === "complete"`);
-  await until(page, "a worker", `${text("state")} === "connected" && Number(${text("worker")}) > 0`);
+  await until(page, "a worker", `${text("state")}.startsWith("connected") && Number(${text("worker")}) > 0`);
   await until(page, "the upgrade", `document.querySelector("[aria-current]")?.dataset.step === "websocket"`);
   await until(page, "a round trip", `${text("trip")}.endsWith("ms")`);
   assertEqual("the transports that were shown", ["polling", "websocket"], await page.value("shown"));
@@ -72,10 +62,10 @@ const hears = (page, said) => until(page, `"${said.slice(0, 60)}"`, `${log}?.que
 /** Nothing may be cut off, and everything be read, whatever the window. */
 async function look(page, args, what) {
   for (const scheme of ["light", "dark"]) {
-    await page.call("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }] });
+    const calm = { name: "prefers-reduced-motion", value: "reduce" };
+    await page.call("Emulation.setEmulatedMedia", { features: [{ name: "prefers-color-scheme", value: scheme }, calm] });
     for (const width of [1280, 800, 360]) {
       await size(page, width, 900);
-      await sleep(400); // a transition
       await picture(page, args.screenshots, `${what}-${scheme}-${width}`);
       const over = (await page.value("document.documentElement.scrollWidth")) - width;
       assertTrue(`nothing to be cut off at ${width} px; ${over} px are`, over <= 0);
@@ -135,6 +125,10 @@ await script({ options }, async (args) => {
   assertEqual("the way of the message", `worker ${workers.join(" → ")}`, crossed);
   await say(two, MARKUP);
   await hears(one, MARKUP);
+  if (args.briefly) {
+    assertEqual("what the consoles say", [], complaints.flat());
+    return { workers, crossed };
+  }
   await one.value(`document.getElementById("message").focus()`);
   await tabTo(one, "announce");
   await one.value(`document.getElementById("message").value = "To all"`);
@@ -178,7 +172,7 @@ await script({ options }, async (args) => {
     assertEqual("what kill says", 0, spawnSync("sh", ["-c", `${args.kill} ${mine}`], { stdio: "inherit" }).status);
     await until(one, "the loss to be told", `${text("events")}.includes("Lost: the connection ended")`);
     await picture(one, args.screenshots, "lost");
-    await until(one, "the window to be back", `${text("state")} === "connected" && Number(${text("worker")}) > 0 && ${text("worker")} !== "${mine}"`);
+    await until(one, "the window to be back", `${text("state")}.startsWith("connected") && Number(${text("worker")}) > 0 && ${text("worker")} !== "${mine}"`);
     figures.backAfterMs = Date.now() - began;
     await until(one, "the upgrade", `document.querySelector("[aria-current]")?.dataset.step === "websocket"`);
     await until(one, "both in the room", `${text("members")}.startsWith("2 here")`);

@@ -7,9 +7,8 @@ const TRIP_PERIOD_MS = 2000;
 const WHO_PERIOD_MS = 5000;
 /** So many round trips are drawn. */
 const TRIPS = 60;
-/** So much is kept of each room, and of what happened. */
-const MESSAGES = 200;
-const EVENTS = 100;
+/** So many lines are kept of each room, and of what happened. */
+const LINES = 200;
 /** So many characters of a text are shown, and of a name. */
 const TEXT = 2000;
 const NAME = 40;
@@ -45,7 +44,6 @@ const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const ms = (value) => `${value < 10 ? value.toFixed(1) : whole.format(value)}\u00a0ms`;
 const clock = () => element("time", {}, new Date().toTimeString().slice(0, 8));
 const cut = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
-/** A socket id is shown by its beginning. */
 const short = (id) => cut(String(id), 8).replace("…", "");
 const pid = (value) => (Number.isSafeInteger(value) && value > 0 ? value : null);
 /** The colour of a worker, the same in every window. */
@@ -55,11 +53,7 @@ const dot = (worker) => element("span", { class: worker ? `dot w${worker % 8}` :
 function worded(payload) {
   if (typeof payload === "string") return payload;
   if (payload instanceof ArrayBuffer) return `(${whole.format(payload.byteLength)} bytes)`;
-  try {
-    return JSON.stringify(payload) ?? "";
-  } catch {
-    return "(nested too deeply to be shown)";
-  }
+  return JSON.stringify(payload) ?? "";
 }
 
 // What is shown of the connection
@@ -72,7 +66,7 @@ function showState(text, kind) {
 function happened(text, kind = "") {
   const list = byId("events");
   list.prepend(element("li", {}, clock(), element("span", { class: kind }, text)));
-  while (list.children.length > EVENTS) list.lastElementChild.remove();
+  while (list.children.length > LINES) list.lastElementChild.remove();
 }
 
 function showTransport(name, text) {
@@ -140,6 +134,8 @@ function watchTransport(engine, began) {
     const took = ms(performance.now() - opened);
     showTransport(transport.name, `upgraded after ${took}`);
     happened(`Upgraded from long-polling to ${TRANSPORTS[transport.name]} after ${took}, in the same session`, "good");
+    // From here on they are those of the new transport.
+    trips = [];
     measure();
   });
   engine.on("upgradeError", () => {
@@ -149,10 +145,11 @@ function watchTransport(engine, began) {
 }
 
 function connected() {
-  showState("connected", "good");
+  const again = lost ? ` again after ${ms(performance.now() - lost.at)}` : "";
+  showState(`connected${again}`, "good");
   byId("again").hidden = true;
   write(byId("socket"), root.id);
-  if (lost) happened(`Connected again after ${ms(performance.now() - lost.at)}`, "good");
+  if (again) happened(`Connected${again}`, "good");
   lost = null;
   measure();
 }
@@ -312,7 +309,7 @@ function add(room, meta, text, kind = "") {
   const rest = text.length - TEXT;
   const more = rest > 0 ? [element("p", { class: "meta" }, `and ${whole.format(rest)} more characters`)] : [];
   log.append(element("li", { class: kind }, element("p", { class: "meta" }, ...meta), element("p", { class: "text" }, cut(text, TEXT)), ...more));
-  while (log.children.length > MESSAGES) log.firstElementChild.remove();
+  while (log.children.length > LINES) log.firstElementChild.remove();
   if (low) log.scrollTop = log.scrollHeight;
 }
 
@@ -335,8 +332,7 @@ function heardMessage({ room: name, from: id, payload }) {
   const room = rooms.get(name);
   if (!room) return;
   const { text, from } = unpacked(payload);
-  if (name !== current) room.unread += 1;
-  write(room.count, room.unread ? `${room.unread} new` : "");
+  if (name !== current) write(room.count, `${(room.unread += 1)} new`);
   add(room, whose(short(id), from), text);
 }
 
@@ -365,41 +361,33 @@ async function say(announces) {
 // Without the client's file
 
 async function explain() {
-  const box = byId("missing");
   const address = document.querySelector("script[src*='socket.io']").src;
   const answer = await fetch(address).catch(() => null);
-  const words = answer && !answer.ok ? cut((await answer.text()).trim(), 500) : "";
-  const said = words ? `the server answered ${answer.status}: ${words}` : "it could not be loaded, or did not run";
-  box.append(
-    element("p", {}, "The JavaScript client is not there, so this page cannot connect. ", element("code", {}, new URL(address).pathname), `: ${said}`),
-    element("p", {}, "If the server was built without it: ", element("code", {}, "make client"), " fetches it, then build again. Clients that bring their own are served."),
+  const said = answer?.status === 404 ? cut(await answer.text(), 1000) : "Is serve_client = false? Or was the server built without the client’s files? make client gets them.";
+  byId("missing").append(
+    element("p", {}, `This page cannot connect: ${new URL(address).pathname} could not be loaded, or did not run.`),
+    element("p", { class: "said" }, said),
   );
-  box.hidden = false;
+  byId("missing").hidden = false;
   showState("no client", "bad");
 }
 
-// To work
-
 function start() {
   if (typeof window.io !== "function") return explain();
-  const submitted = (id, act) =>
-    byId(id).addEventListener("submit", (event) => {
-      event.preventDefault();
-      act();
-    });
-  submitted("join", () => {
+  byId("join").addEventListener("submit", (event) => {
+    event.preventDefault();
     join(byId("room").value);
     byId("room").value = "";
   });
-  submitted("say", () => say(false));
+  byId("say").addEventListener("submit", (event) => {
+    event.preventDefault();
+    say(false);
+  });
   byId("announce").addEventListener("click", () => say(true));
   byId("leave").addEventListener("click", leave);
   byId("who").addEventListener("click", () => look(true));
   byId("again").addEventListener("click", () => [root, chat].forEach((socket) => socket.connect()));
-  document.addEventListener("visibilitychange", () => {
-    measure();
-    look();
-  });
+  document.addEventListener("visibilitychange", () => [measure(), look()]);
   addEventListener("resize", toEnd);
   connect();
   open(new URLSearchParams(location.hash.slice(1)).get("room") || "lobby");
