@@ -19,7 +19,7 @@ const options = {
 };
 
 /** A window's size, and the terminal's. */
-const [WIDTH, HEIGHT] = [630, 760];
+const [WIDTH, HEIGHT] = [640, 790];
 const [COLUMNS, ROWS] = [120, 40];
 
 const directory = mkdtempSync(path.join(tmpdir(), "picture-"));
@@ -73,6 +73,7 @@ function html(frame) {
 }
 
 async function open(page, url) {
+  await page.call("Emulation.setScrollbarsHidden", { hidden: true });
   await size(page, WIDTH, HEIGHT);
   await page.call("Page.navigate", { url });
   await until(page, "the page", `location.href !== "about:blank" && document.readyState === "complete"`);
@@ -86,7 +87,7 @@ async function say(from, to, text) {
   await from.call("Input.insertText", { text });
   await press(from, "Enter");
   for (const page of [from, to]) await until(page, text, `document.querySelector("#logs").textContent.includes(${JSON.stringify(text)})`);
-  await from.value("document.activeElement.blur()");
+  await from.value("document.activeElement.blur(); scrollTo(0, 0)");
 }
 
 async function shot(page) {
@@ -96,7 +97,7 @@ async function shot(page) {
 const STYLE = `
   body { margin: 0; padding: 20px; width: ${2 * WIDTH + 20}px; background: #dfe4ec; font: 13px system-ui, sans-serif; }
   .windows { display: flex; gap: 20px; margin-bottom: 20px; }
-  figure { margin: 0; border-radius: 8px; overflow: hidden; box-shadow: 0 1px 6px rgb(0 0 0 / 25%); }
+  figure { margin: 0; border-radius: 8px; overflow: hidden; border: 1px solid #bcc4d0; }
   figcaption { padding: 6px 12px; color: #545b66; background: #ffffff; border-bottom: 1px solid #dde1e7; }
   img { display: block; }
   .terminal figcaption { color: #c3c9d2; background: #2a2f37; border: 0; }
@@ -123,15 +124,19 @@ await script({ options, needsUrl: false }, async (args) => {
   await say(two, one, "I noticed nothing.");
   await until(two, "both", `document.getElementById("members").textContent.startsWith("2 here")`);
   const told = async () => {
-    while (!/worker-gone/.test(terminal.frame) || !terminal.frame.includes(String(victim))) await new Promise((resolve) => setTimeout(resolve, 50));
+    while (!/ 2 websocket[^]*worker-gone/.test(terminal.frame) || !terminal.frame.includes(`pid ${victim}`)) await new Promise((resolve) => setTimeout(resolve, 50));
   };
   await waiting("the terminal to tell of it", told());
+
+  // Of one round trip in a new process there is nothing to draw yet.
+  for (const page of [one, two]) await until(page, "some round trips", `Number(/of (\\d+)/.exec(document.getElementById("trips").textContent)?.[1]) >= 12`);
 
   const windows = [];
   for (const page of [one, two]) windows.push(`<figure><figcaption>${escaped(url)}</figcaption><img width="${WIDTH}" height="${HEIGHT}" src="data:image/png;base64,${await shot(page)}"></figure>`);
   const text = html(terminal.frame.trimEnd());
   const page = `<!doctype html><style>${STYLE}</style><div class="windows">${windows.join("")}</div><figure class="terminal"><figcaption>my-app status --watch</figcaption><pre>${text}</pre></figure>`;
   await size(composed, 2 * WIDTH + 60, 800);
+  // It loads nothing from anywhere.
   const { frameTree } = await composed.call("Page.getFrameTree");
   await composed.call("Page.setDocumentContent", { frameId: frameTree.frame.id, html: page });
   await until(composed, "the picture", `[...document.images].every(({ complete }) => complete)`);
