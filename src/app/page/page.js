@@ -113,7 +113,8 @@ function connect() {
   root.on("disconnect", disconnected);
   root.on("connect_error", (error) => {
     showState(root.active ? "trying again" : "refused", "bad");
-    const said = cut(error.message, 200);
+    // Who is refused is told why.
+    const said = cut(error.context?.responseText || error.message, 200);
     if (lost?.said !== said) happened(`No connection: ${said}`, "bad");
     lost = { at: performance.now(), ...lost, said };
     byId("again").hidden = root.active;
@@ -163,6 +164,7 @@ function disconnected(reason) {
   happened(`Lost: ${REASONS[reason] ?? reason}`, "bad");
   showTransport("", comesBack ? "connecting again…" : "no connection");
   write(byId("socket"), "–");
+  write(byId("members"), "");
   showTrips();
   showWorker();
   byId("again").hidden = comesBack;
@@ -188,11 +190,8 @@ function showWorker() {
 
 /** Asks `/chat`; gives its answer, or nothing and says why. */
 async function ask(event, ...args) {
-  if (!chat.connected) {
-    tell("There is no connection.", true);
-    return null;
-  }
   try {
+    if (!chat.connected) throw new Error("there is no connection");
     const answer = await chat.timeout(PATIENCE_MS).emitWithAck(event, ...args);
     if (answer?.ok === false) throw new Error(answer.error);
     return answer;
@@ -265,8 +264,10 @@ function toEnd() {
   if (log) log.scrollTop = log.scrollHeight;
 }
 
-async function join(name) {
+async function join() {
+  const name = byId("room").value;
   if (!(await ask("join", name))) return;
+  byId("room").value = "";
   open(name);
   tell(`You are in ${cut(name, NAME)}.`);
 }
@@ -376,8 +377,7 @@ function start() {
   if (typeof window.io !== "function") return explain();
   byId("join").addEventListener("submit", (event) => {
     event.preventDefault();
-    join(byId("room").value);
-    byId("room").value = "";
+    join();
   });
   byId("say").addEventListener("submit", (event) => {
     event.preventDefault();
