@@ -65,6 +65,7 @@ mod proxies;
 mod questions;
 mod repeats;
 mod routing;
+mod sample_page;
 mod server_side;
 mod session_ids;
 mod starts;

@@ -245,6 +245,8 @@ impl Connection {
     async fn app(&self, parts: Parts, body: Incoming, client: ClientAddr) -> Response<Body> {
         let mut request = Request::from_parts(parts, AppBody::new(body));
         request.extensions_mut().insert(client);
+        let endpoint = self.worker.endpoint.clone();
+        request.extensions_mut().insert(endpoint);
         let Ok(response) = self.worker.routes.clone().oneshot(request).await;
         response.map(Body::App)
     }
