@@ -49,6 +49,7 @@ mod hostile_websocket;
 mod logs;
 mod lost_answers;
 mod memory;
+mod messenger;
 mod metrics;
 mod neighbours;
 mod network;
