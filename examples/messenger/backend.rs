@@ -9,7 +9,7 @@ use my_app::api::Io;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::User;
+use super::User;
 
 /// Routes are not given the [`Io`]. Each worker has its own, and all of them reach everybody.
 static IO: OnceLock<Io> = OnceLock::new();

@@ -29,12 +29,15 @@ use tracing::warn;
 use database::{DATABASE, Login};
 
 fn main() -> ExitCode {
-    my_app::main(App {
-        namespaces,
-        admit: |request, client| Box::pin(admit(request, client)),
-        routes,
-    })
+    my_app::main(APP)
 }
+
+/// What the server runs. In a fork this is `src/app/mod.rs`, where it is `pub`, and there is no `main`.
+const APP: App = App {
+    namespaces,
+    admit: |request, client| Box::pin(admit(request, client)),
+    routes,
+};
 
 fn namespaces(io: &Io, _cluster: &Cluster) {
     backend::remember(io);

@@ -6,8 +6,8 @@ use serde_json::json;
 use socketioxide::extract::Data;
 use tracing::warn;
 
-use crate::User;
-use crate::database::{DATABASE, DatabaseError};
+use super::User;
+use super::database::{DATABASE, DatabaseError};
 
 /// Why an event was not obeyed: the acknowledgement has it in words.
 #[derive(Debug, thiserror::Error)]

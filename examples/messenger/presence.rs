@@ -7,7 +7,7 @@ use serde_json::json;
 use socketioxide::extract::Data;
 use tokio::time::sleep;
 
-use crate::User;
+use super::User;
 
 /// A page that is loaded anew is gone for a moment, and its user is not.
 const GRACE: Duration = Duration::from_secs(1);

@@ -12,8 +12,9 @@ use std::fs;
 use std::path::Path;
 
 mod dependencies;
+mod examples;
 mod manual;
-mod migrating;
+
 mod monitoring;
 mod pages;
 

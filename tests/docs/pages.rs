@@ -6,12 +6,13 @@ use std::path::Path;
 use super::{PROJECT, read};
 
 /// Every page, but for those of folders with their own tools.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
+    "docs/APPLICATION.md",
     "docs/METRICS.md",
     "docs/MIGRATING.md",
     "docs/PERFORMANCE.md",
