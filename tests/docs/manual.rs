@@ -231,7 +231,9 @@ fn every_key_that_a_page_names_is_in_the_shipped_configuration() {
     for page in [
         "README.md",
         "ARCHITECTURE.md",
+        "docs/DIFFERENCES.md",
         "docs/MIGRATING.md",
+        "docs/OPERATING.md",
         "debian/my-app.8",
         "debian/my-app.toml",
         "src/cli/help.rs",
