@@ -6,6 +6,8 @@
 
 mod client;
 mod commands;
+#[cfg(test)]
+mod completions;
 mod doctor;
 mod exit;
 mod help;

@@ -11,6 +11,8 @@
 use std::fs;
 use std::path::Path;
 
+mod completions;
+mod configuration;
 mod dependencies;
 mod examples;
 mod manual;

@@ -207,7 +207,16 @@ fn files_and_limits_are_as_promised(release: &'static Release) {
     assert_eq!(by_pam, format!("{possible}\n{possible}"));
     let user = machine.sh("getent passwd my-app-runner");
     assert!(user.ends_with("/nonexistent:/usr/sbin/nologin"), "{user}");
-    machine.sh("LC_ALL=C.UTF-8 MANROFFSEQ= man --warnings -E UTF-8 -l -Tutf8 -Z /usr/share/man/man8/my-app.8.gz 2>&1 >/dev/null | diff /dev/null -");
+    for page in ["man8/my-app.8.gz", "man5/my-app.toml.5.gz"] {
+        machine.sh(&format!("LC_ALL=C.UTF-8 MANROFFSEQ= man --warnings -E UTF-8 -l -Tutf8 -Z /usr/share/man/{page} 2>&1 >/dev/null | diff /dev/null -"));
+    }
+    // As bash-completion, or somebody without it, has them loaded.
+    let offered = machine.sh(
+        "bash --norc -c '. /usr/share/bash-completion/completions/my-app; COMP_WORDS=(my-app st) COMP_CWORD=1; \
+         _my_app my-app st my-app; echo \"$COMPREPLY\"'
+         ls /usr/share/zsh/vendor-completions/_my-app /usr/share/fish/vendor_completions.d/my-app.fish >/dev/null",
+    );
+    assert_eq!(offered, "status");
 }
 
 fn remove_keeps_the_configuration_and_purge_leaves_nothing(release: &'static Release) {
