@@ -14,6 +14,13 @@ PACKAGE_THREADS ?= 3
 # How long `make fuzz` looks for faults, and how long `make test` does, in seconds, for all targets together.
 FUZZ_SECONDS ?= 600
 FUZZ_BRIEFLY ?= 60
+# Where `make repo` makes the repository, who signs it (a fingerprint in gpg; later ones may leave it out), and where
+# machines will find it. DEBS: packages that were built elsewhere, instead of one from here. VALID_DAYS: see scripts/apt-repo.
+REPO ?= repo
+KEY ?=
+URL ?=
+DEBS ?=
+VALID_DAYS ?=
 # What `make bench` hands on: --quick, --only, --servers, --rounds, --scale, --json.
 BENCH ?=
 
@@ -31,7 +38,7 @@ SHELL := /bin/bash
 
 # The steps of `test` stand in order of what fails fastest, even under `make -j`.
 .NOTPARALLEL:
-.PHONY: help run fmt check deb install test-deps unit-tests black-box-tests package-tests fuzz \
+.PHONY: help run fmt check deb install repo test-deps unit-tests black-box-tests package-tests fuzz \
 	fuzz-briefly bench bench-builds long-tests test
 
 # Prints what begins, and the seconds since `make` did.
@@ -50,6 +57,13 @@ deb: ## Build the Debian package: my-app.deb; for all releases from this machine
 
 install: deb ## Build the Debian package and install it on this machine, as root or through sudo
 	$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --reinstall -y ./my-app.deb
+
+# Whether it can be signed is known before the build.
+apt_repo = scripts/apt-repo --key '$(KEY)' --url '$(URL)' --valid-days '$(VALID_DAYS)'
+repo: ## Make a signed package repository, or add to it: REPO=directory KEY=fingerprint URL=https://...
+	@$(apt_repo) --check '$(REPO)'
+	$(if $(DEBS),,@$(MAKE) --no-print-directory deb)
+	@$(apt_repo) '$(REPO)' $(DEBS)
 
 fmt: ## Format the Rust sources
 	$(CARGO) fmt --all

@@ -19,6 +19,7 @@ mod manual;
 
 mod monitoring;
 mod pages;
+mod repository;
 
 /// The top of the sources.
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
