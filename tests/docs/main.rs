@@ -11,12 +11,14 @@
 use std::fs;
 use std::path::Path;
 
+mod commands;
 mod completions;
 mod configuration;
 mod dependencies;
+#[path = "../documents/mod.rs"]
+mod documents;
 mod examples;
 mod manual;
-
 mod monitoring;
 mod pages;
 mod repository;

@@ -30,6 +30,7 @@ mod deaths;
 mod departed;
 mod differential;
 mod doctor;
+mod documents;
 mod ends;
 mod fairness;
 mod faults;
