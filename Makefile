@@ -38,7 +38,7 @@ SHELL := /bin/bash
 
 # The steps of `test` stand in order of what fails fastest, even under `make -j`.
 .NOTPARALLEL:
-.PHONY: help run fmt check deb install repo test-deps unit-tests black-box-tests package-tests fuzz \
+.PHONY: help run fmt check deb install ping repo test-deps unit-tests black-box-tests package-tests fuzz \
 	fuzz-briefly bench bench-builds long-tests test
 
 # Prints what begins, and the seconds since `make` did.
@@ -55,8 +55,16 @@ deb: ## Build the Debian package: my-app.deb; for all releases from this machine
 	$(call say,Debian package)
 	@scripts/build-deb
 
-install: deb ## Build the Debian package and install it on this machine, as root or through sudo
+# With I, on other machines: DEB=FILE is a package that is there, ANSIBLE_OPTIONS what ansible-playbook is handed on.
+install: $(if $(I),,deb) ## Build the Debian package and install it on this machine; I=INVENTORY: on its machines, with Ansible
+ifdef I
+	@scripts/fleet install '$(I)' $(ANSIBLE_OPTIONS)
+else
 	$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --reinstall -y ./my-app.deb
+endif
+
+ping: ## Whether the machines of I=INVENTORY can be reached and installed on, with Ansible; I=local: this one
+	@scripts/fleet ping $(if $(I),'$(I)') $(ANSIBLE_OPTIONS)
 
 # Whether it can be signed is known before the build.
 apt_repo = scripts/apt-repo --key '$(KEY)' --url '$(URL)' --valid-days '$(VALID_DAYS)'

@@ -30,6 +30,7 @@ mod archive;
 mod control;
 mod doctor;
 mod faults;
+mod fleet;
 mod harness;
 mod install;
 mod links;

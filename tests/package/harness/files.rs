@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::Release;
@@ -41,6 +41,14 @@ pub fn share() -> &'static Path {
         the_version_with_one_socket(&share);
         share
     })
+}
+
+/// An archive of files of the project, to be unpacked by `tar -x` somewhere else.
+pub fn some_of_the_project(paths: &[&str]) -> Stdio {
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(project()).arg("-c").args(paths);
+    let tar = tar.stdout(Stdio::piped()).spawn().unwrap();
+    tar.stdout.unwrap().into()
 }
 
 fn the_next_version(share: &Path) {

@@ -6,8 +6,10 @@ mod report;
 mod street;
 mod talker;
 
-pub use files::{an_archive, rootfs, share, the_package, the_package_again, with_rootfs};
-pub use machine::Machine;
+pub use files::{
+    an_archive, rootfs, share, some_of_the_project, the_package, the_package_again, with_rootfs,
+};
+pub use machine::{Machine, Said};
 pub use street::{Asked, Neighbour, about_nginx, settled, street};
 pub use talker::Talker;
 
