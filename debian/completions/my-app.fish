@@ -7,12 +7,12 @@ function __my_app_is
 end
 
 complete -c my-app -f
-complete -c my-app -n 'test (count (commandline -opc)) -eq 1' -a check -d 'Tell whether all is good: configuration, files, limits, ports, nginx; and what mends it'
+complete -c my-app -n 'test (count (commandline -opc)) -eq 1' -a check -d 'Check configuration, files, limits, ports and nginx; tell how to fix what is wrong'
 complete -c my-app -n 'test (count (commandline -opc)) -eq 1' -a status -d 'Show the running server: workers, sessions, rates, limits, faults'
-complete -c my-app -n 'test (count (commandline -opc)) -eq 1' -a why -d 'Tell why sessions of a client ended, and whose doing it was'
+complete -c my-app -n 'test (count (commandline -opc)) -eq 1' -a why -d 'Tell why a client\'s sessions ended, and who caused it'
 complete -c my-app -n 'test (count (commandline -opc)) -eq 1' -a emit -d 'Emit an event to the clients of this machine'
-complete -c my-app -n 'test (count (commandline -opc)) -eq 1' -a log -d 'Change the level of the running server\'s log, or have the file opened anew'
-complete -c my-app -n 'test (count (commandline -opc)) -eq 1' -a drain -d 'Take this machine out of service, or back'
+complete -c my-app -n 'test (count (commandline -opc)) -eq 1' -a log -d 'Change the log level of the running server, or reopen its log file'
+complete -c my-app -n 'test (count (commandline -opc)) -eq 1' -a drain -d 'Take this machine out of service, or put it back'
 complete -c my-app -n 'not __my_app_is check status why emit log drain' -l config -r -F -d 'Read this configuration instead of /etc/my-app/my-app.toml'
 complete -c my-app -n 'not __my_app_is check status why emit log drain' -l listen -x -d 'Listen at host:port or unix:PATH; may be given more than once'
 complete -c my-app -n 'not __my_app_is check status why emit log drain' -l workers -x -d 'Run this many workers; 0: one for each usable core'
@@ -42,7 +42,7 @@ complete -c my-app -n '__my_app_is log' -l socket -r -F -d 'The control socket i
 complete -c my-app -n '__my_app_is log' -l help -d 'Print help'
 complete -c my-app -n '__my_app_is log' -a 'reopen off error warn info debug trace'
 complete -c my-app -n '__my_app_is drain' -l over -x -d 'End the sessions spread over this time, such as 5m'
-complete -c my-app -n '__my_app_is drain' -l undo -d 'Take this machine back'
+complete -c my-app -n '__my_app_is drain' -l undo -d 'Put this machine back into service'
 complete -c my-app -n '__my_app_is drain' -l config -r -F -d 'The configuration that names the control socket, instead of /etc/my-app/my-app.toml'
 complete -c my-app -n '__my_app_is drain' -l socket -r -F -d 'The control socket itself'
 complete -c my-app -n '__my_app_is drain' -l help -d 'Print help'

@@ -70,11 +70,11 @@ my\\-app.toml \\- configuration of the Socket.IO server my\\-app
         roff(&env!("CARGO_PKG_NAME").to_uppercase()) + ".TOML"
     );
     for line in head.text {
-        // An empty line of the comment begins a paragraph; the call of the program stands alone.
+        // An empty line of the comment begins a paragraph; a call with what it does stands alone.
         let _ = match line.split_once("    ") {
             None if line.is_empty() => writeln!(text, ".PP"),
             None => writeln!(text, "{}", roff(&line)),
-            Some((call, rest)) => writeln!(text, ".B {}\n{}", roff(call), roff(rest.trim_start())),
+            Some((call, what)) => writeln!(text, ".TP\n.B {}\n{}", roff(call), roff(what.trim())),
         };
     }
     text.push_str(
