@@ -39,6 +39,7 @@ mod metrics;
 mod neighbours;
 mod nginx;
 mod owners;
+mod repository;
 mod sandbox;
 mod scripts;
 mod settings;
