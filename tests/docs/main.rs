@@ -11,6 +11,7 @@
 use std::fs;
 use std::path::Path;
 
+mod contents;
 mod dependencies;
 mod manual;
 mod migrating;
