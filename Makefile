@@ -105,7 +105,7 @@ black-box-tests: ## The server as a black box, with real clients; what `make tes
 # Only root can boot containers. What root runs is built before, by whoever calls.
 package-tests: deb ## The package on booted Debian 12 and 13, as root or through sudo; `make test` ends with it
 	$(call say,Package tests)
-	$(CARGO) build $(CARGO_FLAGS) --release --example outbound --example slow_start
+	$(CARGO) build $(CARGO_FLAGS) --release --example outbound --example messenger --example slow_start
 	tests=$$($(CARGO) test $(CARGO_FLAGS) --release --test package --no-run --message-format=json | \
 		sed -n 's/.*"executable":"\([^"]*\/package-[^"]*\)".*/\1/p'); \
 	$$([ "$$(id -u)" = 0 ] || echo sudo env PATH="$$PATH" HOME="$$HOME" XDG_CACHE_HOME="$$XDG_CACHE_HOME") \

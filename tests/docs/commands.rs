@@ -16,12 +16,16 @@ fn every_command_of_the_pages_has_a_proof_and_every_proof_a_command() {
     );
     let proofs = PROOFS.iter().flat_map(|(_, commands)| commands.iter());
     let known: BTreeSet<_> = proofs.copied().collect();
-    let missing: BTreeSet<_> = found
+    let missing = found
         .iter()
-        .filter(|command| !known.contains(command.text.as_str()))
-        .map(|command| format!("    {:?},    // {}", command.text, command.page))
+        .filter(|command| !known.contains(command.text.as_str()));
+    let missing: BTreeMap<_, _> = missing
+        .map(|command| (&command.text, &command.page))
         .collect();
-    let missing: Vec<_> = missing.into_iter().collect();
+    let missing: Vec<_> = missing
+        .iter()
+        .map(|(text, page)| format!("    {text:?},    // {page}"))
+        .collect();
     assert!(
         missing.is_empty(),
         "no test is known to run these commands of the pages. Add each line to PROOFS in tests/documents/proofs.rs, to the list of how it is proved \

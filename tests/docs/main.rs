@@ -14,6 +14,7 @@ use std::path::Path;
 mod commands;
 mod completions;
 mod configuration;
+mod contents;
 mod dependencies;
 #[path = "../documents/mod.rs"]
 mod documents;

@@ -40,6 +40,7 @@ mod metrics;
 mod neighbours;
 mod nginx;
 mod owners;
+mod repository;
 mod sandbox;
 mod scripts;
 mod settings;
