@@ -14,6 +14,13 @@ PACKAGE_THREADS ?= 3
 # How long `make fuzz` looks for faults, and how long `make test` does, in seconds, for all targets together.
 FUZZ_SECONDS ?= 600
 FUZZ_BRIEFLY ?= 60
+# Where `make repo` makes the repository, who signs it (a fingerprint in gpg; later ones may leave it out), and where
+# machines will find it. DEBS: packages that were built elsewhere, instead of one from here. VALID_DAYS: see scripts/apt-repo.
+REPO ?= repo
+KEY ?=
+URL ?=
+DEBS ?=
+VALID_DAYS ?=
 # What `make bench` hands on: --quick, --only, --servers, --rounds, --scale, --json.
 BENCH ?=
 
@@ -36,7 +43,7 @@ SHELL := /bin/bash
 
 # The steps of `test` stand in order of what fails fastest, even under `make -j`.
 .NOTPARALLEL:
-.PHONY: help run client client-files fmt check deb install test-deps release-build test-builds unit-tests black-box-tests package-tests \
+.PHONY: help run client client-files fmt check deb install ping repo test-deps release-build test-builds unit-tests black-box-tests package-tests \
 	fuzz fuzz-briefly bench bench-builds long-tests test all-tests
 
 # Prints what begins, and the seconds since `make` did.
@@ -60,8 +67,23 @@ deb: client-files ## Build the Debian package: my-app.deb; for all releases from
 	$(call say,Debian package)
 	@scripts/build-deb
 
-install: deb ## Build the Debian package and install it on this machine, as root or through sudo
+# With I, on other machines: DEB=FILE is a package that is there, ANSIBLE_OPTIONS what ansible-playbook is handed on.
+install: $(if $(I),,deb) ## Build the Debian package and install it on this machine; I=INVENTORY: on its machines, with Ansible
+ifdef I
+	@scripts/fleet install '$(I)' $(ANSIBLE_OPTIONS)
+else
 	$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --reinstall -y ./my-app.deb
+endif
+
+ping: ## Whether the machines of I=INVENTORY can be reached and installed on, with Ansible; I=local: this one
+	@scripts/fleet ping $(if $(I),'$(I)') $(ANSIBLE_OPTIONS)
+
+# Whether it can be signed is known before the build.
+apt_repo = scripts/apt-repo --key '$(KEY)' --url '$(URL)' --valid-days '$(VALID_DAYS)'
+repo: ## Make a signed package repository, or add to it: REPO=directory KEY=fingerprint URL=https://...
+	@$(apt_repo) --check '$(REPO)'
+	$(if $(DEBS),,@$(MAKE) --no-print-directory deb)
+	@$(apt_repo) '$(REPO)' $(DEBS)
 
 fmt: ## Format the Rust sources
 	$(CARGO) fmt --all

@@ -6,13 +6,14 @@ use std::path::Path;
 use super::{PROJECT, read};
 
 /// Every page, but for those of folders with their own tools.
-const PAGES: [&str; 14] = [
+const PAGES: [&str; 15] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
     "docs/ADVISORIES.md",
+    "docs/APPLICATION.md",
     "docs/CONTROL.md",
     "docs/DIFFERENCES.md",
     "docs/METRICS.md",

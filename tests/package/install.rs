@@ -134,10 +134,17 @@ fn the_first_connection_starts_a_stopped_service(release: &'static Release) {
     machine.sh("systemctl stop my-app.service 2>&1");
     machine.echo("http://127.0.0.1", "polling");
     machine.assert_active();
-    // And this is how it is stopped for good, as the manual says.
-    machine.sh("systemctl stop my-app.socket 2>&1");
-    assert!(!machine.try_sh("curl -s http://127.0.0.1:3000/").ok);
-    assert!(!machine.try_sh("systemctl is-active my-app.service").ok);
+    // And this is how it is stopped until the next boot, and for good.
+    for stop in [
+        "systemctl stop my-app.socket",
+        "systemctl disable --now my-app.service my-app.socket my-app-tcp.socket",
+    ] {
+        machine.sh("systemctl start my-app.service my-app-tcp.socket");
+        machine.assert_active();
+        machine.sh(&format!("{stop} 2>&1"));
+        assert!(!machine.try_sh("curl -s http://127.0.0.1:3000/").ok);
+        assert!(!machine.try_sh("systemctl is-active my-app.service").ok);
+    }
 }
 
 fn files_and_limits_are_as_promised(release: &'static Release) {
@@ -227,6 +234,10 @@ fn files_and_limits_are_as_promised(release: &'static Release) {
     for page in ["man8/my-app.8.gz", "man5/my-app.toml.5.gz"] {
         machine.sh(&format!("LC_ALL=C.UTF-8 MANROFFSEQ= man --warnings -E UTF-8 -l -Tutf8 -Z /usr/share/man/{page} 2>&1 >/dev/null | diff /dev/null -"));
     }
+    for page in ["man my-app", "man my-app.toml"] {
+        let text = machine.sh(&format!("{page} | col -b"));
+        assert!(text.lines().count() > 50, "{page}: {text}");
+    }
     // As bash-completion, or somebody without it, has them loaded.
     let offered = machine.sh(
         "bash --norc -c '. /usr/share/bash-completion/completions/my-app; COMP_WORDS=(my-app st) COMP_CWORD=1; \
@@ -239,7 +250,9 @@ fn files_and_limits_are_as_promised(release: &'static Release) {
 fn remove_keeps_the_configuration_and_purge_leaves_nothing(release: &'static Release) {
     let machine = Machine::serving(release);
     machine.sh("echo '# mine' >>/etc/my-app/my-app.toml");
-    machine.sh("apt-get remove -q -y my-app");
+    // As people do it, who are asked.
+    let apt = |command: &str| machine.sh(&format!("cd /var/tmp && yes | {command} 2>&1"));
+    apt("apt remove my-app");
     assert!(
         !machine
             .try_sh("systemctl is-active my-app.service my-app.socket")
@@ -253,11 +266,12 @@ fn remove_keeps_the_configuration_and_purge_leaves_nothing(release: &'static Rel
     machine.sh("grep -q '# mine' /etc/my-app/my-app.toml && test -e /var/log/my-app/app.log");
 
     // It comes back with what was kept.
-    machine.install();
+    apt("apt install ./my-app.deb");
+    machine.assert_active();
     machine.echo("http://127.0.0.1", "upgrade");
     machine.sh("grep -q '# mine' /etc/my-app/my-app.toml");
 
-    machine.sh("apt-get purge -q -y my-app");
+    apt("apt purge my-app");
     let left = machine.sh(
         "find / -xdev \\( -name '*my-app*' -o -name net.ipv4.ip_local_port_range.conf \\) \
              ! -path '/opt/tests/*' ! -path '/srv/share/*' ! -path '/proc/*' ! -path '/var/tmp/my-app.deb'

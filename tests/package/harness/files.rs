@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::Release;
@@ -31,8 +31,8 @@ pub fn the_program() -> PathBuf {
 /// The directory that every machine sees at /srv/share.
 ///
 /// `my-app.deb`; `my-app-next.deb`: a later version with other files for the server and for nginx;
-/// `my-app-one-socket.deb`: an earlier one, with both listeners in one unit; `outbound`, `slow_start`: the
-/// examples.
+/// `my-app-one-socket.deb`: an earlier one, with both listeners in one unit; `outbound`, `messenger`, `slow_start`:
+/// the examples; `database.mjs`: the messenger's database.
 pub fn share() -> &'static Path {
     static SHARE: OnceLock<PathBuf> = OnceLock::new();
     SHARE.get_or_init(|| {
@@ -41,14 +41,24 @@ pub fn share() -> &'static Path {
         fs::create_dir_all(&share).unwrap();
         fs::copy(the_package(), share.join("my-app.deb")).unwrap();
         let examples = Path::new(env!("CARGO_BIN_EXE_my-app")).with_file_name("examples");
-        for example in ["outbound", "slow_start"] {
+        for example in ["outbound", "messenger", "slow_start"] {
             fs::copy(examples.join(example), share.join(example))
                 .expect("`make package-tests` builds the examples first");
         }
+        let database = project().join("examples/messenger/database.mjs");
+        fs::copy(database, share.join("database.mjs")).unwrap();
         the_next_version(&share);
         the_version_with_one_socket(&share);
         share
     })
+}
+
+/// An archive of files of the project, to be unpacked by `tar -x` somewhere else.
+pub fn some_of_the_project(paths: &[&str]) -> Stdio {
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(project()).arg("-c").args(paths);
+    let tar = tar.stdout(Stdio::piped()).spawn().unwrap();
+    tar.stdout.unwrap().into()
 }
 
 fn the_next_version(share: &Path) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::files::{overlay, project, share};
+use super::files::{overlay, project, run, share};
 use super::{Release, SOON, Talker, eventually, saw};
 
 /// A container with systemd as its first process. It ends with the value.
@@ -45,6 +45,11 @@ impl Machine {
     /// A Debian with its Prometheus, and without nginx.
     pub fn with_prometheus(release: &'static Release) -> Self {
         Self::boot(release, &["prometheus"])
+    }
+
+    /// A Debian with sshd, Ansible, sudo and make, and without nginx.
+    pub fn of_a_fleet(release: &'static Release) -> Self {
+        Self::boot(release, &["fleet"])
     }
 
     /// A Debian with its nginx, with the package installed, and a client that was served.
@@ -128,6 +133,22 @@ impl Machine {
         (name.trim() == "systemd-nspawn")
             .then(|| child(nspawn))
             .flatten()
+    }
+
+    /// Lays a cable between two machines, which leads nowhere else. Each has its address at its end.
+    pub fn connect(&self, address: &str, other: &Self, others_address: &str) {
+        let ends = [(self, address), (other, others_address)];
+        let [near, far] = ends.map(|(machine, _)| machine.leader.to_string());
+        run(Command::new("nsenter")
+            .args([
+                "--target", &near, "--net", "ip", "link", "add", "cable", "type", "veth",
+            ])
+            .args(["peer", "name", "cable", "netns", &far]));
+        for (machine, address) in ends {
+            machine.sh(&format!(
+                "ip address add {address}/24 dev cable; ip link set cable up"
+            ));
+        }
     }
 
     fn failed_units(&self) -> String {
