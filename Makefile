@@ -31,7 +31,7 @@ SHELL := /bin/bash
 
 # The steps of `test` stand in order of what fails fastest, even under `make -j`.
 .NOTPARALLEL:
-.PHONY: help run fmt check deb install test-deps unit-tests black-box-tests package-tests fuzz \
+.PHONY: help run fmt check deb install test-deps unit-tests black-box-tests package-tests fork-tests fuzz \
 	fuzz-briefly bench bench-builds long-tests test
 
 # Prints what begins, and the seconds since `make` did.
@@ -81,13 +81,23 @@ black-box-tests: ## The server as a black box, with real clients; what `make tes
 	$(CARGO) test $(CARGO_FLAGS) --release --test it -- --test-threads=$(TEST_THREADS)
 
 # Only root can boot containers. What root runs is built before, by whoever calls.
-package-tests: deb ## The package on booted Debian 12 and 13, as root or through sudo; `make test` ends with it
-	$(call say,Package tests)
+define package_tests
 	$(CARGO) build $(CARGO_FLAGS) --release --example outbound --example slow_start
 	tests=$$($(CARGO) test $(CARGO_FLAGS) --release --test package --no-run --message-format=json | \
 		sed -n 's/.*"executable":"\([^"]*\/package-[^"]*\)".*/\1/p'); \
 	$$([ "$$(id -u)" = 0 ] || echo sudo env PATH="$$PATH" HOME="$$HOME" XDG_CACHE_HOME="$$XDG_CACHE_HOME") \
 		"$$tests" --test-threads=$(PACKAGE_THREADS)
+endef
+
+# Those of `beside` are fork-tests, for which a second package is built.
+package-tests: deb ## The package on booted Debian 12 and 13, as root or through sudo; `make test` ends with it
+	$(call say,Package tests)
+	$(package_tests) --skip beside::
+
+fork-tests: deb ## A renamed fork beside my-app on one machine, as root or through sudo; part of long-tests
+	$(call say,A fork)
+	scripts/build-fork
+	$(package_tests) --nocapture beside::
 
 fuzz: ## Look for bytes that what reads clients, the bus or the link cannot stand, for FUZZ_SECONDS=600
 	scripts/fuzz $(FUZZ_SECONDS)
@@ -108,7 +118,7 @@ bench: bench-builds ## Measure the server beside its peers; BENCH=--quick takes 
 
 # What takes too long for every change, and is run before a release. The descriptors of a process are limited:
 # see docs/TESTING.md.
-long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, very many sessions: an hour and a quarter
+long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, very many sessions, a fork beside my-app: an hour and a half
 	$(call say,15000 sessions in one worker)
 	$(TARGET_DIR)/release/bench idle --server $(TARGET_DIR)/release/my-app --sessions 15000 --processes 1 --workers 1
 	$(call say,15000 upgraded sessions in one worker)
@@ -122,5 +132,6 @@ long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, very many ses
 	scripts/fuzz $$(( $(LONG_FUZZ_SECONDS) * $$(ls fuzz/corpus | wc -l) ))
 	$(call say,Soak)
 	$(TARGET_DIR)/release/bench soak --server $(TARGET_DIR)/release/my-app --minutes $(SOAK_MINUTES)
+	@$(MAKE) --no-print-directory fork-tests
 
 test: test-deps check unit-tests fuzz-briefly black-box-tests package-tests ## All that CI runs

@@ -16,6 +16,7 @@ mod manual;
 mod migrating;
 mod monitoring;
 mod pages;
+mod rename;
 
 /// The top of the sources.
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");
