@@ -10,6 +10,8 @@ use tempfile::TempDir;
 
 use super::PROJECT;
 
+mod git;
+
 const OLD: &str = env!("CARGO_PKG_NAME");
 
 /// Where the old name stays, and why: who wrote what, which the license wants to be kept.
@@ -311,48 +313,4 @@ fn names_and_ports_that_cannot_be_are_refused_with_a_reason_and_change_nothing()
     }
     let after: Vec<_> = files(top).into_iter().map(|it| text(top, &it)).collect();
     assert!(before == after, "something was changed");
-}
-
-#[test]
-fn what_git_could_not_bring_back_is_not_changed() {
-    if has_one_word() {
-        return;
-    }
-    let copy = a_copy();
-    let top = copy.path();
-    let git = |words: &[&str]| {
-        let who = ["-c", "user.name=a", "-c", "user.email=a@b.invalid"];
-        succeed(top, "git", &[&who[..], words].concat())
-    };
-    git(&["init", "--quiet"]);
-    git(&["add", "--all"]);
-    git(&["commit", "--quiet", "--message=All"]);
-    fs::write(top.join("mine"), "text").unwrap();
-    let said = run(top, "scripts/rename", &[new_name()]);
-    assert_eq!(said.code, Some(1), "{}", said.text);
-    assert!(said.text.contains("(mine)"), "{}", said.text);
-    fs::remove_file(top.join("mine")).unwrap();
-
-    // A name that has the old one in it; ports that are asked for.
-    let longer = format!("our-{OLD}");
-    let said = succeed(
-        top,
-        "scripts/rename",
-        &[&longer, "--port", "4000", "--metrics-port=4001"],
-    );
-    let (_, undo) = said.split_once("Or take it back: ").unwrap();
-    let tcp = text(top, Path::new(&format!("systemd/{longer}-tcp.socket")));
-    assert!(tcp.contains("ListenStream=127.0.0.1:4000\n"), "{tcp}");
-    let metrics = text(top, Path::new(&format!("systemd/{longer}-metrics.socket")));
-    assert!(
-        metrics.contains("ListenStream=127.0.0.1:4001\n"),
-        "{metrics}"
-    );
-    let readme = text(top, Path::new("README.md"));
-    assert!(
-        !readme.contains(&format!("our-{longer}")) && readme.starts_with(&format!("# {longer}\n"))
-    );
-    assert!(!git(&["status", "--porcelain"]).is_empty());
-    succeed(top, "sh", &["-ec", undo]);
-    assert_eq!(git(&["status", "--porcelain"]), "");
 }
