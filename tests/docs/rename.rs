@@ -204,7 +204,8 @@ fn a_fork_gets_a_name_of_its_own_everywhere_and_keeps_nothing_that_the_other_pac
         let keeps = KEEPS_IT.iter().find(|(file, _)| *file == path);
         for line in [path].into_iter().chain(text.lines()) {
             let may = keeps.is_some_and(|(_, marks)| marks.split('|').any(|it| line.contains(it)));
-            let lower = line.to_lowercase();
+            // A link to "Can my app move?" has no name in it.
+            let lower = line.to_lowercase().replace("#can-my-app-move)", "");
             assert!(
                 may || !old.iter().any(|old| lower.contains(old)),
                 "{path}: {line}"
