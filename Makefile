@@ -43,8 +43,8 @@ SHELL := /bin/bash
 
 # The steps of `test` stand in order of what fails fastest, even under `make -j`.
 .NOTPARALLEL:
-.PHONY: help run client client-files fmt check deb install ping repo test-deps release-build test-builds unit-tests black-box-tests package-tests \
-	fuzz fuzz-briefly bench bench-builds long-tests test all-tests
+.PHONY: help run client client-files fmt check deb install ping repo test-deps release-build test-builds unit-tests black-box-tests \
+	package-tests fork-tests fuzz fuzz-briefly bench bench-builds long-tests test all-tests
 
 # Prints what begins, and the seconds since `make` did.
 BEGAN := $(shell date +%s)
@@ -123,13 +123,23 @@ black-box-tests: test-builds release-build ## The server as a black box, with re
 	$(PROGRAM) $(CARGO) test $(CARGO_FLAGS) $(CHECKED) --test it -- --test-threads=$(TEST_THREADS)
 
 # Only root can boot containers. What root runs is built before, by whoever calls.
-package-tests: test-builds deb ## The package on booted Debian 12 and 13, as root or through sudo; `make test` ends with it
-	@scripts/meanwhile --wait
-	$(call say,Package tests)
+define package_tests
 	tests=$$($(CARGO) test $(CARGO_FLAGS) $(CHECKED) --test package --no-run --message-format=json | \
 		sed -n 's/.*"executable":"\([^"]*\/package-[^"]*\)".*/\1/p'); \
 	$$([ "$$(id -u)" = 0 ] || echo sudo env PATH="$$PATH" HOME="$$HOME" XDG_CACHE_HOME="$$XDG_CACHE_HOME") \
 		env $(PROGRAM) "$$tests" --test-threads=$(PACKAGE_THREADS)
+endef
+
+# Those of `beside` are fork-tests, for which a second package is built.
+package-tests: test-builds deb ## The package on booted Debian 12 and 13, as root or through sudo; `make test` ends with it
+	@scripts/meanwhile --wait
+	$(call say,Package tests)
+	$(package_tests) --skip beside::
+
+fork-tests: test-builds deb ## A renamed fork beside my-app on one machine, as root or through sudo; part of long-tests
+	$(call say,A fork)
+	scripts/build-fork
+	$(package_tests) --nocapture beside::
 
 fuzz: ## Look for bytes that what reads clients, the bus or the link cannot stand, for FUZZ_SECONDS=600
 	scripts/fuzz $(FUZZ_SECONDS)
@@ -150,7 +160,7 @@ bench: bench-builds ## Measure the server beside its peers; BENCH=--quick takes 
 
 # What takes too long for every change, and is run before a release. The descriptors of a process are limited:
 # see docs/TESTING.md.
-long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, very many sessions: an hour and a quarter
+long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, very many sessions, a fork beside my-app: an hour and a half
 	$(call say,15000 sessions in one worker)
 	$(TARGET_DIR)/release/bench idle --server $(TARGET_DIR)/release/my-app --sessions 15000 --processes 1 --workers 1
 	$(call say,15000 upgraded sessions in one worker)
@@ -163,6 +173,7 @@ long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, very many ses
 	scripts/fuzz $$(( $(LONG_FUZZ_SECONDS) * $$(ls fuzz/corpus | wc -l) ))
 	$(call say,Soak)
 	$(TARGET_DIR)/release/bench soak --server $(TARGET_DIR)/release/my-app --minutes $(SOAK_MINUTES)
+	@$(MAKE) --no-print-directory fork-tests
 
 # Meanwhile what the last steps need is made, in what the first ones leave of the processors: each step that needs it
 # makes it as well, and finds it done.

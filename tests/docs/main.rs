@@ -23,6 +23,7 @@ mod examples;
 mod manual;
 mod monitoring;
 mod pages;
+mod rename;
 mod repository;
 
 /// The top of the sources.
