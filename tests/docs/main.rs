@@ -11,6 +11,7 @@
 use std::fs;
 use std::path::Path;
 
+mod advisories;
 mod completions;
 mod configuration;
 mod dependencies;

@@ -6,12 +6,13 @@ use std::path::Path;
 use super::{PROJECT, read};
 
 /// Every page, but for those of folders with their own tools.
-const PAGES: [&str; 13] = [
+const PAGES: [&str; 14] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
+    "docs/ADVISORIES.md",
     "docs/CONTROL.md",
     "docs/DIFFERENCES.md",
     "docs/METRICS.md",

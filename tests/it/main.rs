@@ -14,6 +14,9 @@
 )]
 
 mod admission;
+mod advisories;
+mod advisories_packets;
+mod advisories_websocket;
 mod balance;
 mod balance_nginx;
 mod bus_faults;

@@ -177,6 +177,27 @@ const STATES: &[State] = &[
         "the service is stopped, and the next connection starts it",
     ),
     State::new(
+        "listen-unused",
+        "note",
+        "key listen '[\"127.0.0.1:3000\"]'",
+        "listen is not used in the service: systemd's listeners (the my-app socket units) take its place",
+    )
+    .mend("default listen"),
+    State::new(
+        "trusts-everybody",
+        "warning",
+        "key trusted_proxies '[\"0.0.0.0\\/0\"]'",
+        "limits.trusted_proxies trusts every address",
+    )
+    .mend("default trusted_proxies"),
+    State::new(
+        "configuration",
+        "fault",
+        "key workers '\"many\"'",
+        "/etc/my-app/my-app.toml: line ",
+    )
+    .mend("default workers"),
+    State::new(
         "configuration-unreadable",
         "fault",
         "chmod 700 /etc/my-app",
@@ -192,6 +213,7 @@ fn check_finds_what_is_wrong_and_its_command_mends_it(release: &'static Release)
             "site() {{ /usr/share/my-app/nginx-site \"$@\"; }}
 status() {{ curl -s -o /dev/null -w '%{{http_code}}' \"$@\" || true; }}
 key() {{ sed -i \"s/^#$1 = .*/$1 = $2/\" /etc/my-app/my-app.toml; }}
+default() {{ sed -i \"s/^$1 = /#$1 = /\" /etc/my-app/my-app.toml; }}
 other() {{
     systemd-run -q --unit=other node -e '{OTHER}.listen(process.argv[1], process.argv[2])' \"$@\"
     until curl -s -o /dev/null http://127.0.0.1:$1/; do sleep 0.05; done
@@ -235,7 +257,7 @@ impl State {
         assert!(what.contains(self.what), "{what}");
         assert_eq!(report.text(name, "severity"), self.severity);
         let exit = match (self.severity, name) {
-            ("fault", "configuration-unreadable") => 78,
+            ("fault", "configuration" | "configuration-unreadable") => 78,
             ("fault", _) => 71,
             _ => 0,
         };

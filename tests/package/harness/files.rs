@@ -19,6 +19,15 @@ pub fn the_package() -> PathBuf {
     package
 }
 
+/// The program that is in the package, with its line tables.
+pub fn the_program() -> PathBuf {
+    let built = Path::new(env!("CARGO_BIN_EXE_my-app")).parent().unwrap();
+    std::env::var_os("MY_APP_PROGRAM").map_or_else(
+        || built.with_file_name("release").join("my-app"),
+        PathBuf::from,
+    )
+}
+
 /// The directory that every machine sees at /srv/share.
 ///
 /// `my-app.deb`; `my-app-next.deb`: a later version with other files for the server and for nginx;
@@ -33,9 +42,8 @@ pub fn share() -> &'static Path {
         fs::copy(the_package(), share.join("my-app.deb")).unwrap();
         let examples = Path::new(env!("CARGO_BIN_EXE_my-app")).with_file_name("examples");
         for example in ["outbound", "slow_start"] {
-            fs::copy(examples.join(example), share.join(example)).expect(
-                "`cargo build --release --example outbound --example slow_start` comes first",
-            );
+            fs::copy(examples.join(example), share.join(example))
+                .expect("`make package-tests` builds the examples first");
         }
         the_next_version(&share);
         the_version_with_one_socket(&share);

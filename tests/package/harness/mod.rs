@@ -6,7 +6,9 @@ mod report;
 mod street;
 mod talker;
 
-pub use files::{an_archive, rootfs, share, the_package, the_package_again, with_rootfs};
+pub use files::{
+    an_archive, rootfs, share, the_package, the_package_again, the_program, with_rootfs,
+};
 pub use machine::Machine;
 pub use street::{Asked, Neighbour, about_nginx, settled, street};
 pub use talker::Talker;
