@@ -11,6 +11,7 @@
 use std::fs;
 use std::path::Path;
 
+mod advisories;
 mod commands;
 mod completions;
 mod configuration;
@@ -22,6 +23,7 @@ mod examples;
 mod manual;
 mod monitoring;
 mod pages;
+mod rename;
 mod repository;
 
 /// The top of the sources.

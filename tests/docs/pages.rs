@@ -6,12 +6,13 @@ use std::path::Path;
 use super::{PROJECT, read};
 
 /// Every page, but for those of folders with their own tools.
-const PAGES: [&str; 14] = [
+const PAGES: [&str; 15] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
+    "docs/ADVISORIES.md",
     "docs/APPLICATION.md",
     "docs/CONTROL.md",
     "docs/DIFFERENCES.md",
@@ -48,8 +49,11 @@ fn every_link_leads_to_a_file_and_to_a_heading_in_it() {
         let folder = Path::new(PROJECT).join(page);
         let folder = folder.parent().unwrap();
         let text = read(page);
-        let targets = text.split("](").skip(1);
-        let targets = targets.map(|rest| rest.split(')').next().unwrap());
+        let links = text.split("](").skip(1);
+        let links = links.map(|rest| rest.split(')').next().unwrap());
+        let pictures = text.split("<img src=\"").skip(1);
+        let pictures = pictures.map(|rest| rest.split('"').next().unwrap());
+        let targets = links.chain(pictures);
         for target in targets.filter(|target| !target.contains("://")) {
             let (file, heading) = target.split_once('#').unwrap_or((target, ""));
             let path = folder.join(file);

@@ -14,6 +14,9 @@
 )]
 
 mod admission;
+mod advisories;
+mod advisories_packets;
+mod advisories_websocket;
 mod balance;
 mod balance_nginx;
 mod bus_faults;
@@ -21,6 +24,7 @@ mod bus_hangs;
 mod bus_load;
 mod bus_renewal;
 mod chat;
+mod client_files;
 mod clients;
 mod command_line;
 mod compression;
@@ -63,6 +67,7 @@ mod proxies;
 mod questions;
 mod repeats;
 mod routing;
+mod sample_page;
 mod server_side;
 mod session_ids;
 mod starts;

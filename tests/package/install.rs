@@ -48,6 +48,18 @@ fn with_nginx_there_everybody_is_served(release: &'static Release) {
         "tail of app.log",
         machine.sh("tail -n 5 /var/log/my-app/app.log"),
     );
+    // What a person sees: two windows of a browser, through nginx.
+    let kill = machine.kill();
+    let arguments = [
+        "--url",
+        "http://127.0.0.1",
+        "--kill",
+        &kill,
+        "--deadline",
+        "180",
+    ];
+    let windows = machine.node_outside("page.mjs", &arguments);
+    machine.saw("two windows on the page, through nginx", windows);
     // Session ids are secrets, and clients have just shown many to nginx.
     machine.sh("grep -q 'GET /socket.io/ ' /var/log/nginx/access.log");
     assert_eq!(
@@ -68,9 +80,14 @@ fn assert_everybody_is_served(machine: &Machine) {
         "http://127.0.0.1:3000",
     ] {
         machine.echo_every_way(url);
+        // What a page loads there is what npm has.
+        machine.sh(&format!(
+            "curl -s --compressed {url}/socket.io/socket.io.min.js | \
+             cmp - /opt/tests/clients/node_modules/socket.io-client-v4/dist/socket.io.min.js"
+        ));
     }
     let six = machine.sh("curl -s http://[::1]/");
-    assert!(six.starts_with("A Socket.IO server"), "{six}");
+    assert!(six.contains("<title>my-app</title>"), "{six}");
 
     // The example, with its name and its paths changed, as its first lines say.
     machine.sh(

@@ -27,6 +27,7 @@ macro_rules! on_every_release {
 }
 
 mod archive;
+mod beside;
 mod control;
 mod doctor;
 mod faults;

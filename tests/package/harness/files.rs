@@ -19,6 +19,15 @@ pub fn the_package() -> PathBuf {
     package
 }
 
+/// The program that is in the package, with its line tables.
+pub fn the_program() -> PathBuf {
+    let built = Path::new(env!("CARGO_BIN_EXE_my-app")).parent().unwrap();
+    std::env::var_os("MY_APP_PROGRAM").map_or_else(
+        || built.with_file_name("release").join("my-app"),
+        PathBuf::from,
+    )
+}
+
 /// The directory that every machine sees at /srv/share.
 ///
 /// `my-app.deb`; `my-app-next.deb`: a later version with other files for the server and for nginx;
@@ -34,7 +43,7 @@ pub fn share() -> &'static Path {
         let examples = Path::new(env!("CARGO_BIN_EXE_my-app")).with_file_name("examples");
         for example in ["outbound", "messenger", "slow_start"] {
             fs::copy(examples.join(example), share.join(example))
-                .expect("`cargo build --release --examples` comes first");
+                .expect("`make package-tests` builds the examples first");
         }
         let database = project().join("examples/messenger/database.mjs");
         fs::copy(database, share.join("database.mjs")).unwrap();
