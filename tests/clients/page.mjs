@@ -152,6 +152,9 @@ await script({ options }, async (args) => {
   // Whatever others send is text.
   const room = `${"<i>wide</i>".repeat(930)}`;
   await visit(two, args, room);
+  // A browser keeps a page that was left, for the way back; its session ends all the same.
+  const left = await until(one, "the other to have left", `${text("members")} === "1 here: you"`);
+  assertTrue(`a page that was left to be gone in seconds, it took ${left} ms`, left < 20_000);
   const guest = await hostile(args, "lobby");
   await until(one, "what a guest announces", `document.querySelectorAll(".announced").length === 2`);
   const long = await one.value(`document.querySelectorAll(".log:not([hidden]) li").length`);
