@@ -9,7 +9,7 @@
 import { spawnSync } from "node:child_process";
 import { Page } from "./lib/chromium.mjs";
 import { assertEqual, assertTrue } from "./lib/compare.mjs";
-import { complaintsOf, faintTexts, focused, namelessFields, picture, press, size, tabTo, until } from "./lib/person.mjs";
+import { complaintsOf, faintTexts, focused, go, namelessFields, picture, press, size, tabTo, until } from "./lib/person.mjs";
 import { progress, script } from "./lib/script.mjs";
 import { io } from "socket.io-client-v4";
 
@@ -37,9 +37,7 @@ async function prepare(page) {
 
 /** Opens the page anew, and waits until it is upgraded. */
 async function visit(page, args, room) {
-  await page.call("Page.navigate", { url: "about:blank" });
-  await page.call("Page.navigate", { url: `${args.url}/#${new URLSearchParams({ room })}` });
-  await until(page, "the page", `location.href !== "about:blank" && document.readyState === "complete"`);
+  await go(page, `${args.url}/#${new URLSearchParams({ room })}`);
   await until(page, "a worker", `${text("state")}.startsWith("connected") && Number(${text("worker")}) > 0`);
   await until(page, "the upgrade", `document.querySelector("[aria-current]")?.dataset.step === "websocket"`);
   await until(page, "a round trip", `${text("trip")}.endsWith("ms")`);
@@ -94,7 +92,7 @@ async function withoutClient(page, args) {
     if (method === "Fetch.requestPaused") page.call("Fetch.fulfillRequest", { requestId, responseCode: 404, body: Buffer.from("Not there: `make client`.\n").toString("base64") });
   };
   await page.call("Fetch.enable", { patterns: [{ urlPattern: "*socket.io.min.js" }] });
-  await page.call("Page.navigate", { url: `${args.url}/` });
+  await go(page, `${args.url}/`);
   await until(page, "words", `!document.getElementById("missing").hidden && ${text("missing")}.includes("make client")`);
   await look(page, args, "missing");
   return { missing: await page.value(text("missing")) };

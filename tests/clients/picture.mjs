@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { Page } from "./lib/chromium.mjs";
-import { press, size, until } from "./lib/person.mjs";
+import { go, press, size, until } from "./lib/person.mjs";
 import { script, waiting } from "./lib/script.mjs";
 
 const options = {
@@ -75,8 +75,7 @@ function html(frame) {
 async function open(page, url) {
   await page.call("Emulation.setScrollbarsHidden", { hidden: true });
   await size(page, WIDTH, HEIGHT);
-  await page.call("Page.navigate", { url });
-  await until(page, "the page", `location.href !== "about:blank" && document.readyState === "complete"`);
+  await go(page, url);
   await settled(page);
 }
 
