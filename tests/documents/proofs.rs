@@ -133,7 +133,7 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
     (Like("Makefile", "--no-print-directory fork-tests"), &["make fork-tests"]),
     (Like("tests/docs/rename/git.rs", "Path::new(\"README.md\")"), &[
         "scripts/rename my-chat",
-        "git add -A && git commit -m 'This is my-chat'",
+        "git add -A && git commit -m 'A name of its own'",
         "git checkout theirs && git merge --strategy ours --no-commit upstream/main && git read-tree --reset -u upstream/main",
         "scripts/rename my-chat --force && git add -A && git commit -m 'Their next version, as my-chat'",
         "git checkout main && git merge theirs",
