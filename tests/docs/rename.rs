@@ -83,7 +83,7 @@ fn files(top: &Path) -> BTreeSet<PathBuf> {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_str().unwrap();
             let made = ["target", "node_modules", "__pycache__", ".git"].contains(&name);
-            if made || name.ends_with(".deb") {
+            if made || path.extension().is_some_and(|it| it == "deb") {
                 continue;
             }
             if path.is_dir() {
