@@ -135,7 +135,7 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
         "scripts/rename my-chat",
         "git add -A && git commit -m 'A name of its own'",
         "git checkout theirs && git merge --strategy ours --no-commit upstream/main && git read-tree --reset -u upstream/main",
-        "scripts/rename my-chat --force && git add -A && git commit -m 'Their next version, as my-chat'",
+        "scripts/rename my-chat --force && git add -A && git commit -m 'Their next version'",
         "git checkout main && git merge theirs",
     ]),
     (BeforeRelease, &["make long-tests", "make bench", "make bench BENCH=--quick", "make bench BENCH=\"--rounds 1\""]),
