@@ -182,7 +182,7 @@ fn strangers_are_refused(machine: &Machine, repository: &Repository) {
          for file in $(find /srv/index/dists -path '*/main/*' -type f); do
              printf 'Package: worse\\n' | dd of=$file conv=notrunc status=none
          done
-         printf worse | dd of=$(ls /srv/package/pool/main/m/my-app/my-app_*.deb) bs=1 seek=9999 conv=notrunc status=none"
+         printf worse | dd of=$(ls /srv/package/pool/main/*/my-app/my-app_*.deb) bs=1 seek=9999 conv=notrunc status=none"
     ));
     let use_it = |port: u16| {
         format!(
