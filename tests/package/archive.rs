@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
 use memchr::memmem;
@@ -156,9 +155,7 @@ fn the_list_of_contents() -> Value {
         ])
         .arg("-W")
         .arg(the_package()));
-    let program = Path::new(env!("CARGO_BIN_EXE_my-app"));
-    let folder = program.ancestors().nth(2).unwrap().join("debian");
-    let list = fs::read_to_string(folder.join(name)).unwrap();
+    let list = fs::read_to_string(target().join("debian").join(name)).unwrap();
     serde_json::from_str(&list).unwrap()
 }
 

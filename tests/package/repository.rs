@@ -45,14 +45,12 @@ impl Repository {
 
     /// What `make repo` does with packages; without any, with those of `make deb`.
     fn publish(&self, options: &[&str], packages: &[&Path]) {
-        let program = Path::new(env!("CARGO_BIN_EXE_my-app"));
-        let target = program.ancestors().nth(2).unwrap();
         run(Command::new(project().join("scripts/apt-repo"))
             .args(options)
             .arg(self.folder())
             .args(packages)
             .env("GNUPGHOME", self.gpg.path())
-            .env("CARGO_TARGET_DIR", target));
+            .env("CARGO_TARGET_DIR", target()));
     }
 }
 
