@@ -47,6 +47,7 @@ const PROGRAMS: &[&str] = &[
     "node",
     "npm",
     "rm",
+    "rsync",
     "scripts/apt-repo",
     "scripts/fuzz",
     "scripts/rename",

@@ -105,7 +105,16 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
         "sed 's,^URIs: .*,URIs: file:/mnt/packages,' /mnt/packages/my-app.sources >/etc/apt/sources.list.d/my-app.sources",
     ]),
     (Verbatim("tests/docs/repository/refusals.rs"), &["gpg --quick-generate-key 'my-app packages' ed25519 sign never"]),
-    (Like("tests/docs/repository/publisher.rs", "scripts/apt-repo"), &["make repo", "make repo KEY=FINGERPRINT URL=https://packages.example.com"]),
+    (Like("tests/docs/repository/publisher.rs", "scripts/apt-repo"), &["make repo", "make repo KEY=FINGERPRINT URL=https://packages.example.com", "make repo DEBS=../arm64/my-app_0.1.0-1_arm64.deb"]),
+    (Like("tests/docs/repository/mod.rs", "format!(\"{old},{new}\")"), &["make repo KEY=OLD,NEW"]),
+    (Like("tests/docs/repository/mod.rs", "\"--again\""), &["scripts/apt-repo --again repo", "scripts/apt-repo --again --valid-days 7 repo"]),
+    (Like("tests/package/repository.rs", "apt-get download my-app={version}"), &["apt install my-app=0.1.0-1"]),
+    (Like("tests/package/repository.rs", "apt-get update && apt-get upgrade"), &["apt update && apt install my-app"]),
+    (NotOurs("it only shows keys, or asks who revokes one"), &["gpg --list-secret-keys", "gpg --edit-key"]),
+    (NotOurs("the web server is the operator's"), &[
+        "rsync -a repo/pool server:/srv/www/packages/",
+        "rsync -a --delay-updates --delete-after repo/dists repo/my-app.asc repo/my-app.sources server:/srv/www/packages/",
+    ]),
 
     // What builds and tests this.
     (Like("Makefile", "\ntest: test-deps client "), &["make test", "make test-deps", "make client"]),
