@@ -16,7 +16,10 @@ DOCUMENTATION = """
     description: One line for each machine and step; of a failure, what to do.
 """
 
-MARK = "my-app: "
+MARKS = ("my-app: ", "adopt: ")
+
+# The play that looks at nothing else.
+INVENTORY = "The inventory"
 
 # What ssh, sudo and Python say, and what it means. The first that fits is told. {user}, {host}, {port}, {key}: of the
 # inventory.
@@ -52,12 +55,14 @@ MEANINGS = [
 def lines_of_ours(result):
     """What our scripts and the package's said."""
     text = "\n".join(str(result.get(name) or "") for name in ("msg", "stdout", "stderr"))
-    return [line[len(MARK) :].rstrip() for line in text.splitlines() if line.startswith(MARK)]
+    return [line.split(": ", 1)[1].rstrip() for line in text.splitlines() if line.startswith(MARKS)]
 
 
 def meaning(result, about):
     """What a failure means in words: lines."""
     ours = lines_of_ours(result)
+    if any(line.startswith("to take it over") for line in ours):
+        return [*ours, "or ADOPT=yes beside `make I=... install` does that on each machine, in its turn"]
     if ours:
         return ours
     said = [str(result.get(name) or "") for name in ("msg", "module_stderr", "module_stdout", "stderr", "stdout")]
@@ -90,15 +95,15 @@ class CallbackModule(CallbackBase):
         self.play = play
 
     def v2_runner_on_start(self, host, task):
+        if self.play.get_name() == INVENTORY:
+            return
+        self.states.setdefault(host.get_name(), "ready")
         if task.get_name().endswith("Copy the package"):
             self.states[host.get_name()] = "begun"
 
     def v2_runner_on_ok(self, result):
         host, task = self.parts(result)
-        name = task.get_name()
-        if name.endswith("Ready"):
-            self.states[host.get_name()] = "ready"
-        if name.endswith("Wait until it serves"):
+        if task.get_name().endswith("Wait until it serves"):
             self.states[host.get_name()] = "done"
         for line in lines_of_ours(self.record(result)):
             self.say(host, line, constants.COLOR_OK)
@@ -112,7 +117,7 @@ class CallbackModule(CallbackBase):
     def failed(self, result):
         host, _ = self.parts(result)
         # The inventory itself was wrong.
-        if self.play.get_name() == "The inventory":
+        if self.play.get_name() == INVENTORY:
             for line in lines_of_ours(self.record(result)):
                 self._display.display(line, color=constants.COLOR_ERROR)
             return
