@@ -21,8 +21,8 @@ MARKS = ("my-app: ", "adopt: ")
 # The play that looks at nothing else.
 INVENTORY = "The inventory"
 
-# What ssh, sudo and Python say, and what it means. The first that fits is told. {user}, {host}, {port}, {key}: of the
-# inventory.
+# What ssh, sudo and Python say, and what it means; the first that fits is told. {0} is the group of the pattern, the other
+# names are what the inventory says.
 MEANINGS = [
     (
         r"IDENTIFICATION HAS CHANGED",
@@ -34,7 +34,7 @@ MEANINGS = [
         "its host key is not known here. `ssh {login}` shows it: compare it, say yes, and try again",
     ),
     (r"UNPROTECTED PRIVATE KEY FILE", "the key {key} may be read by others, so ssh does not use it: chmod 600 {key}"),
-    (r"Identity file .* not accessible|no such identity", "there is no key at {key} (ansible_ssh_private_key_file)"),
+    (r"Identity file (\S+) not accessible", "there is no key at {0} (ansible_ssh_private_key_file)"),
     (
         r"Permission denied \(",
         "it does not let {user} in with this key: {key} (ansible_user, ansible_ssh_private_key_file)",
@@ -47,8 +47,8 @@ MEANINGS = [
         "sudo asks {user} for a password: ANSIBLE_OPTIONS=-K asks you for it",
     ),
     (r"Incorrect sudo password|Sorry, try again", "sudo does not take this password of {user}"),
-    (r"is not in the sudoers|is not allowed to (run|execute)", "sudo does not let {user} become root there"),
-    (r"sudo: (command )?not found", "it has no sudo, and {user} is not root: ansible_user=root, or install sudo there"),
+    (r"is not in the sudoers|is not allowed to (?:run|execute)", "sudo does not let {user} become root there"),
+    (r"sudo: (?:command )?not found", "it has no sudo, and {user} is not root: ansible_user=root, or install sudo there"),
 ]
 
 
@@ -70,7 +70,7 @@ def meaning(result, about):
     for pattern, words in MEANINGS:
         found = re.search(pattern, text)
         if found:
-            return [words.format(found.group(0), **about)]
+            return [words.format(*found.groups(), **about)]
     # apt's reasons begin with E:, dpkg's with its name.
     reasons = [line for line in text.splitlines() if re.match(r"E: |dpkg: error", line)]
     if reasons:
