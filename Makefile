@@ -6,14 +6,21 @@ CARGO_FLAGS ?= --locked
 # Where `make run` listens, and with how many workers (0: one for each core).
 LISTEN ?= 127.0.0.1:3000
 WORKERS ?= 0
-# Black-box tests at one time. Each starts a server and clients; with more of them on few cores,
-# what they wait for is each other.
-TEST_THREADS ?= 2
+# Black-box tests at one time. Each starts a server and clients, and waits for most of its time: two of them keep two cores
+# busy for a third of it.
+TEST_THREADS ?= 3
 # Containers at one time: a boot waits more than it works, so a third one costs the others little.
 PACKAGE_THREADS ?= 3
 # How long `make fuzz` looks for faults, and how long `make test` does, in seconds, for all targets together.
 FUZZ_SECONDS ?= 600
 FUZZ_BRIEFLY ?= 60
+# Where `make repo` makes the repository, who signs it (a fingerprint in gpg; later ones may leave it out), and where
+# machines will find it. DEBS: packages that were built elsewhere, instead of one from here. VALID_DAYS: see scripts/apt-repo.
+REPO ?= repo
+KEY ?=
+URL ?=
+DEBS ?=
+VALID_DAYS ?=
 # What `make bench` hands on: --quick, --only, --servers, --rounds, --scale, --json.
 BENCH ?=
 
@@ -25,14 +32,19 @@ IDLE_SESSIONS ?= 100000
 # Where cargo builds to.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
+# Everything but the fuzzer, compiled for tests: all with the same features, so that nothing is compiled twice.
+CHECKED := --profile checked --workspace --exclude my-app-fuzz
+# The tests start what is shipped.
+PROGRAM := MY_APP_PROGRAM=$(abspath $(TARGET_DIR))/release/my-app
+
 # `&&` and pipes in recipes shall fail as a whole.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 # The steps of `test` stand in order of what fails fastest, even under `make -j`.
 .NOTPARALLEL:
-.PHONY: help run fmt check deb install ping test-deps unit-tests black-box-tests package-tests fuzz \
-	fuzz-briefly bench bench-builds long-tests test
+.PHONY: help run client client-files fmt check deb install ping repo test-deps release-build test-builds unit-tests black-box-tests \
+	package-tests fork-tests fuzz fuzz-briefly bench bench-builds long-tests test all-tests
 
 # Prints what begins, and the seconds since `make` did.
 BEGAN := $(shell date +%s)
@@ -41,10 +53,17 @@ say = @printf '[%4d s] %s\n' "$$(( $$(date +%s) - $(BEGAN) ))" '$(1)'
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Build the server and run it on LISTEN=127.0.0.1:3000; needs Rust and a C compiler only
+run: client-files ## Build the server and run it on LISTEN=127.0.0.1:3000; needs Rust and a C compiler, for pages npm
 	$(CARGO) run $(CARGO_FLAGS) --release --bin my-app -- --listen $(LISTEN) --workers $(WORKERS)
 
-deb: ## Build the Debian package: my-app.deb; for all releases from this machine's on
+client: ## Get the browser's client, which the server serves, with npm; run, deb and test do it, too
+	@scripts/client-files
+
+# Without npm everything is built without it.
+client-files:
+	@scripts/client-files --if-possible
+
+deb: client-files ## Build the Debian package: my-app.deb; for all releases from this machine's on
 	$(call say,Debian package)
 	@scripts/build-deb
 
@@ -59,6 +78,13 @@ endif
 ping: ## Whether the machines of I=INVENTORY can be reached and installed on, with Ansible; I=local: this one
 	@scripts/fleet ping $(if $(I),'$(I)') $(ANSIBLE_OPTIONS)
 
+# Whether it can be signed is known before the build.
+apt_repo = scripts/apt-repo --key '$(KEY)' --url '$(URL)' --valid-days '$(VALID_DAYS)'
+repo: ## Make a signed package repository, or add to it: REPO=directory KEY=fingerprint URL=https://...
+	@$(apt_repo) --check '$(REPO)'
+	$(if $(DEBS),,@$(MAKE) --no-print-directory deb)
+	@$(apt_repo) '$(REPO)' $(DEBS)
+
 fmt: ## Format the Rust sources
 	$(CARGO) fmt --all
 
@@ -66,9 +92,9 @@ check: ## Formatting, lints, documentation, license texts; every warning an erro
 	$(call say,Formatting)
 	$(CARGO) fmt --all --check
 	$(call say,Lints)
-	$(CARGO) clippy $(CARGO_FLAGS) --workspace --exclude my-app-fuzz --all-targets -- -D warnings
+	$(CARGO) clippy $(CARGO_FLAGS) $(CHECKED) --all-targets -- -D warnings
 	$(call say,Documentation)
-	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --no-deps
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc $(CARGO_FLAGS) --profile checked --no-deps
 	$(call say,Licenses)
 	scripts/licenses --check
 
@@ -76,26 +102,44 @@ test-deps: ## Install what the tests need: Debian packages (as root or through s
 	$(call say,What the tests need)
 	@scripts/test-deps
 
-# The examples are applications that the black-box tests start; cargo builds them for no one test.
-unit-tests: ## Release build, unit tests, the engine's tests, and whether the documents are true
+# What is shipped, and what most tests start. It is built as scripts/build-deb builds it, which then finds it done.
+release-build: client-files
 	$(call say,Release build)
-	$(CARGO) build $(CARGO_FLAGS) --release --bins --examples
-	$(call say,Unit tests)
-	$(CARGO) test $(CARGO_FLAGS) --release --lib --bins --test docs
-	$(CARGO) test $(CARGO_FLAGS) --release -p engineioxide -p my-app-bench
+	$(CARGO) build $(CARGO_FLAGS) --release --bin my-app
 
-black-box-tests: ## The server as a black box, with real clients; what `make test-deps` installs must be there
+# One compilation for all tests and for the examples, which are applications that they start.
+test-builds: client-files
+	$(call say,Builds of tests)
+	$(CARGO) test $(CARGO_FLAGS) $(CHECKED) --no-run
+
+unit-tests: test-builds ## Unit tests, the engine's tests, and whether the documents are true
+	$(call say,Unit tests)
+	$(CARGO) test $(CARGO_FLAGS) $(CHECKED) --lib --bins --test docs --test 'rfc*' --test sessions
+	$(CARGO) test $(CARGO_FLAGS) $(CHECKED) --doc
+
+black-box-tests: test-builds release-build ## The server as a black box, with real clients; what `make test-deps` installs must be there
+	@scripts/meanwhile --wait
 	$(call say,Black-box tests)
-	$(CARGO) test $(CARGO_FLAGS) --release --test it -- --test-threads=$(TEST_THREADS)
+	$(PROGRAM) $(CARGO) test $(CARGO_FLAGS) $(CHECKED) --test it -- --test-threads=$(TEST_THREADS)
 
 # Only root can boot containers. What root runs is built before, by whoever calls.
-package-tests: deb ## The package on booted Debian 12 and 13, as root or through sudo; `make test` ends with it
-	$(call say,Package tests)
-	$(CARGO) build $(CARGO_FLAGS) --release --example outbound --example slow_start
-	tests=$$($(CARGO) test $(CARGO_FLAGS) --release --test package --no-run --message-format=json | \
+define package_tests
+	tests=$$($(CARGO) test $(CARGO_FLAGS) $(CHECKED) --test package --no-run --message-format=json | \
 		sed -n 's/.*"executable":"\([^"]*\/package-[^"]*\)".*/\1/p'); \
 	$$([ "$$(id -u)" = 0 ] || echo sudo env PATH="$$PATH" HOME="$$HOME" XDG_CACHE_HOME="$$XDG_CACHE_HOME") \
-		"$$tests" --test-threads=$(PACKAGE_THREADS)
+		env $(PROGRAM) "$$tests" --test-threads=$(PACKAGE_THREADS)
+endef
+
+# Those of `beside` are fork-tests, for which a second package is built.
+package-tests: test-builds deb ## The package on booted Debian 12 and 13, as root or through sudo; `make test` ends with it
+	@scripts/meanwhile --wait
+	$(call say,Package tests)
+	$(package_tests) --skip beside::
+
+fork-tests: test-builds deb ## A renamed fork beside my-app on one machine, as root or through sudo; part of long-tests
+	$(call say,A fork)
+	scripts/build-fork
+	$(package_tests) --nocapture beside::
 
 fuzz: ## Look for bytes that what reads clients, the bus or the link cannot stand, for FUZZ_SECONDS=600
 	scripts/fuzz $(FUZZ_SECONDS)
@@ -116,7 +160,7 @@ bench: bench-builds ## Measure the server beside its peers; BENCH=--quick takes 
 
 # What takes too long for every change, and is run before a release. The descriptors of a process are limited:
 # see docs/TESTING.md.
-long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, very many sessions: an hour and a quarter
+long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, very many sessions, a fork beside my-app: an hour and a half
 	$(call say,15000 sessions in one worker)
 	$(TARGET_DIR)/release/bench idle --server $(TARGET_DIR)/release/my-app --sessions 15000 --processes 1 --workers 1
 	$(call say,15000 upgraded sessions in one worker)
@@ -124,11 +168,20 @@ long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, very many ses
 	$(call say,$(IDLE_SESSIONS) sessions in six workers)
 	$(TARGET_DIR)/release/bench idle --server $(TARGET_DIR)/release/my-app --sessions $(IDLE_SESSIONS)
 	$(call say,Lost answers)
-	$(CARGO) build $(CARGO_FLAGS) --release --examples
-	ABORTED_POLLS=3000 $(CARGO) test $(CARGO_FLAGS) --release --test it lost_answers
+	ABORTED_POLLS=3000 $(PROGRAM) $(CARGO) test $(CARGO_FLAGS) $(CHECKED) --test it lost_answers
 	$(call say,Fuzzing)
 	scripts/fuzz $$(( $(LONG_FUZZ_SECONDS) * $$(ls fuzz/corpus | wc -l) ))
 	$(call say,Soak)
 	$(TARGET_DIR)/release/bench soak --server $(TARGET_DIR)/release/my-app --minutes $(SOAK_MINUTES)
+	@$(MAKE) --no-print-directory fork-tests
 
-test: test-deps check unit-tests fuzz-briefly black-box-tests package-tests ## All that CI runs
+# Meanwhile what the last steps need is made, in what the first ones leave of the processors: each step that needs it
+# makes it as well, and finds it done.
+test: test-deps client ## All that CI runs
+	@scripts/meanwhile \
+		'$(CARGO) build $(CARGO_FLAGS) --release --bin my-app' \
+		'scripts/build-deb --tool' \
+		'scripts/test-rootfs-all' \
+		-- $(MAKE) --no-print-directory all-tests BEGAN=$(BEGAN)
+
+all-tests: check unit-tests fuzz-briefly black-box-tests package-tests

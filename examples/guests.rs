@@ -1,7 +1,9 @@
-//! A server whose guests may stay for a time, and that writes down why each of them left.
+//! A server whose guests may stay for a time, and that writes down why each of them left. Who shows a token must show
+//! the right one, and is told how it is seen.
 //!
 //! ```text
 //! cargo run --example guests
+//! io("http://127.0.0.1:3000", { query: { token: "secret" } })
 //! io("http://127.0.0.1:3000", { query: { stay_ms: 60000 } })
 //! socket.emit("leave")            the application disconnects it
 //! socket.emit("send", 5000000)    it is sent so many bytes
@@ -26,10 +28,11 @@ fn main() -> ExitCode {
 
 /// Until when may it stay? Another service would know: here it takes as long as the guest says.
 async fn admit(request: &Parts, _client: ClientAddr) -> Result<Admitted, Refusal> {
-    let query = request.uri.query().unwrap_or_default();
-    let millis = |name: &str| {
-        let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
-        let (_, value) = pairs.find(|(key, _)| *key == name)?;
+    if parameter(request, "token").is_some_and(|token| token != "secret") {
+        return Err(Refusal::forbidden("the token is wrong"));
+    }
+    let millis = |name| {
+        let value = parameter(request, name)?;
         Some(Duration::from_millis(value.parse().ok()?))
     };
     if let Some(thinks) = millis("think_ms") {
@@ -40,6 +43,13 @@ async fn admit(request: &Parts, _client: ClientAddr) -> Result<Admitted, Refusal
     Ok(millis("stay_ms").map_or_else(Admitted::for_good, |stay| {
         Admitted::until(SystemTime::now() + stay)
     }))
+}
+
+/// What the query says.
+fn parameter<'r>(request: &'r Parts, name: &str) -> Option<&'r str> {
+    let query = request.uri.query().unwrap_or_default();
+    let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find_map(|(key, value)| (key == name).then_some(value))
 }
 
 /// A question to the other service. Its guest may go away before it is answered.
@@ -56,7 +66,10 @@ fn namespaces(io: &Io, _cluster: &Cluster) {
     io.ns("/lounge", connected);
 }
 
-async fn connected(socket: Socket) {
+async fn connected(socket: Socket, client: ClientAddr) {
+    if parameter(socket.req_parts(), "token").is_some() {
+        let _ = socket.emit("welcome", &client.to_string());
+    }
     socket.on("leave", async |socket: Socket| {
         // An error means that the client is gone already.
         let _ = socket.disconnect();

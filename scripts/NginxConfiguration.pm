@@ -9,7 +9,7 @@ use File::Glob qw(bsd_glob);
 use File::Path qw(make_path);
 use Socket qw(AF_INET AF_INET6 inet_pton);
 
-our @EXPORT_OK = qw(answers_all complaint configuration is_debians output slurp spew);
+our @EXPORT_OK = qw(answers_all complaint configuration first_for_all is_debians output slurp spew);
 
 my $nginx = '/etc/nginx';
 
@@ -184,6 +184,12 @@ sub answers_all {
     return unless @there;
     # "_" and "--" are no names that anybody asks for.
     return (grep { /[^\W_]/ } @{ $there[0]{names} }) ? undef : $there[0];
+}
+
+# Who has a regular expression for a name that every Host matches, on port 80. nginx asks the one that it reads first.
+sub first_for_all {
+    my ($first) = grep { my $server = $_; ($server->{on}{'80'} || $server->{on}{'[::]:80'}) && grep { /^~\^?\.[*+]?\$?$/ } @{ $server->{names} } } @_;
+    return $first;
 }
 
 1;

@@ -148,8 +148,7 @@ mod tests {
             .args(["--exact", name, "--ignored", "--nocapture"])
             .output();
         let run = run.unwrap();
-        let said =
-            String::from_utf8_lossy(&run.stdout) + String::from_utf8_lossy(&run.stderr).as_ref();
+        let said = String::from_utf8([run.stdout, run.stderr].concat()).unwrap();
         assert!(run.status.success() && said.contains("1 passed"), "{said}");
     }
 

@@ -8,6 +8,7 @@ mod args;
 mod ask;
 mod client_addr;
 mod end_reason;
+mod endpoint;
 mod event;
 mod handler;
 mod socket;
@@ -24,6 +25,7 @@ pub use args::{Ack, Arg, Args, ArgsError};
 pub use ask::{Responses, ask};
 pub use client_addr::ClientAddr;
 pub use end_reason::EndReason;
+pub use endpoint::Endpoint;
 pub use event::{Event, handler_name};
 pub use handler::Attributed;
 pub use socket::Socket;
@@ -48,6 +50,6 @@ pub struct App {
     /// or is one too many, is answered 503. A client that goes away ends the wait.
     pub admit: for<'a> fn(&'a Parts, ClientAddr) -> Admission<'a>,
     /// Answers plain HTTP requests outside the engine's path; called once. A request's extensions
-    /// have its [`ClientAddr`]. Bodies have no deadline there but the one that a layer gives them.
+    /// have its [`ClientAddr`] and the [`Endpoint`]. Bodies have no deadline there but the one that a layer gives them.
     pub routes: fn() -> axum::Router,
 }

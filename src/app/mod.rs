@@ -5,11 +5,10 @@
 
 mod chat;
 mod echo;
+mod page;
 
 use std::future::ready;
 
-use axum::Router;
-use axum::routing::get;
 use http::request::Parts;
 
 use crate::api::{Admitted, App, ClientAddr, Cluster, Io, Refusal};
@@ -18,7 +17,7 @@ use crate::api::{Admitted, App, ClientAddr, Cluster, Io, Refusal};
 pub const APP: App = App {
     namespaces,
     admit: |request, client| Box::pin(ready(admit(request, client))),
-    routes,
+    routes: page::routes,
 };
 
 fn namespaces(io: &Io, _cluster: &Cluster) {
@@ -34,11 +33,4 @@ fn namespaces(io: &Io, _cluster: &Cluster) {
 )]
 fn admit(_request: &Parts, _client: ClientAddr) -> Result<Admitted, Refusal> {
     Ok(Admitted::for_good())
-}
-
-fn routes() -> Router {
-    Router::new().route(
-        "/",
-        get(async || "A Socket.IO server. Connect with a Socket.IO client.\n"),
-    )
 }

@@ -40,7 +40,7 @@ pub(crate) struct EmitArgs {
 /// The options of `my-app log`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogArgs {
-    /// Log what is as severe as this, until the server ends; reopen: open the log file anew
+    /// The level to log at until the server ends; reopen: open the log file again
     #[arg(value_name = "LEVEL|reopen", value_parser = PossibleValuesParser::new(LOG_WORDS))]
     pub level: String,
 
@@ -60,7 +60,7 @@ pub(crate) struct DrainArgs {
     #[arg(long, value_name = "TIME", value_parser = time, conflicts_with = "undo")]
     pub over: Option<Duration>,
 
-    /// Take this machine back
+    /// Put this machine back into service
     #[arg(long)]
     pub undo: bool,
 

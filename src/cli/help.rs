@@ -10,6 +10,8 @@ Socket.IO clients of any language connect over HTTP long-polling or WebSocket, d
 through a proxy. One master process accepts the connections, and every session stays with its own
 worker.
 
+The event handlers are part of the program, written in Rust: it runs no scripts.
+
 Called by hand, it runs in the foreground and logs to the terminal until it gets Ctrl-C.";
 
 pub(super) const AFTER: &str = "Use --help for examples, files and exit codes.";
@@ -20,13 +22,13 @@ Examples:
   my-app --listen 0.0.0.0:8080 --workers 2    run for everybody, on two cores
   my-app --listen unix:/tmp/my-app.sock       run behind a proxy on this machine
   my-app --cors http://localhost:8000         let pages of this origin connect, too
-  my-app check                                is everything good here, and what mends it?
-  my-app check --config new.toml              would this configuration do?
-  my-app status --watch                       the running server, again each second
+  my-app check                                is all well on this machine? If not, how to fix it
+  my-app check --config new.toml              is this configuration right?
+  my-app status --watch                       the running server, refreshed each second
   my-app why 192.0.2.7                        what became of this client's sessions
   my-app emit --room news headline 7          send an event to this machine's clients
   my-app log debug --for 5m                   a line for each session that begins or ends
-  my-app drain --over 5m                      take this machine out; --undo takes it back
+  my-app drain --over 5m                      take this machine out; --undo puts it back
 
 Files:
   /etc/my-app/my-app.toml    the configuration; shows every key with its default
@@ -40,4 +42,6 @@ Exit codes:
   64    the command line makes no sense
   70    a mistake of this program; please report it
   71    the system refused something, such as an address in use; or check found a fault around it
-  78    the configuration is missing or wrong";
+  78    the configuration is missing or wrong
+
+More: man my-app, man my-app.toml";

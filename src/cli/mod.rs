@@ -6,6 +6,8 @@
 
 mod client;
 mod commands;
+#[cfg(test)]
+mod completions;
 mod doctor;
 mod exit;
 mod help;
@@ -48,13 +50,13 @@ pub(crate) enum Role {
 pub(crate) enum Question {
     /// Show the running server: workers, sessions, rates, limits, faults
     Status(StatusArgs),
-    /// Tell why sessions of a client ended, and whose doing it was
+    /// Tell why a client's sessions ended, and who caused it
     Why(WhyArgs),
     /// Emit an event to the clients of this machine
     Emit(EmitArgs),
-    /// Change the level of the running server's log, or have the file opened anew
+    /// Change the log level of the running server, or reopen its log file
     Log(LogArgs),
-    /// Take this machine out of service, or back
+    /// Take this machine out of service, or put it back
     Drain(DrainArgs),
 }
 
@@ -155,7 +157,7 @@ struct Line {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Tell whether all is good: configuration, files, limits, ports, nginx; and what mends it
+    /// Check configuration, files, limits, ports and nginx; tell how to fix what is wrong
     Check(CheckArgs),
     #[command(flatten)]
     Ask(Question),

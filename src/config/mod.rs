@@ -29,7 +29,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::systemd;
 use crate::wire::client::ClientKey;
+use crate::wire::client_file;
 use crate::wire::link::Origin;
+use crate::wire::target::Target;
 
 pub(crate) use choices::{Balance, LogFormat, LogLevel, Parser, Transport};
 pub(crate) use error::ConfigError;
@@ -101,6 +103,8 @@ pub(crate) struct Engine {
     pub cors_headers: Vec<String>,
     /// How long a client may take nothing while data waits for it, before it is disconnected.
     pub write_stall_timeout: Duration,
+    /// Whether pages may load the browser's client from below `path`.
+    pub serve_client: bool,
 }
 
 /// The limits against overload. A zero number is no limit.
@@ -179,6 +183,7 @@ impl Default for Engine {
             cors_credentials: false,
             cors_headers: Vec::new(),
             write_stall_timeout: Duration::from_secs(10),
+            serve_client: true,
         }
     }
 }
@@ -194,6 +199,13 @@ impl Default for Limits {
             worker_memory: 0,
             trusted_proxies: Vec::new(),
         }
+    }
+}
+
+impl Engine {
+    /// The name of the client's file that a request is for, if pages may load it from here.
+    pub(crate) fn client_file(&self, method: &str, target: &Target<'_>) -> Option<&'static str> {
+        client_file::named(method, target, &self.path).filter(|_| self.serve_client)
     }
 }
 

@@ -48,7 +48,7 @@ mod tests {
             ("my_app::worker", Some("src/worker/mod.rs")),
             ("engineioxide::pump", Some("engine/src/pump.rs")),
             ("acme_chat::rooms", Some("src/app/rooms.rs")),
-            ("my_application", Some("src/main.rs")),
+            ("a_servers_own", Some("src/main.rs")),
             ("acme_billing", Some("/home/me/billing/src/lib.rs")),
             ("acme_chat", Some("vendor/src/lib.rs")),
             ("a target of its own", Some("src/app/mod.rs")),

@@ -291,7 +291,9 @@ impl Router {
     /// Where a request goes. One for a session that nobody has goes anywhere: any worker refuses
     /// it in the engine's words, with the headers that browsers need.
     fn destination(&self, method: &str, target: &Target<'_>) -> Destination {
-        if !target.is_engine(&self.config.engine.path) {
+        let engine = &self.config.engine;
+        // A page that loads the client opens no session by that.
+        if !target.is_engine(&engine.path) || engine.client_file(method, target).is_some() {
             return Destination::Anybody;
         }
         match target.engine_query().sid {

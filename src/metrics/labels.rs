@@ -79,6 +79,8 @@ labels! {
         Health = "health",
         /// What a browser asks before (CORS).
         Preflight = "preflight",
+        /// A file of the browser's client.
+        ClientFile = "client-file",
         /// The application's own routes.
         Application = "application",
         /// Nothing that could be done.

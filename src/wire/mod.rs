@@ -4,6 +4,7 @@
 //! worker can never disagree about a request, and a fuzzer can call all of it.
 
 pub(crate) mod client;
+pub(crate) mod client_file;
 pub(crate) mod control;
 pub(crate) mod emit;
 pub(crate) mod frame;

@@ -22,7 +22,7 @@ use super::link::Master;
 use super::peers::Peers;
 use super::repeats::Repeats;
 use super::sessions::Sessions;
-use crate::api::{Adapter, App, ClientAddr, Cluster, Io};
+use crate::api::{Adapter, App, ClientAddr, Cluster, Endpoint, Io};
 use crate::bus::Bus;
 use crate::config::{self, Config, Parser, Transport};
 use crate::ipc::conn::Conn;
@@ -49,6 +49,8 @@ pub(crate) struct Worker {
     pub(super) engine: Engine,
     pub(super) io: Io,
     pub(super) routes: axum::Router,
+    /// What the routes are told of the engine.
+    pub(super) endpoint: Endpoint,
     /// Is the machine taken out? The master tells it with each ping.
     pub(super) taken_out: AtomicBool,
 }
@@ -103,6 +105,10 @@ impl Worker {
             engine,
             io,
             routes: (app.routes)(),
+            endpoint: Endpoint {
+                path: config.engine.path.as_str().into(),
+                msgpack: config.engine.parser == Parser::Msgpack,
+            },
             taken_out: AtomicBool::new(false),
             config,
         })

@@ -4,12 +4,11 @@
 //
 //   node operator.mjs --socket PATH --id SOCKET-ID [--address ADDRESS] [--screenshots DIRECTORY]
 
-import { writeFileSync } from "node:fs";
 import net from "node:net";
-import path from "node:path";
 import { Page } from "./lib/chromium.mjs";
 import { assertEqual, assertTrue } from "./lib/compare.mjs";
-import { fail, progress, script, sleep, waiting } from "./lib/script.mjs";
+import { complaintsOf, faintTexts, focused, namelessFields, picture, press, size, tabTo, until } from "./lib/person.mjs";
+import { progress, script, sleep } from "./lib/script.mjs";
 
 const options = {
   socket: { type: "string" },
@@ -21,8 +20,6 @@ const options = {
   watch: { type: "string" },
   chromium: { type: "string", default: "/usr/bin/chromium" },
 };
-
-const KEYS = { Enter: { code: 13, text: "\r" }, Tab: { code: 9 }, ArrowDown: { code: 40 }, " ": { code: 32, text: " " } };
 
 /** What ssh does for `-L`: each connection to a port becomes one to the socket. Counts what the page was sent. */
 async function forward(socket) {
@@ -37,73 +34,6 @@ async function forward(socket) {
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return { origin: `http://127.0.0.1:${server.address().port}`, counts };
-}
-
-/** In the page: texts with too little contrast, as WCAG 2 counts it. */
-function faintTexts() {
-  const channels = (color) => (color.match(/[\d.]+/g) ?? []).map(Number);
-  const light = ([r, g, b]) => {
-    const [x, y, z] = [r, g, b].map((c) => (c / 255 <= 0.03928 ? c / 255 / 12.92 : ((c / 255 + 0.055) / 1.055) ** 2.4));
-    return 0.2126 * x + 0.7152 * y + 0.0722 * z;
-  };
-  const ground = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const color = channels(getComputedStyle(at).backgroundColor);
-      if (color.length === 3 || color[3] > 0) return color;
-    }
-    return [255, 255, 255];
-  };
-  const faint = [];
-  for (const element of document.querySelectorAll("body *")) {
-    const text = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-    if (!text || element.closest("[hidden], noscript, dialog:not([open])")) continue;
-    const [a, b] = [light(channels(getComputedStyle(element).color)), light(ground(element))].sort((x, y) => y - x);
-    const contrast = (a + 0.05) / (b + 0.05);
-    if (contrast < 4.5) faint.push(`${contrast.toFixed(2)} ${element.textContent.trim().slice(0, 40)}`);
-  }
-  return faint;
-}
-
-/** Waits until an expression is true in the page. */
-async function until(page, what, expression) {
-  const began = Date.now();
-  let says = "";
-  const holds = async () => {
-    while (!(await page.value(expression))) {
-      says = await page.value("document.activeElement.outerHTML.slice(0, 300) + document.body.innerText");
-      await sleep(20);
-    }
-  };
-  await waiting(() => `${what}; the page says: ${says}`, holds());
-  return Date.now() - began;
-}
-
-async function size(page, width, height) {
-  await page.call("Emulation.setDeviceMetricsOverride", { width, height, deviceScaleFactor: 1, mobile: width < 500 });
-}
-
-async function picture(page, args, name) {
-  if (!args.screenshots) return;
-  const { data } = await page.call("Page.captureScreenshot", { captureBeyondViewport: true });
-  writeFileSync(path.join(args.screenshots, `${name}.png`), Buffer.from(data, "base64"));
-}
-
-const focused = (page) => page.value("document.activeElement.id || document.activeElement.getAttribute('aria-label') || document.activeElement.value || document.activeElement.textContent");
-const press = (page, key) => page.press(key, KEYS[key]);
-
-/** Goes on with Tab until that has the focus; it must show that it has. */
-async function tabTo(page, wanted) {
-  const seen = [];
-  for (let tabs = 0; tabs < 30; tabs += 1) {
-    await press(page, "Tab");
-    const at = await focused(page);
-    seen.push(at);
-    if (at !== wanted) continue;
-    const outline = await page.value("getComputedStyle(document.activeElement).outlineStyle");
-    assertTrue(`the focus on ${wanted} to be seen`, outline !== "none");
-    return;
-  }
-  fail(`expected to reach ${wanted} by Tab; came to ${seen.join(", ")}`);
 }
 
 async function searchFor(page, downs, text, answer) {
@@ -127,14 +57,8 @@ async function toSearch(page) {
 
 await script({ options, needsUrl: false }, async (args) => {
   const { origin, counts } = await forward(args.socket);
-  const complaints = [];
   const page = await Page.start(args.chromium);
-  page.heard = (method, params) => {
-    if (method === "Runtime.exceptionThrown") complaints.push(params.exceptionDetails.exception?.description ?? params.exceptionDetails.text);
-    if (method === "Runtime.consoleAPICalled") complaints.push(`${params.type}: ${params.args.map(({ value }) => value).join(" ")}`);
-    if (method === "Log.entryAdded") complaints.push(`${params.entry.level}: ${params.entry.text} ${params.entry.url ?? ""}`);
-  };
-  for (const domain of ["Runtime", "Log", "Page"]) await page.call(`${domain}.enable`);
+  const complaints = await complaintsOf(page);
   await size(page, 1280, 900);
   await page.call("Page.navigate", { url: `${origin}/` });
   const loaded = await until(page, "the state", `document.readyState === "complete" && document.querySelectorAll("#workers td").length > 1`);
@@ -147,7 +71,7 @@ await script({ options, needsUrl: false }, async (args) => {
     await sleep(Number(args.watch) * 1000);
     figures.bytesPerSecond = Math.round((counts.received - before.received + counts.sent - before.sent) / Number(args.watch));
     figures.connections = counts.connections - before.connections;
-    await picture(page, args, "watched");
+    await picture(page, args.screenshots, "watched");
     assertEqual("what the console says", [], complaints);
     return figures;
   }
@@ -175,21 +99,20 @@ await script({ options, needsUrl: false }, async (args) => {
     for (const [name, width] of [["wide", 1280], ["narrow", 360]]) {
       await size(page, width, 900);
       await sleep(400); // a transition
-      await picture(page, args, `${scheme}-${name}`);
+      await picture(page, args.screenshots, `${scheme}-${name}`);
       const over = await page.value("document.documentElement.scrollWidth - window.innerWidth");
       assertTrue(`nothing to be cut off at ${width} px; ${over} px are`, over <= 0);
-      assertEqual(`faint texts, ${scheme}, ${name}`, [], await page.value(`(${faintTexts})()`));
+      assertEqual(`faint texts, ${scheme}, ${name}`, [], await faintTexts(page));
     }
   }
   await size(page, 1280, 900);
-  const names = await page.value(`[...document.querySelectorAll("input, select, button")].filter((field) => !(field.labels?.length || field.textContent || field.getAttribute("aria-label"))).length`);
-  assertEqual("fields without a name", 0, names);
+  assertEqual("fields without a name", 0, await page.value(namelessFields));
 
   await tabTo(page, `Disconnect ${args.id}`);
   await press(page, "Enter");
   await until(page, "the question", `document.getElementById("confirm").open`);
   assertEqual("what has the focus", "cancel", await focused(page));
-  await picture(page, args, "dark-question");
+  await picture(page, args.screenshots, "dark-question");
   await tabTo(page, "disconnect");
   await press(page, "Enter");
   await until(page, "the end of the session", `document.getElementById("news").textContent.includes("was disconnected")`);

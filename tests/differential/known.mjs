@@ -31,6 +31,17 @@ function halfOpen(node, ours) {
   return isAll ? [node.slice(0, at), ours.slice(0, at)] : [node, ours];
 }
 
+/** The answer to a request for a file of the client, as Node gives it. */
+function asNodeServes(line) {
+  if (!/^(GET|HEAD) socket\.io\.\S*js/.test(line)) {
+    return line;
+  }
+  const mine = line.replace("; vary: accept-encoding}", "}").replace("vary: accept-encoding, ", "vary: ");
+  return mine.includes(" → 304 ")
+    ? mine.replace(/cache-control: public, max-age=86400; etag: W\/"4.8.4"(; )?/, "").replace(" {}", "")
+    : mine.replace("max-age=86400", "max-age=0").replace("etag: W/", "etag: ");
+}
+
 /** What differs in many cases in the same way: a line of one is made to say what the other's does, or `all` lines of both. */
 export const rules = [
   {
@@ -48,6 +59,10 @@ export const rules = [
   {
     reason: "a polling session that ends for a client's mistake is unknown at once, and not only after the next poll; what it answered before it is not kept",
     all: halfOpen,
+  },
+  {
+    reason: "the client's files may be kept for a day; caches are told that there are two encodings, of which the weak tag is, and 304 says all that again",
+    ours: asNodeServes,
   },
 ];
 
@@ -173,6 +188,9 @@ const LISTED = [
       "unknown, permessage-deflate",
     ].map((offer) => `permessage-deflate; ${offer}`),
   ],
+  ["the client's files are there as gzip, and in no other encoding", ["br", "deflate", "*", "deflate, gzip", "gzip;q=0, *"].map((accepted) => `the client for who accepts ${JSON.stringify(accepted)}`)],
+  ["the client's files are read; no other method gets them", ["POST", "PUT", "DELETE", "OPTIONS"].map((method) => `${method} of the client`)],
+  ["a browser may have more than one version, or any", ['"4.8.3", "4.8.4"', "*"].map((tag) => `the client for who has ${tag}`)],
 ];
 
 /** The name of a case, and the reason. */

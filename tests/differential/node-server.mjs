@@ -7,7 +7,7 @@ export async function startNode(options, application) {
   const http = createServer((request, response) => {
     response.writeHead(404).end();
   });
-  const io = new Server(http, { serveClient: false, ...options });
+  const io = new Server(http, options);
   if (application === "operators") {
     io.on("connection", operators);
   } else {

@@ -14,7 +14,7 @@ import { known, races, rules } from "./known.mjs";
 import { startNode } from "./node-server.mjs";
 import { SERVERS } from "./servers.mjs";
 
-const FILES = ["handshake", "polling", "eio3", "heartbeat", "upgrade", "upgrade-ends", "websocket", "packets", "namespaces", "disconnect", "cors", "compression"];
+const FILES = ["handshake", "polling", "eio3", "heartbeat", "upgrade", "upgrade-ends", "websocket", "packets", "namespaces", "disconnect", "cors", "compression", "client"];
 /** Cases that run at one time. */
 const TOGETHER = 24;
 /** How what is not as it should be is run again: cases at one time, patience. One by one only if few are left. */

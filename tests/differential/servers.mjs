@@ -3,8 +3,8 @@ const LIMIT = 5000;
 
 function pair(node, engine, times) {
   return {
-    node: { maxHttpBufferSize: LIMIT, ...node },
-    ours: [`max_payload = ${LIMIT}`, ...engine].join("\n"),
+    node: { maxHttpBufferSize: LIMIT, serveClient: false, ...node },
+    ours: [`max_payload = ${LIMIT}`, `serve_client = ${node.serveClient === true}`, ...engine].join("\n"),
     times,
   };
 }
@@ -43,5 +43,7 @@ export const SERVERS = {
     { perMessageDeflate: { serverNoContextTakeover: true, clientNoContextTakeover: true }, httpCompression: false },
     ["per_message_deflate = true", "http_compression = false"],
   ),
+  client: pair({ serveClient: true }, []),
+  "client-cors": pair({ serveClient: true, cors: { origin: ["http://a.example"] } }, ['cors_origins = ["http://a.example"]']),
   star: pair({ cors: { origin: "*" } }, ['cors_origins = ["*"]']),
 };

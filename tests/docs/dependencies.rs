@@ -17,13 +17,13 @@ fn strings(list: &toml::Value) -> Vec<&str> {
 
 /// A crate that is built on a platform of deny.toml, for whatever purpose; the workspace's own, too.
 #[derive(Debug)]
-struct Crate {
-    name: String,
-    version: String,
-    license: String,
+pub(super) struct Crate {
+    pub(super) name: String,
+    pub(super) version: String,
+    pub(super) license: String,
 }
 
-fn crates() -> Vec<Crate> {
+pub(super) fn crates() -> Vec<Crate> {
     let policy = policy();
     let targets = strings(&policy["graph"]["targets"]);
     let output = Command::new(env!("CARGO"))

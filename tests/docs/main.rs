@@ -11,11 +11,20 @@
 use std::fs;
 use std::path::Path;
 
+mod advisories;
+mod commands;
+mod completions;
+mod configuration;
+mod contents;
 mod dependencies;
+#[path = "../documents/mod.rs"]
+mod documents;
+mod examples;
 mod manual;
-mod migrating;
 mod monitoring;
 mod pages;
+mod rename;
+mod repository;
 
 /// The top of the sources.
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");

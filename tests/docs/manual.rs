@@ -41,7 +41,7 @@ fn under<'h>(help: &'h str, heading: &str) -> impl Iterator<Item = &'h str> {
 }
 
 /// The long options that a text has.
-fn options(text: &str) -> BTreeSet<String> {
+pub(super) fn options(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
     words
         .filter(|word| word.len() > 2 && word.starts_with("--"))
@@ -59,7 +59,7 @@ fn options_of_help(help: &str) -> BTreeSet<String> {
 }
 
 /// The commands that `--help` shows, each with its options.
-fn commands_of_help() -> BTreeMap<String, BTreeSet<String>> {
+pub(super) fn commands_of_help() -> BTreeMap<String, BTreeSet<String>> {
     let help = printed(&["--help"]);
     // What a command does may take a second line, which stands further to the right.
     let commands = under(&help, "Commands").filter_map(|line| line.strip_prefix("  "));
@@ -231,7 +231,9 @@ fn every_key_that_a_page_names_is_in_the_shipped_configuration() {
     for page in [
         "README.md",
         "ARCHITECTURE.md",
+        "docs/DIFFERENCES.md",
         "docs/MIGRATING.md",
+        "docs/OPERATING.md",
         "debian/my-app.8",
         "debian/my-app.toml",
         "src/cli/help.rs",

@@ -193,6 +193,19 @@ fn promtool_finds_nothing_in_the_alerts_and_their_tests_pass() {
 }
 
 #[test]
+fn prometheus_takes_the_configuration_of_the_page() {
+    let page = read("docs/OPERATING.md");
+    let (_, block) = page
+        .split_once("\n    scrape_configs:\n")
+        .expect("it is there");
+    let (block, _) = block.split_once("\n\n").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let configuration = format!("    scrape_configs:\n{block}\n");
+    std::fs::write(dir.path().join("prometheus.yml"), configuration).unwrap();
+    promtool(&["check", "config", "prometheus.yml"], dir.path());
+}
+
+#[test]
 fn prometheus_understands_every_query_of_the_dashboard() {
     let mut rules = String::from("groups:\n  - name: dashboard\n    rules:\n");
     for (n, query) in queries_of_the_dashboard().iter().enumerate() {

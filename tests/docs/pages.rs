@@ -6,30 +6,70 @@ use std::path::Path;
 use super::{PROJECT, read};
 
 /// Every page, but for those of folders with their own tools.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 15] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "README.md",
     "SECURITY.md",
+    "docs/ADVISORIES.md",
+    "docs/APPLICATION.md",
+    "docs/CONTROL.md",
+    "docs/DIFFERENCES.md",
     "docs/METRICS.md",
     "docs/MIGRATING.md",
+    "docs/OPERATING.md",
     "docs/PERFORMANCE.md",
     "docs/RELEASING.md",
     "docs/TESTING.md",
 ];
 
+/// What a link to a heading of this page may end with, as GitHub makes it of the heading's words.
+fn anchors(page: &str) -> BTreeSet<String> {
+    let text = read(page);
+    let mut in_code = false;
+    let lines = text.lines().filter(|line| {
+        in_code ^= line.starts_with("```");
+        !in_code && line.starts_with('#')
+    });
+    lines
+        .map(|line| {
+            let words = line.trim_start_matches('#').trim().to_lowercase();
+            let kept = words
+                .chars()
+                .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+            kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+        })
+        .collect()
+}
+
 #[test]
-fn every_link_leads_to_a_file() {
+fn every_link_leads_to_a_file_and_to_a_heading_in_it() {
     for page in PAGES {
         let folder = Path::new(PROJECT).join(page);
         let folder = folder.parent().unwrap();
         let text = read(page);
-        let targets = text.split("](").skip(1);
-        let targets = targets.map(|rest| rest.split(')').next().unwrap());
+        let links = text.split("](").skip(1);
+        let links = links.map(|rest| rest.split(')').next().unwrap());
+        let pictures = text.split("<img src=\"").skip(1);
+        let pictures = pictures.map(|rest| rest.split('"').next().unwrap());
+        let targets = links.chain(pictures);
         for target in targets.filter(|target| !target.contains("://")) {
-            let file = target.split('#').next().unwrap();
-            assert!(folder.join(file).exists(), "{page}: {target}");
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let path = folder.join(file);
+            assert!(path.exists(), "{page}: {target}");
+            if !heading.is_empty() {
+                let path = if file.is_empty() {
+                    Path::new(page)
+                } else {
+                    &path
+                };
+                let anchors = anchors(path.to_str().unwrap());
+                assert!(
+                    anchors.contains(heading),
+                    "{page}: {target}, of {anchors:?}"
+                );
+            }
         }
     }
 }
@@ -102,12 +142,12 @@ fn named_files(text: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn the_files_that_the_manual_and_the_readme_list_are_in_the_package() {
+fn the_files_that_the_manual_and_the_guide_list_are_in_the_package() {
     let installed = installed();
     let manual = read("debian/my-app.8");
     let (_, manual) = manual.split_once(".SH FILES").unwrap();
-    let readme = read("README.md");
-    let (_, table) = readme.split_once("| where | what |\n").unwrap();
+    let guide = read("docs/OPERATING.md");
+    let (_, table) = guide.split_once("| where | what |\n").unwrap();
     let (table, _) = table.split_once("\n\n").unwrap();
     for text in [manual, table] {
         let files = named_files(text);

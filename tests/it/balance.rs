@@ -149,7 +149,7 @@ fn handshakes_that_are_refused_count_for_nobody() {
 
 #[test]
 fn who_may_come_in_is_asked_where_the_handshake_came_and_told_wherever_it_goes() {
-    let server = Setup::new().workers(4).unix().example("token").start();
+    let server = Setup::new().workers(4).unix().example("guests").start();
     let mut raw = Raw::unix(&server.unix);
     let mut slots = BTreeMap::<String, usize>::new();
     for nth in 0..12 {

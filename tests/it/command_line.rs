@@ -33,7 +33,7 @@ fn run_it(command: &mut Command) -> Said {
 /// `my-app WORDS --socket SOCKET`.
 fn my_app(words: &[&str], socket: &Path) -> Said {
     let (command, rest) = words.split_first().unwrap();
-    let mut program = Command::new(env!("CARGO_BIN_EXE_my-app"));
+    let mut program = Command::new(program());
     program.arg(command).arg("--socket").arg(socket).args(rest);
     run_it(&mut program)
 }
@@ -182,8 +182,9 @@ fn another_user_is_told_what_to_do() {
     let directory = server.dir.path();
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
     // Where it is built another user may not go.
+    let built = program();
     let program = directory.join("my-app");
-    fs::copy(env!("CARGO_BIN_EXE_my-app"), &program).unwrap();
+    fs::copy(built, &program).unwrap();
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     command.arg(&program).args(["status", "--socket"]);
@@ -319,7 +320,8 @@ fn a_watch_survives_a_restart_of_the_server_and_leaves_the_terminal_as_it_was() 
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("control.sock");
     let setup = || Setup::new().workers(1).control_socket(&path);
-    let program = env!("CARGO_BIN_EXE_my-app");
+    let program = program();
+    let program = program.display();
     let watch = format!("{program} status --watch --socket {}", path.display());
     let terminals = ["q", "\x03"].map(|keys| (Terminal::run(&watch), keys));
     for (terminal, _) in &terminals {

@@ -22,7 +22,9 @@ fn check(text: &str, options: &[&str]) -> (i32, String) {
 
 fn check_of(path: &Path, options: &[&str]) -> (i32, String) {
     let output = Command::new("timeout")
-        .args(["30", env!("CARGO_BIN_EXE_my-app"), "check", "--config"])
+        .arg("30")
+        .arg(program())
+        .args(["check", "--config"])
         .arg(path)
         .args(options)
         .output()
@@ -131,11 +133,7 @@ fn colours_are_for_a_terminal_and_for_who_wants_them() {
     let path = dir.path().join("my-app.toml");
     fs::write(&path, format!("{QUIET}limits.trusted_proxies = [\"::/0\"]")).unwrap();
     let on_a_terminal = |variable: &str| {
-        let line = format!(
-            "{} check --config {}",
-            env!("CARGO_BIN_EXE_my-app"),
-            path.display()
-        );
+        let line = format!("{} check --config {}", program().display(), path.display());
         let output = Command::new("env")
             .args(["-u", "NO_COLOR", "TERM=xterm", variable])
             .args(["timeout", "30", "script", "-qec", &line, "/dev/null"])

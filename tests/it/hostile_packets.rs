@@ -156,7 +156,7 @@ fn attachment_counts_that_cannot_be_end_the_session() {
 #[test]
 fn attachments_that_do_not_come_harm_nobody() {
     let victim = Victim::new();
-    let announced = "4510000-[\"x\",{\"_placeholder\":true,\"num\":0}]";
+    let announced = "451000-[\"x\",{\"_placeholder\":true,\"num\":0}]";
     let mut waiting: Vec<_> = (0..50).map(|_| victim.websocket()).collect();
     for socket in &mut waiting {
         socket.text(announced);

@@ -25,7 +25,8 @@ fn my_app(arguments: &[&str]) -> (i32, String) {
         stdout,
         stderr,
     } = Command::new("timeout")
-        .args(["10", env!("CARGO_BIN_EXE_my-app")])
+        .arg("10")
+        .arg(program())
         .args(arguments)
         .env_remove("JOURNAL_STREAM")
         .output()

@@ -149,7 +149,7 @@ fn a_poll_that_its_client_gave_up_ends_the_session_at_the_other_worker() {
 
 #[test]
 fn nobody_outside_can_speak_as_a_worker() {
-    let server = Setup::new().example("token").start();
+    let server = Setup::new().example("guests").start();
     let mut raw = Raw::tcp(server.addr);
     raw.send(
         "GET /socket.io/?EIO=4&transport=polling&token=secret HTTP/1.1\r\nHost: x\r\n\

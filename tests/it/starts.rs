@@ -49,7 +49,9 @@ fn without_any_listener_the_server_ends_and_names_them_all() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
     let output = std::process::Command::new("timeout")
-        .args(["10", env!("CARGO_BIN_EXE_my-app"), "--workers", "1"])
+        .arg("10")
+        .arg(program())
+        .args(["--workers", "1"])
         .args(["--listen", &taken, "--listen", "192.0.2.1:1"])
         .output()
         .unwrap();

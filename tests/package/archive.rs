@@ -125,7 +125,7 @@ fn two_builds_of_a_commit_are_the_same_bytes() {
 /// `name version` of the crates of Cargo.lock that have code in the program: those whose folder stands in its
 /// line tables.
 fn crates_with_code() -> BTreeSet<String> {
-    let program = fs::read(env!("CARGO_BIN_EXE_my-app")).unwrap();
+    let program = fs::read(the_program()).unwrap();
     let lock = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).unwrap();
     let lock: toml::Table = lock.parse().unwrap();
     let packages = lock["package"].as_array().unwrap();

@@ -201,6 +201,12 @@ fn is_rolled_out_under_load(one: &Machine, two: &Machine) {
         machine.sh("test -z \"$(find /var/cache/apt/archives -name 'my-app*')\"");
     }
     one.saw("a rolling installation", said);
+    // An operator brings the page of another machine here.
+    one.sh(&format!(
+        "echo '{TWO} server' >>/etc/hosts
+         ssh -i keys/fleet -o HostKeyAlias={TWO} -o ExitOnForwardFailure=yes -f -N -L 8080:/run/my-app-ctl/control.sock root@server
+         curl -sS http://localhost:8080/ | grep -q '<title>'"
+    ));
 }
 
 fn stops_at_the_first_failure(one: &Machine, two: &Machine) {

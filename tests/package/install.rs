@@ -48,6 +48,18 @@ fn with_nginx_there_everybody_is_served(release: &'static Release) {
         "tail of app.log",
         machine.sh("tail -n 5 /var/log/my-app/app.log"),
     );
+    // What a person sees: two windows of a browser, through nginx.
+    let kill = machine.kill();
+    let arguments = [
+        "--url",
+        "http://127.0.0.1",
+        "--kill",
+        &kill,
+        "--deadline",
+        "180",
+    ];
+    let windows = machine.node_outside("page.mjs", &arguments);
+    machine.saw("two windows on the page, through nginx", windows);
     // Session ids are secrets, and clients have just shown many to nginx.
     machine.sh("grep -q 'GET /socket.io/ ' /var/log/nginx/access.log");
     assert_eq!(
@@ -68,9 +80,14 @@ fn assert_everybody_is_served(machine: &Machine) {
         "http://127.0.0.1:3000",
     ] {
         machine.echo_every_way(url);
+        // What a page loads there is what npm has.
+        machine.sh(&format!(
+            "curl -s --compressed {url}/socket.io/socket.io.min.js | \
+             cmp - /opt/tests/clients/node_modules/socket.io-client-v4/dist/socket.io.min.js"
+        ));
     }
     let six = machine.sh("curl -s http://[::1]/");
-    assert!(six.starts_with("A Socket.IO server"), "{six}");
+    assert!(six.contains("<title>my-app</title>"), "{six}");
 
     // The example, with its name and its paths changed, as its first lines say.
     machine.sh(
@@ -117,10 +134,17 @@ fn the_first_connection_starts_a_stopped_service(release: &'static Release) {
     machine.sh("systemctl stop my-app.service 2>&1");
     machine.echo("http://127.0.0.1", "polling");
     machine.assert_active();
-    // And this is how it is stopped for good, as the manual says.
-    machine.sh("systemctl stop my-app.socket 2>&1");
-    assert!(!machine.try_sh("curl -s http://127.0.0.1:3000/").ok);
-    assert!(!machine.try_sh("systemctl is-active my-app.service").ok);
+    // And this is how it is stopped until the next boot, and for good.
+    for stop in [
+        "systemctl stop my-app.socket",
+        "systemctl disable --now my-app.service my-app.socket my-app-tcp.socket",
+    ] {
+        machine.sh("systemctl start my-app.service my-app-tcp.socket");
+        machine.assert_active();
+        machine.sh(&format!("{stop} 2>&1"));
+        assert!(!machine.try_sh("curl -s http://127.0.0.1:3000/").ok);
+        assert!(!machine.try_sh("systemctl is-active my-app.service").ok);
+    }
 }
 
 fn files_and_limits_are_as_promised(release: &'static Release) {
@@ -207,13 +231,28 @@ fn files_and_limits_are_as_promised(release: &'static Release) {
     assert_eq!(by_pam, format!("{possible}\n{possible}"));
     let user = machine.sh("getent passwd my-app-runner");
     assert!(user.ends_with("/nonexistent:/usr/sbin/nologin"), "{user}");
-    machine.sh("LC_ALL=C.UTF-8 MANROFFSEQ= man --warnings -E UTF-8 -l -Tutf8 -Z /usr/share/man/man8/my-app.8.gz 2>&1 >/dev/null | diff /dev/null -");
+    for page in ["man8/my-app.8.gz", "man5/my-app.toml.5.gz"] {
+        machine.sh(&format!("LC_ALL=C.UTF-8 MANROFFSEQ= man --warnings -E UTF-8 -l -Tutf8 -Z /usr/share/man/{page} 2>&1 >/dev/null | diff /dev/null -"));
+    }
+    for page in ["man my-app", "man my-app.toml"] {
+        let text = machine.sh(&format!("{page} | col -b"));
+        assert!(text.lines().count() > 50, "{page}: {text}");
+    }
+    // As bash-completion, or somebody without it, has them loaded.
+    let offered = machine.sh(
+        "bash --norc -c '. /usr/share/bash-completion/completions/my-app; COMP_WORDS=(my-app st) COMP_CWORD=1; \
+         _my_app my-app st my-app; echo \"$COMPREPLY\"'
+         ls /usr/share/zsh/vendor-completions/_my-app /usr/share/fish/vendor_completions.d/my-app.fish >/dev/null",
+    );
+    assert_eq!(offered, "status");
 }
 
 fn remove_keeps_the_configuration_and_purge_leaves_nothing(release: &'static Release) {
     let machine = Machine::serving(release);
     machine.sh("echo '# mine' >>/etc/my-app/my-app.toml");
-    machine.sh("apt-get remove -q -y my-app");
+    // As people do it, who are asked.
+    let apt = |command: &str| machine.sh(&format!("cd /var/tmp && yes | {command} 2>&1"));
+    apt("apt remove my-app");
     assert!(
         !machine
             .try_sh("systemctl is-active my-app.service my-app.socket")
@@ -227,11 +266,12 @@ fn remove_keeps_the_configuration_and_purge_leaves_nothing(release: &'static Rel
     machine.sh("grep -q '# mine' /etc/my-app/my-app.toml && test -e /var/log/my-app/app.log");
 
     // It comes back with what was kept.
-    machine.install();
+    apt("apt install ./my-app.deb");
+    machine.assert_active();
     machine.echo("http://127.0.0.1", "upgrade");
     machine.sh("grep -q '# mine' /etc/my-app/my-app.toml");
 
-    machine.sh("apt-get purge -q -y my-app");
+    apt("apt purge my-app");
     let left = machine.sh(
         "find / -xdev \\( -name '*my-app*' -o -name net.ipv4.ip_local_port_range.conf \\) \
              ! -path '/opt/tests/*' ! -path '/srv/share/*' ! -path '/proc/*' ! -path '/var/tmp/my-app.deb'

@@ -122,6 +122,10 @@ fn removed_purged_and_installed_again(machine: &Machine) {
     answers("my-app");
 
     // What an admin switched off stays off, and the same by hand brings it back.
+    sh("/usr/share/my-app/nginx-site disable");
+    answers("debian");
+    sh("enable 2>&1");
+    answers("my-app");
     sh("rm '/etc/nginx/sites-enabled/~my-app'; systemctl reload nginx");
     let said = sh("dpkg -i /var/tmp/my-app-next.deb 2>&1");
     assert!(about_nginx(&said).is_empty(), "{said}");

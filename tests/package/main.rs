@@ -27,6 +27,7 @@ macro_rules! on_every_release {
 }
 
 mod archive;
+mod beside;
 mod control;
 mod doctor;
 mod faults;
@@ -40,6 +41,7 @@ mod metrics;
 mod neighbours;
 mod nginx;
 mod owners;
+mod repository;
 mod sandbox;
 mod scripts;
 mod settings;

@@ -37,9 +37,12 @@ fn prometheus_scrapes_the_socket_of_metrics(release: &'static Release) {
     assert!(!now.ok, "{}", now.text);
     machine.saw("enable --now", now.text.trim());
     machine.assert_active();
-    // As the manual and the unit say.
-    machine.sh("systemctl enable my-app-metrics.socket 2>&1; systemctl restart my-app.service");
+    // As the manual, README and the unit say.
+    let page = "systemctl enable my-app-metrics.socket && systemctl restart my-app.service";
+    machine.sh(&format!("{page} 2>&1"));
     machine.assert_active();
+    let unit = machine.sh("systemctl cat my-app-metrics.socket");
+    assert!(unit.contains("ListenStream="), "{unit}");
     machine.sh("systemctl is-active my-app-metrics.socket");
     let metrics = machine.sh(&format!("curl -sS {METRICS}"));
     assert!(metrics.contains("\nmy_app_workers_ready "), "{metrics}");

@@ -19,6 +19,18 @@ fn the_service_is_shut_in(release: &'static Release) {
     assert_eq!(machine.sh(verify), "");
 }
 
+/// `systemctl edit my-app.service`, `systemctl edit my-app-tcp.socket`: an editor in which somebody writes what is in a file.
+fn edit(machine: &Machine, unit: &str, file: &str) {
+    machine.write(
+        "/root/editor",
+        &format!("#!/bin/sh\nfor name; do :; done\nsed -i '2r {file}' \"$name\""),
+    );
+    // It wants a terminal.
+    machine.sh(&format!(
+        "chmod +x editor; SYSTEMD_EDITOR=/root/editor script -qec 'systemctl edit {unit}' /dev/null"
+    ));
+}
+
 /// The service runs the example whose handler reaches other services.
 pub fn with_outbound(release: &'static Release) -> Machine {
     let machine = Machine::serving(release);
@@ -64,6 +76,10 @@ fn network_conf_gives_the_service_the_network(release: &'static Release) {
     for field in ["WORKER", "SOCKET_ID", "CLIENT_ADDR", "FIELDS"] {
         assert!(line[format!("MY_APP_{field}")].is_string(), "{line}");
     }
+    let socket = line["MY_APP_SOCKET_ID"].as_str().unwrap();
+    machine.sh(&format!(
+        "journalctl -q -u my-app MY_APP_SOCKET_ID={socket} | grep -q 'a service was not reached'"
+    ));
     machine.saw("a handler's line in the journal", line);
     machine.sh("mkdir -p /etc/systemd/system/my-app.service.d
          cp /usr/share/doc/my-app/examples/network.conf /etc/systemd/system/my-app.service.d/
@@ -74,6 +90,42 @@ fn network_conf_gives_the_service_the_network(release: &'static Release) {
     }
     let exposure = machine.sh("systemd-analyze security my-app.service | tail -n 1");
     machine.saw("systemd-analyze security with network.conf", exposure);
+    an_application_reaches_its_database_as_the_page_says(&machine);
+}
+
+/// What docs/APPLICATION.md has a service's settings say.
+const SETTINGS: &str = "\
+[Service]
+Environment=DATABASE=10.0.0.5:7000
+EnvironmentFile=/etc/my-app/secrets
+";
+
+/// The worked example, with a secret that only root can read.
+fn an_application_reaches_its_database_as_the_page_says(machine: &Machine) {
+    let settings = SETTINGS.replace("10.0.0.5:7000", "127.0.0.1:7001");
+    machine.write("/root/settings", &settings);
+    edit(machine, "my-app.service", "/root/settings");
+    machine.sh(
+        "umask 077; echo BACKEND_SECRET=from-the-file >/etc/my-app/secrets
+         sed -i s,outbound,messenger, /etc/systemd/system/my-app.service.d/program.conf
+         rm /etc/systemd/system/my-app.service.d/network.conf
+         systemd-run -q --unit database -p Type=exec node /srv/share/database.mjs 7001
+         systemctl daemon-reload && systemctl restart my-app.service",
+    );
+    let handshake = "'http://127.0.0.1/socket.io/?EIO=4&transport=polling&token=token-of-ann'";
+    assert_eq!(machine.status(handshake), "503");
+    machine.wait_for_journal("see /usr/share/doc/my-app/examples/network.conf");
+    machine.sh(
+        "cp /usr/share/doc/my-app/examples/network.conf /etc/systemd/system/my-app.service.d/
+         systemctl daemon-reload && systemctl restart my-app.service",
+    );
+    eventually("the database answers", SOON, || {
+        machine.status(handshake) == "200"
+    });
+    let notify = "http://127.0.0.1:3000/notify -d '{\"user\": \"ann\", \"notice\": 1}'";
+    let with = |secret| format!("-H 'Authorization: Bearer {secret}' {notify}");
+    assert_eq!(machine.status(&with("from-the-file")), "200");
+    assert_eq!(machine.status(&with("")), "401");
 }
 
 fn public_port_conf_lets_other_hosts_in(release: &'static Release) {
@@ -95,9 +147,9 @@ fn public_port_conf_lets_other_hosts_in(release: &'static Release) {
         ))
     };
     assert!(!from_there("http://192.0.2.1:3000").ok);
-    machine.sh("mkdir -p /etc/systemd/system/my-app-tcp.socket.d
-         cp /usr/share/doc/my-app/examples/public-port.conf /etc/systemd/system/my-app-tcp.socket.d/
-         systemctl daemon-reload && systemctl restart my-app-tcp.socket");
+    let example = "/usr/share/doc/my-app/examples/public-port.conf";
+    edit(&machine, "my-app-tcp.socket", example);
+    machine.sh("systemctl restart my-app-tcp.socket");
     for url in ["http://192.0.2.1:3000", "http://six.test:3000"] {
         let said = from_there(url);
         assert!(said.ok, "{}", said.text);

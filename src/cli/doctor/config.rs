@@ -52,7 +52,7 @@ pub(super) fn faults(error: &ConfigError) -> Vec<Finding> {
 }
 
 /// What is worth knowing about a good file.
-pub(super) fn remarks(loaded: &Loaded, systemd_listens: bool) -> Vec<Finding> {
+pub(super) fn remarks(loaded: &Loaded, systemd_listens: bool, has_client: bool) -> Vec<Finding> {
     let mut remarks = Vec::new();
     let file = loaded.file.as_deref().unwrap_or(Path::new("")).display();
     if loaded.sets("listen") && systemd_listens {
@@ -70,6 +70,15 @@ pub(super) fn remarks(loaded: &Loaded, systemd_listens: bool) -> Vec<Finding> {
             "limits.trusted_proxies trusts every address",
             "clients can write any address into X-Forwarded-For, and so pass limits by address",
             format!("name the networks of your proxies alone: editor {file}"),
+        ));
+    }
+    let engine = &loaded.config.engine;
+    if engine.serve_client && !has_client {
+        remarks.push(Finding::note(
+            Id::NoClientFiles,
+            "this program was built without the browser's client",
+            format!("pages that load {}socket.io.js get 404", engine.path),
+            "make client, where it is built; or serve_client = false",
         ));
     }
     remarks
@@ -97,11 +106,15 @@ mod tests {
 
     /// What is found in a file with `text`.
     fn found(text: &str, systemd_listens: bool) -> Vec<Finding> {
+        found_by(text, systemd_listens, true)
+    }
+
+    fn found_by(text: &str, systemd_listens: bool, has_client: bool) -> Vec<Finding> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("my-app.toml");
         fs::write(&path, text).unwrap();
         let mut found = match Config::load(Some(&path)) {
-            Ok(loaded) => remarks(&loaded, systemd_listens),
+            Ok(loaded) => remarks(&loaded, systemd_listens, has_client),
             Err(error) => faults(&error),
         };
         for finding in &mut found {
@@ -153,6 +166,15 @@ mod tests {
     fn trust_in_everybody_is_worth_a_warning() {
         let text = "limits.trusted_proxies = [\"0.0.0.0/0\"]";
         assert_eq!(found(text, false)[0].id, Id::TrustsEverybody);
+    }
+
+    #[test]
+    fn a_program_without_the_client_says_how_to_have_it() {
+        let note = &found_by("engine.path = \"/chat\"", false, false)[0];
+        assert_eq!(note.id, Id::NoClientFiles);
+        assert_eq!(note.why, "pages that load /chat/socket.io.js get 404");
+        assert!(note.remedy.contains("make client"), "{}", note.remedy);
+        assert_eq!(found_by("engine.serve_client = false", false, false), []);
     }
 
     #[test]

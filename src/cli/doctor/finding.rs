@@ -38,6 +38,8 @@ pub(super) enum Id {
     ListenUnused,
     /// `limits.trusted_proxies` has everybody.
     TrustsEverybody,
+    /// The program was built without the files that `serve_client` is about.
+    NoClientFiles,
     /// The service's user may not write the log file.
     LogUnwritable,
     /// The service is not running.

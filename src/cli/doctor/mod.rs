@@ -29,6 +29,7 @@ use rustix::process::geteuid;
 use super::text::Style;
 use super::{CheckArgs, Exit};
 use crate::config::{Config, ConfigError, Loaded, STANDARD_FILE};
+use crate::wire::client_file;
 use finding::{Looker, Report, Seen};
 use units::Units;
 
@@ -94,7 +95,9 @@ struct Machine<'a> {
 }
 
 fn look_at_all(loaded: &Loaded) -> Seen {
-    let mut seen = Seen::from(config::remarks(loaded, config::systemd_listens()));
+    let has_client = client_file::VERSION.is_some();
+    let remarks = config::remarks(loaded, config::systemd_listens(), has_client);
+    let mut seen = Seen::from(remarks);
     if !Path::new(PACKAGE).exists() {
         seen.add(listening::by_hand(&loaded.config));
         seen.cannot_see("more than the configuration: the package is not installed here");

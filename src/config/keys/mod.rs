@@ -104,6 +104,9 @@ const KEYS: &[Key] = &[
     key("engine.write_stall_timeout", |c, v| {
         store(&mut c.engine.write_stall_timeout, v.duration(SPAN))
     }),
+    key("engine.serve_client", |c, v| {
+        store(&mut c.engine.serve_client, v.truth())
+    }),
     key("limits.max_connections", |c, v| {
         store(&mut c.limits.max_connections, v.whole(0..=u32::MAX))
     }),

@@ -90,6 +90,7 @@ fn every_key_reaches_its_own_field() {
         engine.cors_credentials = true
         engine.cors_headers = ["X-Token"]
         engine.write_stall_timeout = "3s"
+        engine.serve_client = false
         limits = { max_connections = 1, max_connections_per_address = 2, head_timeout = "4s", new_sessions_per_second = 0x10, rooms_per_socket = 5 }
         [log]
         level = "trace"
@@ -123,6 +124,7 @@ fn every_key_reaches_its_own_field() {
     assert!(engine.allow_eio3 && engine.cors_credentials);
     assert_eq!(engine.parser, Parser::Msgpack);
     assert!(engine.per_message_deflate && !engine.http_compression);
+    assert!(!engine.serve_client);
     assert_eq!(engine.compression_threshold, 0);
     assert_eq!(
         engine.cors_origins,

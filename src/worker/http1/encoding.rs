@@ -28,9 +28,7 @@ impl Encoding {
         if !engine.http_compression || len < engine.compression_threshold {
             return None;
         }
-        let values = headers.get_all(ACCEPT_ENCODING).iter();
-        let accepted: Vec<_> = values.filter_map(|value| value.to_str().ok()).collect();
-        Self::preferred(&accepted.join(", "))
+        Self::preferred(&accepted(headers))
     }
 
     /// Its name in `Content-Encoding`.
@@ -75,6 +73,19 @@ impl Encoding {
         // Memory takes all that is written into it.
         encoded.unwrap_or_default().into()
     }
+}
+
+/// May a client with these headers be given gzip?
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let found = Accepted::find(&accepted(headers), Encoding::Gzip.name());
+    found.is_some_and(|found| found.quality > 0.0)
+}
+
+/// What a client accepts, in one list.
+fn accepted(headers: &HeaderMap) -> String {
+    let values = headers.get_all(ACCEPT_ENCODING).iter();
+    let accepted: Vec<_> = values.filter_map(|value| value.to_str().ok()).collect();
+    accepted.join(", ")
 }
 
 async fn feed(encoder: &mut impl Write, body: &[u8]) {

@@ -26,6 +26,8 @@ pub(super) enum Route {
     Health(HealthCheck),
     /// Not the engine's: the application's routes answer.
     App,
+    /// A page loads a file of the client, by this name.
+    ClientFile(&'static str),
     /// A browser asks whether a page may send a request.
     Preflight,
     /// A new session, that was let in, is opened here.
@@ -85,6 +87,7 @@ pub(super) fn count(judged: &Result<Route, Refused>) {
     metrics::HTTP_REQUESTS.count(match judged {
         Ok(Route::Health(_)) => Purpose::Health,
         Ok(Route::App) => Purpose::Application,
+        Ok(Route::ClientFile(_)) => Purpose::ClientFile,
         Ok(Route::Preflight) => Purpose::Preflight,
         Ok(Route::Handshake(_)) => Purpose::Handshake,
         Ok(Route::Session(_, Action::Poll, _)) => Purpose::Poll,
@@ -113,6 +116,14 @@ impl Connection {
         }
         if !target.is_engine(&worker.config.engine.path) {
             return Ok(Route::App);
+        }
+        // Whatever page it is: scripts are nobody's secret, and browsers load them from everywhere.
+        if let Some(name) = worker
+            .config
+            .engine
+            .client_file(parts.method.as_str(), &target)
+        {
+            return Ok(Route::ClientFile(name));
         }
         if parts.method == Method::OPTIONS {
             worker.cors.check(&parts.headers)?;

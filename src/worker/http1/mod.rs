@@ -3,6 +3,7 @@
 //! ```text
 //! hyper ─▶ judge: Route ─┬─ Health ──────────▶ what the master says, too
 //!                        ├─ App ─────────────▶ the application's routes
+//!                        ├─ ClientFile ──────▶ bundle: the browser's client
 //!                        ├─ Handshake ───────▶ handshake ─▶ engine
 //!                        ├─ Session ─────────▶ session ───▶ engine
 //!                        └─ Forward, Open ───▶ peers: another worker answers
@@ -12,6 +13,7 @@
 
 mod answer;
 mod body;
+mod bundle;
 mod cors;
 mod departure;
 mod encoding;
@@ -218,6 +220,7 @@ impl Connection {
                     None => self.handshake(wish, &parts, client, &mut first).await,
                 }
             }
+            Ok(Route::ClientFile(name)) => Ok(bundle::answer(name, &parts)),
             Ok(Route::Handshake(wish)) => self.handshake(wish, &parts, client, &mut first).await,
             Ok(Route::Session(sid, action, protocol)) => {
                 self.session(sid, action, protocol, &parts, body, client)
@@ -242,6 +245,8 @@ impl Connection {
     async fn app(&self, parts: Parts, body: Incoming, client: ClientAddr) -> Response<Body> {
         let mut request = Request::from_parts(parts, AppBody::new(body));
         request.extensions_mut().insert(client);
+        let endpoint = self.worker.endpoint.clone();
+        request.extensions_mut().insert(endpoint);
         let Ok(response) = self.worker.routes.clone().oneshot(request).await;
         response.map(Body::App)
     }

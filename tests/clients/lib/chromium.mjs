@@ -20,6 +20,7 @@ const FLAGS = [
   "--disable-default-apps",
   "--no-proxy-server",
   "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost", // loopback only
+  "--disable-features=LocalNetworkAccessChecks,LocalNetworkAccessChecksWebSockets", // a page that a script hands in has no address
   "--enable-logging=stderr",
   "--remote-debugging-port=0", // keeps a headless browser open
 ];
@@ -57,6 +58,9 @@ export function startBrowser(program, address, line) {
   });
 }
 
+/** Numbers the calls of all pages. */
+let next = 1;
+
 /** The DevTools of one page of a browser. */
 export class Page {
   /** Starts a browser, and waits for an empty page of it. */
@@ -74,18 +78,30 @@ export class Page {
     await waiting("a connection to DevTools", new Promise((resolve) => page.socket.once("open", resolve)));
     const { targetInfos } = await page.call("Target.getTargets");
     const { targetId } = targetInfos.find(({ type }) => type === "page");
-    ({ sessionId: page.session } = await page.call("Target.attachToTarget", { targetId, flatten: true }));
+    await page.attach(targetId);
     return page;
+  }
+
+  /** One more window of the same browser. */
+  async another() {
+    const page = new Page(this.socket);
+    const { targetId } = await page.call("Target.createTarget", { url: "about:blank", newWindow: true });
+    await page.attach(targetId);
+    return page;
+  }
+
+  async attach(targetId) {
+    ({ sessionId: this.session } = await this.call("Target.attachToTarget", { targetId, flatten: true }));
   }
 
   constructor(socket) {
     this.socket = socket;
-    this.next = 1;
     this.calls = new Map();
     this.heard = () => {};
     socket.on("message", (data) => {
-      const { id, method, params, result, error } = JSON.parse(data);
-      if (method) return this.heard(method, params);
+      const { id, method, params, result, error, sessionId } = JSON.parse(data);
+      if (method) return sessionId === this.session && this.heard(method, params);
+      if (!this.calls.has(id)) return;
       const { resolve, reject, name } = this.calls.get(id);
       this.calls.delete(id);
       if (error) reject(new Error(`${name}: ${error.message}`));
@@ -95,7 +111,7 @@ export class Page {
 
   /** Calls a method of DevTools. */
   call(name, params = {}) {
-    const id = this.next++;
+    const id = next++;
     this.socket.send(JSON.stringify({ id, method: name, params, sessionId: this.session }));
     return waiting(name, new Promise((resolve, reject) => this.calls.set(id, { resolve, reject, name })));
   }

@@ -1,11 +1,12 @@
 // How what was seen is written into a transcript.
-import { unzipSync } from "node:zlib";
+import { brotliDecompressSync, unzipSync } from "node:zlib";
 
 /** The headers that are compared, wherever they stand in an answer. */
 const COMPARED = [
   "content-type",
   "cache-control",
   "content-encoding",
+  "etag",
   "access-control-allow-origin",
   "access-control-allow-credentials",
   "access-control-allow-methods",
@@ -28,7 +29,9 @@ export function headersShown(headers) {
 
 export function describe({ status, headers, body }) {
   const told = COMPARED.filter((name) => name in headers).map((name) => `${name}: ${value(name, headers[name])}`);
-  const whole = headers["content-encoding"] ? unzipSync(body) : body;
+  const encoding = headers["content-encoding"];
+  const decoded = encoding === "br" ? brotliDecompressSync : unzipSync;
+  const whole = encoding && body.length > 0 ? decoded(body) : body;
   const binary = headers["content-type"] === "application/octet-stream";
   const text = binary ? hex(whole) : short(whole.toString());
   return `${status}${told.length ? ` {${told.join("; ")}}` : ""}${body.length ? ` ${text}` : ""}`;

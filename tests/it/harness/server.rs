@@ -69,6 +69,12 @@ pub struct Server {
     kept: Vec<OwnedFd>,
 }
 
+/// The program under test: what is shipped, if `make` says where it is, else that of the tests' own profile.
+pub fn program() -> PathBuf {
+    let shipped = std::env::var_os("MY_APP_PROGRAM");
+    shipped.map_or_else(|| env!("CARGO_BIN_EXE_my-app").into(), PathBuf::from)
+}
+
 impl Setup {
     /// Two workers, a TCP listener on loopback, defaults otherwise.
     pub fn new() -> Self {
@@ -81,7 +87,7 @@ impl Setup {
             unix: false,
             wait: true,
             prefix: Vec::new(),
-            program: env!("CARGO_BIN_EXE_my-app").into(),
+            program: program(),
             more: Vec::new(),
             own_group: false,
             log_file: None,
@@ -202,10 +208,11 @@ impl Setup {
 
     /// With the application of one of the examples.
     pub fn example(mut self, name: &str) -> Self {
-        self.program = self.program.with_file_name("examples").join(name);
+        let beside = Path::new(env!("CARGO_BIN_EXE_my-app"));
+        self.program = beside.with_file_name("examples").join(name);
         assert!(
             self.program.exists(),
-            "cargo build --release --examples comes first"
+            "cargo build --examples comes first, with the profile of the tests"
         );
         self
     }

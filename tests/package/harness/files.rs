@@ -19,11 +19,20 @@ pub fn the_package() -> PathBuf {
     package
 }
 
+/// The program that is in the package, with its line tables.
+pub fn the_program() -> PathBuf {
+    let built = Path::new(env!("CARGO_BIN_EXE_my-app")).parent().unwrap();
+    std::env::var_os("MY_APP_PROGRAM").map_or_else(
+        || built.with_file_name("release").join("my-app"),
+        PathBuf::from,
+    )
+}
+
 /// The directory that every machine sees at /srv/share.
 ///
 /// `my-app.deb`; `my-app-next.deb`: a later version with other files for the server and for nginx;
-/// `my-app-one-socket.deb`: an earlier one, with both listeners in one unit; `outbound`, `slow_start`: the
-/// examples.
+/// `my-app-one-socket.deb`: an earlier one, with both listeners in one unit; `outbound`, `messenger`, `slow_start`:
+/// the examples; `database.mjs`: the messenger's database.
 pub fn share() -> &'static Path {
     static SHARE: OnceLock<PathBuf> = OnceLock::new();
     SHARE.get_or_init(|| {
@@ -32,11 +41,12 @@ pub fn share() -> &'static Path {
         fs::create_dir_all(&share).unwrap();
         fs::copy(the_package(), share.join("my-app.deb")).unwrap();
         let examples = Path::new(env!("CARGO_BIN_EXE_my-app")).with_file_name("examples");
-        for example in ["outbound", "slow_start"] {
-            fs::copy(examples.join(example), share.join(example)).expect(
-                "`cargo build --release --example outbound --example slow_start` comes first",
-            );
+        for example in ["outbound", "messenger", "slow_start"] {
+            fs::copy(examples.join(example), share.join(example))
+                .expect("`make package-tests` builds the examples first");
         }
+        let database = project().join("examples/messenger/database.mjs");
+        fs::copy(database, share.join("database.mjs")).unwrap();
         the_next_version(&share);
         the_version_with_one_socket(&share);
         share

@@ -254,6 +254,31 @@ impl Machine {
         serde_json::from_str(last).unwrap_or_else(|_| panic!("{line}: no figures in {last:?}"))
     }
 
+    /// Runs a script of tests/clients that needs what this machine has and the container has not, a browser, say: here,
+    /// but in the container's network.
+    #[track_caller]
+    pub fn node_outside(&self, script: &str, arguments: &[&str]) -> Value {
+        let mut command = Command::new("nsenter");
+        command
+            .args(["--target", &self.leader.to_string(), "--net", "--", "node"])
+            .arg(project().join("tests/clients").join(script))
+            .args(arguments)
+            .stdin(Stdio::null());
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{command:?}\n{said}");
+        let last = said.lines().next_back().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|_| panic!("{script}: no figures in {last:?}"))
+    }
+
+    /// The command, on this machine, that ends a process of the container by its number there.
+    pub fn kill(&self) -> String {
+        format!(
+            "nsenter --target {} --mount --pid -- kill -KILL",
+            self.leader
+        )
+    }
+
     /// A real client sends all kinds of data, and gets them back.
     #[track_caller]
     pub fn echo(&self, url: &str, transport: &str) {

@@ -1,0 +1,81 @@
+//! The browser's client, which pages load from the server: which requests are for one of its files, and the files.
+//!
+//! The master asks, for no session comes of such a request, and the worker, which answers it. The files, and their
+//! gzip, are in the program itself, where all processes have them once; build.rs has put them there.
+
+use super::target::Target;
+
+/// What Node's server serves, too: classic scripts, a module, and their source maps.
+const NAMES: [&str; 8] = [
+    "socket.io.esm.min.js",
+    "socket.io.esm.min.js.map",
+    "socket.io.js",
+    "socket.io.js.map",
+    "socket.io.min.js",
+    "socket.io.min.js.map",
+    "socket.io.msgpack.min.js",
+    "socket.io.msgpack.min.js.map",
+];
+
+/// A file of the client.
+#[derive(Debug)]
+pub(crate) struct File {
+    pub name: &'static str,
+    pub plain: &'static [u8],
+    /// The same, compressed.
+    pub gzip: &'static [u8],
+}
+
+// VERSION, the client's or none if the program was built without it, and FILES.
+include!(concat!(env!("OUT_DIR"), "/client_files.rs"));
+
+/// The file of this name, if the program was built with the client.
+#[must_use]
+pub(crate) fn contents(name: &str) -> Option<&'static File> {
+    FILES.iter().find(|file| file.name == name)
+}
+
+/// The name of the file that a request with this method and target is for. Whoever names a WebSocket wants one, for
+/// the engine takes whatever is below its path.
+#[must_use]
+pub(crate) fn named(method: &str, target: &Target<'_>, engine_path: &str) -> Option<&'static str> {
+    let asked = target.path.strip_prefix(engine_path)?;
+    let name = NAMES.into_iter().find(|name| *name == asked)?;
+    let reads = matches!(method, "GET" | "HEAD");
+    (reads && target.engine_query().transport.as_deref() != Some("websocket")).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(method: &str, target: &str) -> Option<&'static str> {
+        named(method, &Target::parse(target), "/socket.io/")
+    }
+
+    #[test]
+    fn a_file_is_told_by_its_method_and_its_whole_path() {
+        for name in NAMES {
+            assert_eq!(file("GET", &format!("/socket.io/{name}")), Some(name));
+            assert_eq!(file("HEAD", &format!("/socket.io/{name}?v=1")), Some(name));
+            let absolute = format!("http://host/socket.io/{name}?EIO=4&transport=polling&sid=a");
+            assert_eq!(file("GET", &absolute), Some(name));
+        }
+        for (method, target) in [
+            ("POST", "/socket.io/socket.io.js"),
+            ("OPTIONS", "/socket.io/socket.io.js"),
+            ("get", "/socket.io/socket.io.js"),
+            ("GET", "/socket.io/"),
+            ("GET", "/socket.io/socket.io.js/"),
+            ("GET", "/socket.io//socket.io.js"),
+            ("GET", "/socket.io/socket.io.slim.js"),
+            ("GET", "/socket.io/Socket.io.js"),
+            ("GET", "/socket.io/socket.io%2Ejs"),
+            ("GET", "/socket.io/../socket.io.js"),
+            ("GET", "/socket.io.js"),
+            ("GET", "/socket.io/socket.io.js?EIO=4&transport=websocket"),
+        ] {
+            assert_eq!(file(method, target), None, "{method} {target}");
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! How each command of the pages is known to do what they say. Every command of README and docs stands here, as it
+//! is written there; one that stands in no page any more must go.
+
+use Proof::{BeforeRelease, ByHand, Like, NotOurs, Verbatim};
+
+/// How it is known.
+#[derive(Debug, Clone, Copy)]
+pub enum Proof {
+    /// `tests/it/documents.rs` runs it, as it stands, on a server that was started by hand.
+    ByHand,
+    /// It stands so in this file, which is a test, or is used by one.
+    Verbatim(&'static str),
+    /// This file, which is a test or belongs to `make test`, has this text: the same, but for a value.
+    Like(&'static str, &'static str),
+    /// It is run before a release, as docs/RELEASING.md says: it takes too long for every change.
+    BeforeRelease,
+    /// It is not run here, for this reason.
+    NotOurs(&'static str),
+}
+
+#[rustfmt::skip]
+pub const PROOFS: &[(Proof, &[&str])] = &[
+    (ByHand, &[
+        "make run",
+        "my-app status",
+        "my-app why HCKz--Y3kArmbTh1",
+        "my-app emit --room lobby news '\"maintenance at ten\"'",
+        "my-app log debug --for 5m",
+        "my-app drain --over 5m",
+        "my-app drain --over 10m",
+        "my-app drain --undo",
+        "curl --unix-socket /run/my-app-ctl/control.sock http://localhost/status",
+        "curl --unix-socket /run/my-app-ctl/control.sock http://localhost/metrics",
+    ]),
+
+    // The command line.
+    (Like("tests/docs/commands.rs", "the_synopsis_of_the_readme_is_that_of_the_help"), &[
+        "my-app [--config FILE] [--listen ADDR]... [--workers N] [--cors ORIGIN]...",
+        "my-app check [--config FILE] [--json]",
+        "my-app status [--json] [--watch]",
+        "my-app why SOCKET-ID|ADDRESS [--json]",
+        "my-app emit [--namespace N] [--room R]... EVENT JSON...",
+        "my-app log LEVEL [--for TIME]",
+        "my-app drain --over TIME",
+    ]),
+    (Like("tests/docs/manual.rs", "&[name, \"--help\"]"), &["my-app COMMAND --help"]),
+    (Like("tests/it/command_line.rs", "status --watch"), &["my-app status --watch"]),
+    (Like("tests/it/command_line.rs", "&[\"why\", &id]"), &["my-app why"]),
+    (Like("tests/it/command_line.rs", "\"drain\""), &["my-app drain"]),
+    (Like("tests/it/command_line.rs", "\"emit\""), &["my-app emit"]),
+    (Like("tests/it/documents.rs", "LISTEN=127.0.0.1:"), &["make run LISTEN=127.0.0.1:3001"]),
+    (Verbatim("tests/package/doctor.rs"), &["my-app check"]),
+
+    // Write your own application.
+    (Like("tests/clients/messenger.mjs", "(my-app emit|curl)"), &[
+        "my-app emit --room user:ann notice '{\"text\": \"it is on its way\"}'",
+        "curl -sS --unix-socket /run/my-app-ctl/control.sock -H 'X-Requested-With: my-app' \\\n    \
+         -d '{\"rooms\": [\"user:ann\"], \"event\": \"notice\", \"args\": [{\"text\": \"it is there\"}]}' http://localhost/emit",
+        "curl -sS -H \"Authorization: Bearer $BACKEND_SECRET\" \\\n    \
+         -d '{\"user\": \"ann\", \"notice\": {\"text\": \"how was it?\"}}' http://127.0.0.1:3000/notify",
+    ]),
+    (Like("tests/clients/messenger.mjs", "examples/messenger/database.mjs"), &["node examples/messenger/database.mjs 7000"]),
+    (Like("tests/it/messenger.rs", "example(\"messenger\")"), &["BACKEND_SECRET=secret cargo run --example messenger"]),
+    (Verbatim("tests/package/sandbox.rs"), &[
+        "mkdir -p /etc/systemd/system/my-app.service.d",
+        "cp /usr/share/doc/my-app/examples/network.conf /etc/systemd/system/my-app.service.d/",
+        "systemctl daemon-reload && systemctl restart my-app.service",
+        "systemctl edit my-app.service",
+        "systemctl edit my-app-tcp.socket",
+        "systemctl restart my-app-tcp.socket",
+        "systemctl restart my-app.service",
+    ]),
+
+    // The package.
+    (Verbatim("tests/package/install.rs"), &[
+        "apt install ./my-app.deb",
+        "apt remove my-app",
+        "apt purge my-app",
+        "man my-app",
+        "man my-app.toml",
+        "service my-app status",
+        "systemctl disable --now my-app.service my-app.socket my-app-tcp.socket",
+    ]),
+    (Verbatim("tests/package/listeners.rs"), &["systemctl disable --now my-app-tcp.socket"]),
+    (Verbatim("tests/package/metrics.rs"), &[
+        "systemctl enable my-app-metrics.socket && systemctl restart my-app.service",
+        "systemctl cat my-app-metrics.socket",
+    ]),
+    (Like("tests/package/metrics.rs", "usermod -aG my-app-runner somebody"), &["usermod -aG my-app-runner NAME"]),
+    (Verbatim("tests/package/neighbours.rs"), &["usermod -aG www-data nginx"]),
+    (Like("tests/package/nginx.rs", "/usr/share/my-app/tune-nginx 1000"), &["/usr/share/my-app/tune-nginx 200000"]),
+    (Verbatim("tests/package/links.rs"), &["/usr/share/my-app/nginx-site disable"]),
+    (Like("tests/package/install.rs", "journalctl -q -u my-app -o json"), &["journalctl -u my-app", "journalctl -u my-app -o json"]),
+    (Like("tests/package/sandbox.rs", "MY_APP_CLIENT_ADDR="), &["journalctl -u my-app MY_APP_CLIENT_ADDR=192.0.2.7"]),
+    (Like("tests/package/sandbox.rs", "MY_APP_SOCKET_ID="), &["journalctl -u my-app MY_APP_SOCKET_ID=…"]),
+    (Like("tests/package/fleet.rs", "-L 8080:/run/my-app-ctl/control.sock"), &["ssh -L 8080:/run/my-app-ctl/control.sock root@server"]),
+    (Like("tests/package/fleet.rs", "\"I=fleet DEB="), &["make I=inventory install", "make I=production install"]),
+    (Like("tests/package/fleet.rs", "\"I=fleet ping\""), &["make I=inventory ping", "make I=production ping"]),
+
+    (Like("tests/package/repository.rs", "lines_of_the_readme(\"curl "), &[
+        "curl -fsSo /etc/apt/sources.list.d/my-app.sources https://packages.example.com/my-app.sources",
+        "apt update",
+        "apt install my-app",
+    ]),
+    (Like("tests/package/repository.rs", "lines_of_the_readme(\"file:/mnt/packages"), &[
+        "sed 's,^URIs: .*,URIs: file:/mnt/packages,' /mnt/packages/my-app.sources >/etc/apt/sources.list.d/my-app.sources",
+    ]),
+    (Verbatim("tests/docs/repository/refusals.rs"), &["gpg --quick-generate-key 'my-app packages' ed25519 sign never"]),
+    (Like("tests/docs/repository/publisher.rs", "scripts/apt-repo"), &["make repo", "make repo KEY=FINGERPRINT URL=https://packages.example.com"]),
+
+    // What builds and tests this.
+    (Like("Makefile", "\ntest: test-deps check unit-tests fuzz-briefly black-box-tests package-tests"), &["make test", "make test-deps", "make package-tests"]),
+    (Like("Makefile", "\npackage-tests: deb"), &["make deb"]),
+    (Like("tests/package/harness/machine.rs", "apt-get install -q -y"), &["make install"]),
+    (Like("Makefile", "scripts/fuzz"), &["make fuzz", "scripts/fuzz 60 guard"]),
+    (Like("Makefile", "--release --bins --examples"), &["cargo build --examples", "cargo check"]),
+    (Like("Makefile", "--release --lib --bins --test docs"), &["cargo test --lib NAME", "cargo test --test docs"]),
+    (Like("Makefile", "-p engineioxide"), &[
+        "cargo test -p engineioxide --lib NAME",
+        "cargo test -p engineioxide --test rfc7692 NAME",
+        "cargo test -p engineioxide --test sessions NAME",
+    ]),
+    (Like("Makefile", "--test it"), &["cargo test --test it NAME", "cargo test --test it differential", "cargo test --test it messenger"]),
+    (Like("Makefile", "$(CARGO) run"), &["cargo run -- --listen 127.0.0.1:3000"]),
+    (Like("tests/it/differential.rs", "run.mjs"), &["node run.mjs"]),
+    (Like("tests/package/archive.rs", "two_builds_of_a_commit_are_the_same_bytes"), &["sha256sum my-app.deb"]),
+    (BeforeRelease, &["make long-tests", "make bench", "make bench BENCH=--quick", "make bench BENCH=\"--rounds 1\""]),
+    (Like("Makefile", "/bench idle"), &["bench idle"]),
+    (Like("Makefile", "/bench soak"), &["bench soak", "bench soak --minutes 1"]),
+    (NotOurs("a unit test compares the page, and says this command where they differ"), &["UPDATE_METRICS=1 cargo test --lib metrics"]),
+    (NotOurs("whoever releases decides on it"), &["cargo update", "git tag -s v0.1.0"]),
+    (NotOurs("it is what a Node deployment has, in a table of what replaces it"), &["npm install", "systemctl reload"]),
+];
