@@ -11,7 +11,7 @@ use std::{env, fs, io};
 
 use flate2::{Compression, GzBuilder};
 
-/// What Node's server serves, too; `src/wire/client_file.rs` knows the same names.
+/// What Node's server serves, too; `src/wire/client_file.rs` knows the same names, and `src/client_files.rs` has them.
 const FILES: [&str; 8] = [
     "socket.io.esm.min.js",
     "socket.io.esm.min.js.map",

@@ -19,6 +19,7 @@ pub mod api;
 pub mod app;
 mod bus;
 mod cli;
+mod client_files;
 mod config;
 mod ipc;
 mod logging;

@@ -4,7 +4,7 @@ use std::env;
 use std::sync::OnceLock;
 
 use http::header::AUTHORIZATION;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use my_app::api::Io;
 use serde::Deserialize;
 use serde_json::Value;
@@ -29,7 +29,7 @@ struct Notice {
 /// here, so it needs the back end's secret.
 pub(crate) async fn notify(headers: HeaderMap, body: String) -> (StatusCode, String) {
     let secret = env::var("BACKEND_SECRET").unwrap_or_default();
-    let shown = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
+    let shown = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
     if secret.is_empty() || !shown.is_some_and(|shown| same(shown, &format!("Bearer {secret}"))) {
         return (StatusCode::UNAUTHORIZED, "who are you?\n".to_owned());
     }

@@ -94,8 +94,8 @@ async fn log_in(request: &Parts) -> Result<Login, Refusal> {
 fn token(request: &Parts) -> Option<Cow<'_, str>> {
     let header = request.headers.get(AUTHORIZATION);
     let bearer = header.and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let query = request.uri.query().unwrap_or_default().split('&');
-    let in_query = query.filter_map(|pair| pair.strip_prefix("token=")).next();
+    let mut query = request.uri.query().unwrap_or_default().split('&');
+    let in_query = query.find_map(|pair| pair.strip_prefix("token="));
     match bearer {
         Some(token) => Some(Cow::from(token)),
         None => percent_decode_str(in_query?).decode_utf8().ok(),

@@ -1,7 +1,6 @@
-//! The browser's client, which pages load from the server: which requests are for one of its files, and the files.
+//! The browser's client, which pages load from the server: which requests are for one of its files.
 //!
-//! The master asks, for no session comes of such a request, and the worker, which answers it. The files, and their
-//! gzip, are in the program itself, where all processes have them once; build.rs has put them there.
+//! The master asks, for no session comes of such a request, and the worker, which answers it.
 
 use super::target::Target;
 
@@ -16,24 +15,6 @@ const NAMES: [&str; 8] = [
     "socket.io.msgpack.min.js",
     "socket.io.msgpack.min.js.map",
 ];
-
-/// A file of the client.
-#[derive(Debug)]
-pub(crate) struct File {
-    pub name: &'static str,
-    pub plain: &'static [u8],
-    /// The same, compressed.
-    pub gzip: &'static [u8],
-}
-
-// VERSION, the client's or none if the program was built without it, and FILES.
-include!(concat!(env!("OUT_DIR"), "/client_files.rs"));
-
-/// The file of this name, if the program was built with the client.
-#[must_use]
-pub(crate) fn contents(name: &str) -> Option<&'static File> {
-    FILES.iter().find(|file| file.name == name)
-}
 
 /// The name of the file that a request with this method and target is for. Whoever names a WebSocket wants one, for
 /// the engine takes whatever is below its path.

@@ -26,7 +26,12 @@ const CODE: [(&str, &str, &[&str]); 5] = [
 ];
 
 /// What else stands in fenced blocks, and where it is tried.
-const OTHERS: [(&str, &str, &str); 3] = [
+const OTHERS: [(&str, &str, &str); 4] = [
+    (
+        "README.md",
+        "html",
+        "tests/clients/page/node/script.html is such a page",
+    ),
     ("README.md", "js", "tests/clients/readme.mjs runs it"),
     (
         "docs/OPERATING.md",

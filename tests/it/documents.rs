@@ -5,7 +5,6 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::harness::*;
@@ -15,11 +14,10 @@ mod pages;
 
 use pages::{PROOFS, Proof};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_my-app");
-
 /// The directory of the program, before the others.
 fn path() -> String {
-    let folder = Path::new(PROGRAM).parent().unwrap().display();
+    let program = program();
+    let folder = program.parent().unwrap().display();
     format!("{folder}:{}", std::env::var("PATH").unwrap())
 }
 
@@ -119,11 +117,8 @@ fn make_run_builds_the_server_and_runs_it() {
     let dir = tempfile::tempdir().unwrap();
     // What is built for these tests is not built once more.
     let cargo = dir.path().join("cargo");
-    let unwanted = if cfg!(debug_assertions) {
-        "--release"
-    } else {
-        ""
-    };
+    let is_release = program().ends_with("release/my-app");
+    let unwanted = if is_release { "" } else { "--release" };
     let script = format!(
         "#!/bin/bash\nfor a; do shift; [ \"$a\" = '{unwanted}' ] || set -- \"$@\" \"$a\"; done\nexec '{}' \"$@\"\n",
         env!("CARGO")

@@ -27,9 +27,9 @@ fn play(scene: &str) -> Played {
     let setup = setup.control_socket(&socket).example("messenger");
     let server = setup.start();
     let socket = socket.display().to_string();
-    let program = env!("CARGO_BIN_EXE_my-app");
+    let program = program().display().to_string();
     let arguments = ["--scene", scene, "--database", &port];
-    let outside = ["--program", program, "--socket", &socket];
+    let outside = ["--program", &program, "--socket", &socket];
     let told = node(
         "messenger.mjs",
         &server.url(),

@@ -5,7 +5,7 @@ use super::harness::*;
 /// As a browser asks for a file.
 fn get(server: &Server, path: &str, more: &str) -> Response {
     let mut raw = Raw::tcp(server.addr);
-    raw.send(&format!(
+    raw.send(format!(
         "GET {path} HTTP/1.1\r\nHost: my-app.test\r\n{more}\r\n"
     ));
     raw.response()

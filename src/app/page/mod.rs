@@ -64,9 +64,10 @@ async fn page(Extension(endpoint): Extension<Endpoint>, headers: HeaderMap) -> R
 
 /// The page, with the place of the engine in it.
 fn html(endpoint: &Endpoint) -> String {
-    let client = match endpoint.msgpack {
-        false => "socket.io.min.js",
-        true => "socket.io.msgpack.min.js",
+    let client = if endpoint.msgpack {
+        "socket.io.msgpack.min.js"
+    } else {
+        "socket.io.min.js"
     };
     HTML.replace("{{path}}", &escaped(&endpoint.path))
         .replace("{{client}}", client)

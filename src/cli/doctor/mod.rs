@@ -28,8 +28,8 @@ use rustix::process::geteuid;
 
 use super::text::Style;
 use super::{CheckArgs, Exit};
+use crate::client_files;
 use crate::config::{Config, ConfigError, Loaded, STANDARD_FILE};
-use crate::wire::client_file;
 use finding::{Looker, Report, Seen};
 use units::Units;
 
@@ -95,7 +95,7 @@ struct Machine<'a> {
 }
 
 fn look_at_all(loaded: &Loaded) -> Seen {
-    let has_client = client_file::VERSION.is_some();
+    let has_client = client_files::VERSION.is_some();
     let remarks = config::remarks(loaded, config::systemd_listens(), has_client);
     let mut seen = Seen::from(remarks);
     if !Path::new(PACKAGE).exists() {

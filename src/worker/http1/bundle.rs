@@ -9,7 +9,7 @@ use http::{HeaderMap, Response, StatusCode};
 
 use super::answer::{Body, bare};
 use super::encoding;
-use crate::wire::client_file::{self, File};
+use crate::client_files::{self, File};
 
 /// A browser asks for a file once a day, and is told then in a few bytes whether it has changed. Not longer: its address
 /// stays the same when the server, and the client with it, is a new one.
@@ -17,7 +17,7 @@ const DAY: HeaderValue = HeaderValue::from_static("public, max-age=86400");
 
 /// The answer to a request for the client's file of this name.
 pub(super) fn answer(name: &str, parts: &Parts) -> Response<Body> {
-    match (client_file::VERSION, client_file::contents(name)) {
+    match (client_files::VERSION, client_files::contents(name)) {
         (Some(version), Some(file)) => give(file, version, &parts.headers),
         _ => missing(name),
     }
