@@ -94,7 +94,8 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
     (Like("tests/package/sandbox.rs", "MY_APP_CLIENT_ADDR="), &["journalctl -u my-app MY_APP_CLIENT_ADDR=192.0.2.7"]),
     (Like("tests/package/sandbox.rs", "MY_APP_SOCKET_ID="), &["journalctl -u my-app MY_APP_SOCKET_ID=…"]),
     (Like("tests/package/fleet.rs", "-L 8080:/run/my-app-ctl/control.sock"), &["ssh -L 8080:/run/my-app-ctl/control.sock root@server"]),
-    (Like("tests/package/fleet.rs", "\"I=fleet DEB="), &["make I=inventory install"]),
+    (Like("tests/package/fleet.rs", "\"I=fleet DEB="), &["make I=inventory install", "make I=production install"]),
+    (Like("tests/package/fleet.rs", "\"I=fleet ping\""), &["make I=inventory ping", "make I=production ping"]),
 
     (Like("tests/package/repository.rs", "lines_of_the_readme(\"curl "), &[
         "curl -fsSo /etc/apt/sources.list.d/my-app.sources https://packages.example.com/my-app.sources",
