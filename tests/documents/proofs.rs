@@ -132,10 +132,10 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
     (Like("tests/package/archive.rs", "two_builds_of_a_commit_are_the_same_bytes"), &["sha256sum my-app.deb"]),
     (Like("Makefile", "--no-print-directory fork-tests"), &["make fork-tests"]),
     (Like("tests/docs/rename/git.rs", "Path::new(\"README.md\")"), &[
-        "scripts/rename my-chat",
-        "git add -A && git commit -m 'This is my-chat'",
+        concat!("scripts/rename my", "-chat"),
+        concat!("git add -A && git commit -m 'This is my", "-chat'"),
         "git checkout theirs && git merge --strategy ours --no-commit upstream/main && git read-tree --reset -u upstream/main",
-        "scripts/rename my-chat --force && git add -A && git commit -m 'Their next version, as my-chat'",
+        concat!("scripts/rename my", "-chat --force && git add -A && git commit -m 'Their next version, as my", "-chat'"),
         "git checkout main && git merge theirs",
     ]),
     (BeforeRelease, &["make long-tests", "make bench", "make bench BENCH=--quick", "make bench BENCH=\"--rounds 1\""]),
