@@ -7,7 +7,7 @@ CARGO_FLAGS ?= --locked
 LISTEN ?= 127.0.0.1:3000
 WORKERS ?= 0
 # Black-box tests at one time. Each starts a server and clients, and waits for most of its time: two of them keep two cores
-# busy for a third of it.
+# busy for less than half of it (0.8 s of CPU a test).
 TEST_THREADS ?= 3
 # Containers at one time: a boot waits more than it works, so a third one costs the others little.
 PACKAGE_THREADS ?= 3

@@ -16,10 +16,13 @@ DOCUMENTATION = """
     description: One line for each machine and step; of a failure, what to do.
 """
 
-MARK = "my-app: "
+MARKS = ("my-app: ", "adopt: ")
 
-# What ssh, sudo and Python say, and what it means. The first that fits is told. {user}, {host}, {port}, {key}: of the
-# inventory.
+# The play that looks at nothing else.
+INVENTORY = "The inventory"
+
+# What ssh, sudo and Python say, and what it means; the first that fits is told. {0} is the group of the pattern, the other
+# names are what the inventory says.
 MEANINGS = [
     (
         r"IDENTIFICATION HAS CHANGED",
@@ -31,7 +34,7 @@ MEANINGS = [
         "its host key is not known here. `ssh {login}` shows it: compare it, say yes, and try again",
     ),
     (r"UNPROTECTED PRIVATE KEY FILE", "the key {key} may be read by others, so ssh does not use it: chmod 600 {key}"),
-    (r"Identity file .* not accessible|no such identity", "there is no key at {key} (ansible_ssh_private_key_file)"),
+    (r"Identity file (\S+) not accessible", "there is no key at {0} (ansible_ssh_private_key_file)"),
     (
         r"Permission denied \(",
         "it does not let {user} in with this key: {key} (ansible_user, ansible_ssh_private_key_file)",
@@ -44,20 +47,22 @@ MEANINGS = [
         "sudo asks {user} for a password: ANSIBLE_OPTIONS=-K asks you for it",
     ),
     (r"Incorrect sudo password|Sorry, try again", "sudo does not take this password of {user}"),
-    (r"is not in the sudoers|is not allowed to (run|execute)", "sudo does not let {user} become root there"),
-    (r"sudo: (command )?not found", "it has no sudo, and {user} is not root: ansible_user=root, or install sudo there"),
+    (r"is not in the sudoers|is not allowed to (?:run|execute)", "sudo does not let {user} become root there"),
+    (r"sudo: (?:command )?not found", "it has no sudo, and {user} is not root: ansible_user=root, or install sudo there"),
 ]
 
 
 def lines_of_ours(result):
     """What our scripts and the package's said."""
     text = "\n".join(str(result.get(name) or "") for name in ("msg", "stdout", "stderr"))
-    return [line[len(MARK) :].rstrip() for line in text.splitlines() if line.startswith(MARK)]
+    return [line.split(": ", 1)[1].rstrip() for line in text.splitlines() if line.startswith(MARKS)]
 
 
 def meaning(result, about):
     """What a failure means in words: lines."""
     ours = lines_of_ours(result)
+    if any(line.startswith("to take it over") for line in ours):
+        return [*ours, "or ADOPT=yes beside `make I=... install` does that on each machine, in its turn"]
     if ours:
         return ours
     said = [str(result.get(name) or "") for name in ("msg", "module_stderr", "module_stdout", "stderr", "stdout")]
@@ -65,7 +70,7 @@ def meaning(result, about):
     for pattern, words in MEANINGS:
         found = re.search(pattern, text)
         if found:
-            return [words.format(found.group(0), **about)]
+            return [words.format(*found.groups(), **about)]
     # apt's reasons begin with E:, dpkg's with its name.
     reasons = [line for line in text.splitlines() if re.match(r"E: |dpkg: error", line)]
     if reasons:
@@ -90,15 +95,15 @@ class CallbackModule(CallbackBase):
         self.play = play
 
     def v2_runner_on_start(self, host, task):
+        if self.play.get_name() == INVENTORY:
+            return
+        self.states.setdefault(host.get_name(), "ready")
         if task.get_name().endswith("Copy the package"):
             self.states[host.get_name()] = "begun"
 
     def v2_runner_on_ok(self, result):
         host, task = self.parts(result)
-        name = task.get_name()
-        if name.endswith("Ready"):
-            self.states[host.get_name()] = "ready"
-        if name.endswith("Wait until it serves"):
+        if task.get_name().endswith("Wait until it serves"):
             self.states[host.get_name()] = "done"
         for line in lines_of_ours(self.record(result)):
             self.say(host, line, constants.COLOR_OK)
@@ -112,7 +117,7 @@ class CallbackModule(CallbackBase):
     def failed(self, result):
         host, _ = self.parts(result)
         # The inventory itself was wrong.
-        if self.play.get_name() == "The inventory":
+        if self.play.get_name() == INVENTORY:
             for line in lines_of_ours(self.record(result)):
                 self._display.display(line, color=constants.COLOR_ERROR)
             return

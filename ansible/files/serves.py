@@ -74,7 +74,7 @@ def wait(version, seconds):
             print(f"my-app: serves, version {version}")
             return 0
         if time.monotonic() - began > seconds:
-            lines = why.splitlines()[:12]
+            lines = [line for line in why.splitlines() if line][:8]
             print(f"my-app: installed, but it does not serve, {seconds} s after that: {lines[0]}", file=sys.stderr)
             for line in lines[1:]:
                 print(f"my-app: {line}", file=sys.stderr)

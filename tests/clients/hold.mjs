@@ -42,6 +42,7 @@ class Holder {
     this.number = 0;
     this.closing = false;
     this.everConnected = false;
+    this.here = false;
     this.socket = client(args.client, args.url, {
       transport: args.transport,
       path: args.path,
@@ -53,6 +54,7 @@ class Holder {
       this.socket.on("connect", () => {
         if (this.everConnected) totals.reconnects++;
         this.everConnected = true;
+        this.here = true;
         totals.connected++;
         resolve();
       });
@@ -62,7 +64,9 @@ class Holder {
       });
     });
     this.socket.on("disconnect", (reason) => {
-      totals.connected--;
+      // The client says it, too, of a session that ended before its namespace was joined.
+      if (this.here) totals.connected--;
+      this.here = false;
       if (this.closing) return;
       totals.disconnects++;
       tally(totals.reasons, reason);

@@ -9,7 +9,7 @@
 import { spawnSync } from "node:child_process";
 import { Page } from "./lib/chromium.mjs";
 import { assertEqual, assertTrue } from "./lib/compare.mjs";
-import { complaintsOf, faintTexts, focused, namelessFields, picture, press, size, tabTo, until } from "./lib/person.mjs";
+import { complaintsOf, faintTexts, focused, go, namelessFields, picture, press, size, tabTo, until } from "./lib/person.mjs";
 import { progress, script } from "./lib/script.mjs";
 import { io } from "socket.io-client-v4";
 
@@ -37,9 +37,7 @@ async function prepare(page) {
 
 /** Opens the page anew, and waits until it is upgraded. */
 async function visit(page, args, room) {
-  await page.call("Page.navigate", { url: "about:blank" });
-  await page.call("Page.navigate", { url: `${args.url}/#${new URLSearchParams({ room })}` });
-  await until(page, "the page", `location.href !== "about:blank" && document.readyState === "complete"`);
+  await go(page, `${args.url}/#${new URLSearchParams({ room })}`);
   await until(page, "a worker", `${text("state")}.startsWith("connected") && Number(${text("worker")}) > 0`);
   await until(page, "the upgrade", `document.querySelector("[aria-current]")?.dataset.step === "websocket"`);
   await until(page, "a round trip", `${text("trip")}.endsWith("ms")`);
@@ -94,7 +92,7 @@ async function withoutClient(page, args) {
     if (method === "Fetch.requestPaused") page.call("Fetch.fulfillRequest", { requestId, responseCode: 404, body: Buffer.from("Not there: `make client`.\n").toString("base64") });
   };
   await page.call("Fetch.enable", { patterns: [{ urlPattern: "*socket.io.min.js" }] });
-  await page.call("Page.navigate", { url: `${args.url}/` });
+  await go(page, `${args.url}/`);
   await until(page, "words", `!document.getElementById("missing").hidden && ${text("missing")}.includes("make client")`);
   await look(page, args, "missing");
   return { missing: await page.value(text("missing")) };
@@ -152,6 +150,9 @@ await script({ options }, async (args) => {
   // Whatever others send is text.
   const room = `${"<i>wide</i>".repeat(930)}`;
   await visit(two, args, room);
+  // A browser keeps a page that was left, for the way back; its session ends all the same.
+  const left = await until(one, "the other to have left", `${text("members")} === "1 here: you"`);
+  assertTrue(`a page that was left to be gone in seconds, it took ${left} ms`, left < 20_000);
   const guest = await hostile(args, "lobby");
   await until(one, "what a guest announces", `document.querySelectorAll(".announced").length === 2`);
   const long = await one.value(`document.querySelectorAll(".log:not([hidden]) li").length`);

@@ -19,7 +19,6 @@ const options = {
 async function use() {
   const within = (what, promise) => Promise.race([promise, new Promise((_, reject) => setTimeout(() => reject(new Error(`${what} did not come within 10 s`)), 10_000))]);
   const bytes = (value) => Array.from(new Uint8Array(value)).join(",");
-  const { socket } = window;
   const connected = new Promise((resolve, reject) => {
     if (socket.connected) resolve();
     socket.on("connect", resolve);

@@ -9,7 +9,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { Page } from "./lib/chromium.mjs";
-import { press, size, until } from "./lib/person.mjs";
+import { assertTrue } from "./lib/compare.mjs";
+import { go, press, size, until } from "./lib/person.mjs";
 import { script, waiting } from "./lib/script.mjs";
 
 const options = {
@@ -19,7 +20,7 @@ const options = {
 };
 
 /** A window's size, and the terminal's. */
-const [WIDTH, HEIGHT] = [640, 790];
+const [WIDTH, HEIGHT] = [650, 800];
 const [COLUMNS, ROWS] = [120, 40];
 
 const directory = mkdtempSync(path.join(tmpdir(), "picture-"));
@@ -75,8 +76,7 @@ function html(frame) {
 async function open(page, url) {
   await page.call("Emulation.setScrollbarsHidden", { hidden: true });
   await size(page, WIDTH, HEIGHT);
-  await page.call("Page.navigate", { url });
-  await until(page, "the page", `location.href !== "about:blank" && document.readyState === "complete"`);
+  await go(page, url);
   await settled(page);
 }
 
@@ -143,6 +143,7 @@ await script({ options, needsUrl: false }, async (args) => {
   const height = await composed.value("Math.ceil(document.body.getBoundingClientRect().height)");
   await size(composed, 2 * WIDTH + 60, height);
   const png = Buffer.from(await shot(composed), "base64");
+  assertTrue(`a picture of less than 200 kB, it has ${png.length} bytes`, png.length < 200_000);
   writeFileSync(args.out, png);
   return { bytes: png.length, width: 2 * WIDTH + 60, height, killed: victim };
 });

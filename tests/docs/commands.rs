@@ -50,15 +50,17 @@ fn the_files_that_prove_a_command_have_it() {
             );
         };
         match proof {
-            Proof::Verbatim(file) => commands.iter().for_each(|command| missing(file, command)),
+            Proof::Verbatim(file) => {
+                for command in *commands {
+                    missing(file, command);
+                }
+            }
             Proof::Like(file, text) => missing(file, text),
             Proof::BeforeRelease => {
-                let make: Vec<_> = commands
-                    .iter()
-                    .map(|command| command.split(' ').take(2).collect::<Vec<_>>().join(" "))
-                    .collect();
-                make.iter()
-                    .for_each(|command| missing("docs/RELEASING.md", command));
+                for command in *commands {
+                    let target: Vec<_> = command.split(' ').take(2).collect();
+                    missing("docs/RELEASING.md", &target.join(" "));
+                }
             }
             Proof::NotOurs(why) => assert!(!why.is_empty()),
             Proof::ByHand => {}

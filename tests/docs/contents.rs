@@ -68,8 +68,8 @@ fn run(command: &mut Command) -> String {
 
 #[test]
 fn it_has_each_crate_whose_license_the_package_has_as_the_lock_pins_it() {
-    let licenses = read("debian/licenses");
-    let (table, _) = licenses.split_once("-----").unwrap();
+    let text = read("debian/licenses");
+    let (table, _) = text.split_once("-----").unwrap();
     let lines = table.lines().filter_map(|line| line.strip_prefix("    "));
     let licensed: BTreeSet<_> = lines
         .map(|line| {

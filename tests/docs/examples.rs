@@ -9,9 +9,14 @@ use super::documents::{fenced, pages};
 use super::{PROJECT, read};
 
 /// Each page with code: the language, and the files, or folders of files, that have it.
-const CODE: [(&str, &str, &[&str]); 5] = [
+const CODE: [(&str, &str, &[&str]); 6] = [
     ("docs/APPLICATION.md", "ini", &["tests/package/sandbox.rs"]),
     ("README.md", "rust", &["examples"]),
+    (
+        "README.md",
+        "html",
+        &["tests/clients/page/node/script.html"],
+    ),
     ("docs/MIGRATING.md", "rust", &["examples/migrating.rs"]),
     (
         "docs/APPLICATION.md",

@@ -47,6 +47,7 @@ const PROGRAMS: &[&str] = &[
     "node",
     "npm",
     "rm",
+    "rsync",
     "scripts/apt-repo",
     "scripts/fuzz",
     "scripts/rename",
@@ -161,7 +162,7 @@ fn shell_blocks(page: &str) -> Vec<String> {
     let mut after_blank = false;
     for line in text.lines().chain(["end"]) {
         match line.strip_prefix("    ") {
-            Some(inside) if after_blank || !block.is_empty() => block += &format!("{inside}\n"),
+            Some(inside) if after_blank || !block.is_empty() => block.extend([inside, "\n"]),
             _ if line.is_empty() && !block.is_empty() => block.push('\n'),
             _ => blocks.extend(Some(std::mem::take(&mut block)).filter(|block| !block.is_empty())),
         }

@@ -94,7 +94,8 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
     (Like("tests/package/sandbox.rs", "MY_APP_CLIENT_ADDR="), &["journalctl -u my-app MY_APP_CLIENT_ADDR=192.0.2.7"]),
     (Like("tests/package/sandbox.rs", "MY_APP_SOCKET_ID="), &["journalctl -u my-app MY_APP_SOCKET_ID=…"]),
     (Like("tests/package/fleet.rs", "-L 8080:/run/my-app-ctl/control.sock"), &["ssh -L 8080:/run/my-app-ctl/control.sock root@server"]),
-    (Like("tests/package/fleet.rs", "\"I=fleet DEB="), &["make I=inventory install"]),
+    (Like("tests/package/fleet.rs", "\"I=fleet DEB="), &["make I=inventory install", "make I=production install"]),
+    (Like("tests/package/fleet.rs", "\"I=fleet ping\""), &["make I=inventory ping", "make I=production ping"]),
 
     (Like("tests/package/repository.rs", "lines_of_the_readme(\"curl "), &[
         "curl -fsSo /etc/apt/sources.list.d/my-app.sources https://packages.example.com/my-app.sources",
@@ -105,7 +106,16 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
         "sed 's,^URIs: .*,URIs: file:/mnt/packages,' /mnt/packages/my-app.sources >/etc/apt/sources.list.d/my-app.sources",
     ]),
     (Verbatim("tests/docs/repository/refusals.rs"), &["gpg --quick-generate-key 'my-app packages' ed25519 sign never"]),
-    (Like("tests/docs/repository/publisher.rs", "scripts/apt-repo"), &["make repo", "make repo KEY=FINGERPRINT URL=https://packages.example.com"]),
+    (Like("tests/docs/repository/publisher.rs", "scripts/apt-repo"), &["make repo", "make repo KEY=FINGERPRINT URL=https://packages.example.com", "make repo DEBS=../arm64/my-app_0.1.0-1_arm64.deb"]),
+    (Like("tests/docs/repository/mod.rs", "format!(\"{old},{new}\")"), &["make repo KEY=OLD,NEW"]),
+    (Like("tests/docs/repository/mod.rs", "\"--again\""), &["scripts/apt-repo --again repo", "scripts/apt-repo --again --valid-days 7 repo"]),
+    (Like("tests/package/repository.rs", "apt-get download my-app={version}"), &["apt install my-app=0.1.0-1"]),
+    (Like("tests/package/repository.rs", "apt-get update && apt-get upgrade"), &["apt update && apt install my-app"]),
+    (NotOurs("it only shows keys, or asks who revokes one"), &["gpg --list-secret-keys", "gpg --edit-key"]),
+    (NotOurs("the web server is the operator's"), &[
+        "rsync -a repo/pool server:/srv/www/packages/",
+        "rsync -a --delay-updates --delete-after repo/dists repo/my-app.asc repo/my-app.sources server:/srv/www/packages/",
+    ]),
 
     // What builds and tests this.
     (Like("Makefile", "\ntest: test-deps client "), &["make test", "make test-deps", "make client"]),
@@ -135,7 +145,7 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
         "scripts/rename my-chat",
         "git add -A && git commit -m 'A name of its own'",
         "git checkout theirs && git merge --strategy ours --no-commit upstream/main && git read-tree --reset -u upstream/main",
-        "scripts/rename my-chat --force && git add -A && git commit -m 'Their next version, as my-chat'",
+        "scripts/rename my-chat --force && git add -A && git commit -m 'Their next version'",
         "git checkout main && git merge theirs",
     ]),
     (BeforeRelease, &["make long-tests", "make bench", "make bench BENCH=--quick", "make bench BENCH=\"--rounds 1\""]),

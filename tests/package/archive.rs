@@ -5,6 +5,7 @@ use std::fs;
 use std::process::Command;
 
 use memchr::memmem;
+use serde_json::Value;
 
 use super::harness::*;
 
@@ -145,9 +146,54 @@ fn crates_with_code() -> BTreeSet<String> {
         .collect()
 }
 
+/// `scripts/build-deb` left it beside the package, where it was built.
+fn the_list_of_contents() -> Value {
+    let name = run(Command::new("dpkg-deb")
+        .args([
+            "--showformat",
+            "${Package}_${Version}_${Architecture}.cdx.json",
+        ])
+        .arg("-W")
+        .arg(the_package()));
+    let list = fs::read_to_string(target().join("debian").join(name)).unwrap();
+    serde_json::from_str(&list).unwrap()
+}
+
+#[test]
+fn all_that_is_in_the_program_is_in_the_list_of_contents() {
+    let list = the_list_of_contents();
+    let package = run(Command::new("sha256sum").arg(the_package()));
+    let sum = &list["metadata"]["component"]["hashes"][0]["content"];
+    assert!(package.starts_with(sum.as_str().unwrap()), "another build");
+    let listed: BTreeSet<_> = list["components"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| ["name", "version"].map(|key| it[key].as_str().unwrap_or_default()))
+        .collect();
+    let names: BTreeSet<_> = listed.iter().map(|words| words.join(" ")).collect();
+    let missing: Vec<_> = crates_with_code().difference(&names).cloned().collect();
+    assert_eq!(missing, [""; 0]);
+
+    // The browser's client says its version in its first line. It is in both or in neither.
+    let program = the_file_in_the_package("usr/bin/my-app");
+    let client = listed.iter().find(|[name, _]| *name == "socket.io-client");
+    let in_the_program = memmem::find(&program, b" * Socket.IO v").map(|at| {
+        let version = program[at + 14..].split(|byte| byte.is_ascii_whitespace());
+        String::from_utf8_lossy(version.into_iter().next().unwrap()).into_owned()
+    });
+    let in_the_list = client.map(|[_, version]| (*version).to_owned());
+    assert_eq!(in_the_program, in_the_list, "the browser's client");
+    println!(
+        "    saw: {} components, the browser's client: {in_the_list:?}",
+        listed.len()
+    );
+}
+
 /// The license texts that the package has for each crate, by `name version`.
 fn texts_in_the_package() -> BTreeMap<String, String> {
     let listing = the_file_in_the_package("usr/share/doc/my-app/licenses");
+    let listing = String::from_utf8(listing).unwrap();
     let line = format!("{}\n", "-".repeat(80));
     let parts: Vec<_> = listing.split(&line).skip(1).collect();
     let mut texts = BTreeMap::<_, String>::new();
@@ -163,13 +209,13 @@ fn texts_in_the_package() -> BTreeMap<String, String> {
     texts
 }
 
-fn the_file_in_the_package(path: &str) -> String {
+fn the_file_in_the_package(path: &str) -> Vec<u8> {
     let output = Command::new("sh")
         .args(["-c", "dpkg-deb --fsys-tarfile $0 | tar -xO ./$1"])
         .arg(the_package())
         .arg(path)
         .output();
-    String::from_utf8(output.unwrap().stdout).unwrap()
+    output.unwrap().stdout
 }
 
 #[test]

@@ -45,14 +45,12 @@ impl Repository {
 
     /// What `make repo` does with packages; without any, with those of `make deb`.
     fn publish(&self, options: &[&str], packages: &[&Path]) {
-        let program = Path::new(env!("CARGO_BIN_EXE_my-app"));
-        let target = program.ancestors().nth(2).unwrap();
         run(Command::new(project().join("scripts/apt-repo"))
             .args(options)
             .arg(self.folder())
             .args(packages)
             .env("GNUPGHOME", self.gpg.path())
-            .env("CARGO_TARGET_DIR", target));
+            .env("CARGO_TARGET_DIR", target()));
     }
 }
 
@@ -182,7 +180,7 @@ fn strangers_are_refused(machine: &Machine, repository: &Repository) {
          for file in $(find /srv/index/dists -path '*/main/*' -type f); do
              printf 'Package: worse\\n' | dd of=$file conv=notrunc status=none
          done
-         printf worse | dd of=$(ls /srv/package/pool/main/m/my-app/my-app_*.deb) bs=1 seek=9999 conv=notrunc status=none"
+         printf worse | dd of=$(ls /srv/package/pool/main/*/my-app/my-app_*.deb) bs=1 seek=9999 conv=notrunc status=none"
     ));
     let use_it = |port: u16| {
         format!(

@@ -22,6 +22,7 @@ const REASONS = {
   "ping timeout": "the server was silent for too long",
   "parse error": "what came was no Socket.IO",
   "io server disconnect": "the server disconnected this window",
+  "io client disconnect": "the page was left",
 };
 const TRANSPORTS = { polling: "long-polling", websocket: "WebSocket" };
 
@@ -375,20 +376,17 @@ async function explain() {
 
 function start() {
   if (typeof window.io !== "function") return explain();
-  byId("join").addEventListener("submit", (event) => {
-    event.preventDefault();
-    join();
-  });
-  byId("say").addEventListener("submit", (event) => {
-    event.preventDefault();
-    say(false);
-  });
+  byId("join").addEventListener("submit", (event) => [event.preventDefault(), join()]);
+  byId("say").addEventListener("submit", (event) => [event.preventDefault(), say(false)]);
   byId("announce").addEventListener("click", () => say(true));
   byId("leave").addEventListener("click", leave);
   byId("who").addEventListener("click", () => look(true));
   byId("again").addEventListener("click", () => [root, chat].forEach((socket) => socket.connect()));
   document.addEventListener("visibilitychange", () => [measure(), look()]);
   addEventListener("resize", toEnd);
+  // A browser keeps pages that were left, for the way back, and their connections: nobody would be there.
+  addEventListener("pagehide", () => [root, chat].forEach((socket) => socket.disconnect()));
+  addEventListener("pageshow", ({ persisted }) => persisted && [root, chat].forEach((socket) => socket.connect()));
   connect();
   open(new URLSearchParams(location.hash.slice(1)).get("room") || "lobby");
   setInterval(measure, TRIP_PERIOD_MS);

@@ -138,8 +138,8 @@ mod tests {
     use super::*;
 
     const TABLE: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:0BB8 00000000:0000 0A 00000000:00000000 00:00000000 00000000   998        0 4711 1 0000 100 0 0 10 0
-   1: 0100007F:0BB8 0100007F:C000 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0000 100 0 0 10 0
+   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000   998        0 4711 1 0000 100 0 0 10 0
+   1: 0100007F:1F90 0100007F:C000 01 00000000:00000000 00:00000000 00000000     0        0 4712 1 0000 100 0 0 10 0
    2: 00000000:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4713 1 0000 100 0 0 10 0
    3: broken";
     const TABLE_6: &str = "  sl  local_address                         remote_address
@@ -154,7 +154,7 @@ mod tests {
             let listeners = listeners.iter().map(|it| format!("{} {}", it.at, it.uid));
             listeners.collect::<Vec<_>>()
         };
-        assert_eq!(shown(TABLE), ["127.0.0.1:3000 998", "0.0.0.0:80 0"]);
+        assert_eq!(shown(TABLE), ["127.0.0.1:8080 998", "0.0.0.0:80 0"]);
         assert_eq!(shown(TABLE_6), ["[::]:80 0", "[::1]:80 0"]);
         assert_eq!(parse(""), []);
     }

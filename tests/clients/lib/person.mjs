@@ -64,6 +64,19 @@ export async function until(page, what, expression) {
   return Date.now() - began;
 }
 
+/** Opens an address anew, and waits until it has loaded. */
+export async function go(page, url) {
+  for (const [address, expression] of [["about:blank", `location.href === "about:blank"`], [url, `location.href !== "about:blank" && document.readyState === "complete"`]]) {
+    await page.call("Page.navigate", { url: address });
+    // While one page gives way to the other there is nobody to ask.
+    const there = () => page.value(expression).catch(() => false);
+    const loaded = async () => {
+      while (!(await there())) await sleep(20);
+    };
+    await waiting(`${address} to load`, loaded());
+  }
+}
+
 /** How large the window is. */
 export async function size(page, width, height) {
   await page.call("Emulation.setDeviceMetricsOverride", { width, height, deviceScaleFactor: 1, mobile: width < 500 });

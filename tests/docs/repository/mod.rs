@@ -212,7 +212,10 @@ fn a_newer_version_comes_beside_the_older_one_and_key_and_url_are_remembered() {
     }
 
     // What was deleted by hand is gone after the next time.
-    fs::remove_file(tree.join("pool/main/m/my-app/my-app_1.0-1_amd64.deb")).unwrap();
+    let old = before
+        .keys()
+        .find(|path| path.ends_with("/my-app_1.0-1_amd64.deb"));
+    fs::remove_file(tree.join(old.unwrap())).unwrap();
     let said = publisher.publish(&["--again"], &[]);
     assert!(said.ok, "{}", said.text);
     assert_eq!(

@@ -28,6 +28,11 @@ pub fn the_program() -> PathBuf {
     )
 }
 
+/// Where cargo builds to.
+pub fn target() -> PathBuf {
+    the_program().ancestors().nth(2).unwrap().to_owned()
+}
+
 /// The directory that every machine sees at /srv/share.
 ///
 /// `my-app.deb`; `my-app-next.deb`: a later version with other files for the server and for nginx;

@@ -7,8 +7,8 @@ mod street;
 mod talker;
 
 pub use files::{
-    an_archive, project, rootfs, run, share, some_of_the_project, the_package, the_package_again,
-    the_program, with_rootfs,
+    an_archive, project, rootfs, run, share, some_of_the_project, target, the_package,
+    the_package_again, the_program, with_rootfs,
 };
 pub use machine::{Machine, Said};
 pub use street::{Asked, Neighbour, about_nginx, settled, street};
