@@ -1,6 +1,7 @@
 //! What the machines get to see of this one: the package, its next version, an example.
 
 use std::fs;
+use std::io::Seek;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -55,10 +56,13 @@ pub fn share() -> &'static Path {
 
 /// An archive of files of the project, to be unpacked by `tar -x` somewhere else.
 pub fn some_of_the_project(paths: &[&str]) -> Stdio {
+    let mut archive = tempfile::tempfile().unwrap();
     let mut tar = Command::new("tar");
     tar.arg("-C").arg(project()).arg("-c").args(paths);
-    let tar = tar.stdout(Stdio::piped()).spawn().unwrap();
-    tar.stdout.unwrap().into()
+    let done = tar.stdout(archive.try_clone().unwrap()).status().unwrap();
+    assert!(done.success(), "{tar:?}");
+    archive.rewind().unwrap();
+    archive.into()
 }
 
 fn the_next_version(share: &Path) {
