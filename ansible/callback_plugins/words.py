@@ -34,7 +34,7 @@ MEANINGS = [
         "its host key is not known here. `ssh {login}` shows it: compare it, say yes, and try again",
     ),
     (r"UNPROTECTED PRIVATE KEY FILE", "the key {key} may be read by others, so ssh does not use it: chmod 600 {key}"),
-    (r"Identity file (\S+) not accessible", "there is no key at {0} (ansible_ssh_private_key_file)"),
+    (r"(?:no such identity: |Identity file )([^\s:]+)", "there is no key at {0} (ansible_ssh_private_key_file)"),
     (
         r"Permission denied \(",
         "it does not let {user} in with this key: {key} (ansible_user, ansible_ssh_private_key_file)",
