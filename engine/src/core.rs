@@ -288,8 +288,11 @@ impl<H: EngineIoHandler> Port for Core<H> {
     fn ends_in(&self, sid: Sid, left: Duration) {
         if let Ok(socket) = self.find(sid) {
             let mut line = socket.line();
-            line.until = self.now() + millis(left).max(1);
-            self.arm(socket.key, &mut line);
+            let until = self.now() + millis(left).max(1);
+            if line.until == 0 || until < line.until {
+                line.until = until;
+                self.arm(socket.key, &mut line);
+            }
         }
     }
 

@@ -214,7 +214,8 @@ impl Engine {
         self.port().is_some_and(|port| port.disconnect(sid))
     }
 
-    /// From now on a session's client is admitted for so long.
+    /// A session's client is admitted for so long, and no longer than it was before: whoever brings a second admission
+    /// need not be who brought the first.
     pub fn ends_in(&self, sid: Sid, left: Duration) {
         if let Some(port) = self.port() {
             port.ends_in(sid, left);

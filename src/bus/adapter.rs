@@ -30,6 +30,9 @@ use crate::wire::frame::{Answer, Body, BusMember, Command, Question};
 /// How much longer than the clients the other workers may take to tell their acknowledgements.
 const ACK_GRACE: Duration = Duration::from_secs(1);
 
+/// What the names of a socket's rooms have at most is exact enough below so many bytes.
+const COUNTED_FROM: usize = 16 * 1024;
+
 /// One for each namespace of a worker.
 pub struct BusAdapter<E: SocketEmitter = Emitter> {
     bus: Bus,
@@ -439,6 +442,15 @@ impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
     fn forget(&self, id: Sid) {
         self.rooms.forget(id);
         self.local.del_all(id);
+    }
+
+    fn room_bytes(&self, id: Sid) -> usize {
+        let most = self.rooms.bytes(id);
+        if most < COUNTED_FROM {
+            return most;
+        }
+        let rooms = self.local.socket_rooms(id);
+        rooms.iter().map(|room| room.len()).sum()
     }
 
     fn rooms_of(&self, id: Sid) -> Option<Vec<Room>> {

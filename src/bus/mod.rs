@@ -114,6 +114,8 @@ trait Namespace: Send + Sync {
     fn answer(&self, reply: Reply, question: Question) -> usize;
     /// Takes a socket out of all rooms: nothing refers to it any more.
     fn forget(&self, id: Sid);
+    /// How many bytes the names of a socket's rooms have.
+    fn room_bytes(&self, id: Sid) -> usize;
     /// The rooms of a socket of this worker, if it is in this namespace.
     fn rooms_of(&self, id: Sid) -> Option<Vec<Room>>;
     /// The sockets of this worker that are in a room.
@@ -152,6 +154,13 @@ impl Bus {
     /// Sets how many rooms a socket may be in; 0: any number.
     pub(crate) fn limit_rooms(&self, rooms_per_socket: usize) {
         self.0.rooms_per_socket.store(rooms_per_socket, Relaxed);
+    }
+
+    /// How many bytes the names of the rooms have that a session's sockets are in.
+    pub(crate) fn room_bytes(&self, sid: Sid) -> usize {
+        let namespaces = self.0.namespaces.read();
+        let namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
+        namespaces.values().map(|it| it.room_bytes(sid)).sum()
     }
 
     /// Joins the bus, and serves it until it breaks.

@@ -1,4 +1,4 @@
-//! How many rooms a socket may be in.
+//! How many rooms a socket may be in, and how long their names may be together.
 //!
 //! socketioxide's tables do not tell how many rooms a socket is in without copying them all. So joins are counted,
 //! leaves are not, and only of a socket that may be in many rooms is it known which: a superset of those that it is
@@ -15,6 +15,9 @@ use socketioxide_core::adapter::Room;
 
 /// Up to so many joins nothing else is kept of a socket.
 const FEW: usize = 1_000;
+/// The names of a socket's rooms have so many bytes together at most: a name may come from a client, and each is kept
+/// three times.
+const MOST_BYTES: usize = 1 << 20;
 /// The rooms of a socket that is refused again and again are counted once in this time.
 const RECOUNT: Duration = Duration::from_secs(1);
 
@@ -36,10 +39,16 @@ pub(super) fn are_joined_by_itself() -> bool {
     BY_ITSELF.get()
 }
 
-/// A socket cannot join: it is in as many rooms as `limits.rooms_per_socket` allows.
+/// A socket cannot join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a socket may be in {0} rooms, and not in more")]
-pub struct TooManyRooms(pub usize);
+pub enum TooManyRooms {
+    /// It is in as many rooms as `limits.rooms_per_socket` allows.
+    #[error("a socket may be in {0} rooms, and not in more")]
+    Number(usize),
+    /// The names of its rooms would be too long, all together.
+    #[error("the names of a socket's rooms may have {0} bytes together, and no more")]
+    Bytes(usize),
+}
 
 /// The sockets of one namespace that have joined rooms.
 #[derive(Debug, Default)]
@@ -51,10 +60,11 @@ pub(super) struct Rooms {
 
 #[derive(Debug)]
 enum Joined {
-    /// So many times, at most, in a room at this moment.
-    Few(usize),
+    /// So many times, at most, in a room at this moment, with names of so many bytes.
+    Few { count: usize, bytes: usize },
     Many {
         rooms: HashSet<Room>,
+        bytes: usize,
         counted: Instant,
     },
 }
@@ -73,33 +83,46 @@ impl Rooms {
         }
         let few = FEW.min(limit);
         let mut sockets = self.lock();
-        let joined = sockets.entry(id).or_insert(Joined::Few(0));
-        if let Joined::Few(count) = joined {
+        let joined = sockets
+            .entry(id)
+            .or_insert(Joined::Few { count: 0, bytes: 0 });
+        if let Joined::Few { count, bytes } = joined {
             *count = count.saturating_add(new.len());
-            if *count <= few {
+            *bytes = bytes.saturating_add(bytes_of(new));
+            if *count <= few && *bytes <= MOST_BYTES {
                 return Ok(());
             }
             let rooms = present();
-            if rooms.len() + new.len() <= few / 2 {
-                *count = rooms.len() + new.len();
+            let now = (rooms.len() + new.len(), bytes_of(&rooms) + bytes_of(new));
+            if now.0 <= few / 2 && now.1 <= MOST_BYTES / 2 {
+                (*count, *bytes) = now;
                 return Ok(());
             }
             self.many.fetch_add(1, Relaxed);
-            let counted = Instant::now();
-            *joined = Joined::Many { rooms, counted };
+            *joined = Joined::many(rooms);
         }
-        let Joined::Many { rooms, counted } = joined else {
-            return Ok(());
-        };
-        if !has_room(rooms, new, limit) && counted.elapsed() >= RECOUNT {
-            *rooms = present();
-            *counted = Instant::now();
+        if joined.refuses(new, limit).is_some() && joined.was_counted_long_ago() {
+            *joined = Joined::many(present());
         }
-        if !has_room(rooms, new, limit) {
-            return Err(TooManyRooms(limit));
+        if let Some(error) = joined.refuses(new, limit) {
+            return Err(error);
         }
-        rooms.extend(new.iter().cloned());
+        if let Joined::Many { rooms, bytes, .. } = joined {
+            for room in new {
+                if rooms.insert(room.clone()) {
+                    *bytes += room.len();
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// How many bytes the names of a socket's rooms have, at most.
+    pub(super) fn bytes(&self, id: Sid) -> usize {
+        match self.lock().get(&id) {
+            Some(Joined::Few { bytes, .. } | Joined::Many { bytes, .. }) => *bytes,
+            None => 0,
+        }
     }
 
     /// Does it matter who leaves what?
@@ -110,19 +133,23 @@ impl Rooms {
     /// A socket has left rooms.
     pub(super) fn left(&self, id: Sid, left: &[Room]) {
         let mut sockets = self.lock();
-        let Some(joined @ Joined::Many { .. }) = sockets.get_mut(&id) else {
+        let Some(joined) = sockets.get_mut(&id) else {
             return;
         };
-        if let Joined::Many { rooms, .. } = joined {
-            for room in left {
-                rooms.remove(room);
+        let Joined::Many { rooms, bytes, .. } = joined else {
+            return;
+        };
+        for room in left {
+            if rooms.remove(room) {
+                *bytes -= room.len();
             }
-            if rooms.len() > FEW / 4 {
-                return;
-            }
-            *joined = Joined::Few(rooms.len());
-            self.many.fetch_sub(1, Relaxed);
         }
+        if rooms.len() > FEW / 4 || *bytes > MOST_BYTES / 4 {
+            return;
+        }
+        let (count, bytes) = (rooms.len(), *bytes);
+        *joined = Joined::Few { count, bytes };
+        self.many.fetch_sub(1, Relaxed);
     }
 
     /// Keeps nothing of a socket: it is in no room.
@@ -137,13 +164,39 @@ impl Rooms {
     }
 }
 
-/// Are there, with the new ones, no more than `limit`?
-fn has_room(rooms: &HashSet<Room>, new: &[Room], limit: usize) -> bool {
-    if let [room] = new {
-        return rooms.len() < limit || rooms.contains(room);
+impl Joined {
+    fn many(rooms: HashSet<Room>) -> Self {
+        Self::Many {
+            bytes: bytes_of(&rooms),
+            rooms,
+            counted: Instant::now(),
+        }
     }
-    let new: HashSet<_> = new.iter().filter(|room| !rooms.contains(*room)).collect();
-    rooms.len() + new.len() <= limit
+
+    fn was_counted_long_ago(&self) -> bool {
+        matches!(self, Self::Many { counted, .. } if counted.elapsed() >= RECOUNT)
+    }
+
+    /// Why the new rooms are too many, if they are.
+    fn refuses(&self, new: &[Room], limit: usize) -> Option<TooManyRooms> {
+        let Self::Many { rooms, bytes, .. } = self else {
+            return None;
+        };
+        let new: HashSet<_> = new.iter().filter(|room| !rooms.contains(*room)).collect();
+        if new.is_empty() {
+            None
+        } else if rooms.len() + new.len() > limit {
+            Some(TooManyRooms::Number(limit))
+        } else if bytes + new.iter().map(|room| room.len()).sum::<usize>() > MOST_BYTES {
+            Some(TooManyRooms::Bytes(MOST_BYTES))
+        } else {
+            None
+        }
+    }
+}
+
+fn bytes_of<'a>(rooms: impl IntoIterator<Item = &'a Room>) -> usize {
+    rooms.into_iter().map(|room| room.len()).sum()
 }
 
 #[cfg(test)]
@@ -262,6 +315,36 @@ mod tests {
             assert!(rooms.join(Stage::id(), &new, 3, present).is_ok());
         }
         let refused = rooms.join(Stage::id(), &names(3..4), 3, present);
-        assert_eq!(refused, Err(TooManyRooms(3)));
+        assert_eq!(refused, Err(TooManyRooms::Number(3)));
+    }
+
+    #[test]
+    fn names_have_so_many_bytes_together_and_what_was_left_does_not_count() {
+        let rooms = Rooms::default();
+        let name = |n: usize| vec![Room::from(format!("{n:0>32768}"))];
+        let most = MOST_BYTES / 32_768;
+        let all = |most: usize| (0..most).flat_map(name).collect::<HashSet<_>>();
+        for n in 0..most {
+            let joined = rooms.join(Stage::id(), &name(n), LIMIT, || all(n));
+            assert!(joined.is_ok(), "{n}");
+        }
+        assert_eq!(rooms.bytes(Stage::id()), MOST_BYTES);
+        for _ in 0..2 {
+            let refused = rooms.join(Stage::id(), &name(most), LIMIT, || all(most));
+            assert_eq!(refused, Err(TooManyRooms::Bytes(MOST_BYTES)));
+        }
+        assert!(
+            rooms
+                .join(Stage::id(), &name(0), LIMIT, || all(most))
+                .is_ok()
+        );
+        for n in 0..most {
+            rooms.left(Stage::id(), &name(n));
+        }
+        assert!(!rooms.are_many() && rooms.bytes(Stage::id()) <= MOST_BYTES / 4);
+        for n in 0..most * 4 {
+            let joined = rooms.join(Stage::id(), &name(n), LIMIT, HashSet::new);
+            assert!(joined.is_ok(), "it has left the others: {n}");
+        }
     }
 }

@@ -14,6 +14,10 @@ pub(super) fn engine_path(text: &str) -> Result<String, &'static str> {
     if !text.starts_with('/') {
         return Err("a request path begins with \"/\", such as \"/socket.io/\"");
     }
+    // To a browser this is another server's name.
+    if text.starts_with("//") {
+        return Err("a request path begins with one \"/\"");
+    }
     if text.contains(['?', '#']) || text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return Err("a request path holds no \"?\", no \"#\", no space and no control character");
     }
@@ -142,6 +146,7 @@ mod tests {
         for wrong in [
             "",
             "socket.io/",
+            "//a/b",
             "/a?b",
             "/a#b",
             "/a b",

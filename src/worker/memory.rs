@@ -3,7 +3,7 @@
 //! What is sent to a client that reads more slowly than it is sent waits here; the write-stall rule ends only who
 //! reads nothing. And a session costs memory before it has said a word. So when a worker has too much, new
 //! sessions are refused, and of those that it has, the ones that never joined anything go first, at once; then,
-//! a part at a time, those for which most is waiting. They connect anew, and know that they missed something;
+//! a part at a time, those for which most is waiting, or who are in rooms with the longest names. They connect anew, and know that they missed something;
 //! everybody else gets everything.
 
 use std::time::Duration;
@@ -22,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(100);
 const CALM: Duration = Duration::from_secs(1);
 /// Sessions for which no more than this waits are not worth ending, in bytes.
 const WORTH: usize = 64 * 1024;
+/// So often the name of a room is kept for a socket that is in it alone: as the room's, the socket's, and to count it.
+const ROOM_COPIES: usize = 3;
 /// Of the others, one in so many is ended at a time, one at least.
 const PART: usize = 10;
 
@@ -46,7 +48,11 @@ pub(crate) async fn keep_below_ceiling(worker: &Worker, ceiling: u64) {
         most = now;
         grew = Some(Instant::now());
         worker.admission.set_full(true);
-        let ended = choose(worker.engine.weights());
+        let mut weights = worker.engine.weights();
+        for weight in &mut weights {
+            weight.bytes += ROOM_COPIES * worker.bus.room_bytes(weight.sid);
+        }
+        let ended = choose(weights);
         if ended.is_empty() {
             continue;
         }

@@ -81,6 +81,27 @@ fn a_socket_is_in_as_many_rooms_as_it_may_and_is_told_so() {
     );
 }
 
+#[test]
+fn the_names_of_rooms_have_a_megabyte_together_whoever_invents_them() {
+    let server = Setup::new().workers(1).start();
+    let mut socket = client(&server);
+    let before = memory(server.workers()[0]).pss;
+    let name = |n: usize| format!("{n:0>50000}");
+    for n in 0..20 {
+        let joined = ask(&mut socket, &json!(["join", name(n)]));
+        assert_eq!(joined["ok"], true, "{n}");
+    }
+    for n in 20..300 {
+        let refused = ask(&mut socket, &json!(["join", name(n)]));
+        let error = refused["error"].as_str().unwrap();
+        assert!(error.contains("1048576 bytes together"), "{error}");
+    }
+    let grown = memory(server.workers()[0]).pss.saturating_sub(before);
+    assert!(grown < 8 << 10, "{grown} KiB");
+    assert_eq!(ask(&mut socket, &json!(["leave", name(0)]))["ok"], true);
+    assert_eq!(ask(&mut socket, &json!(["join", name(20)]))["ok"], true);
+}
+
 /// Somebody joins a great many rooms, and leaves while others flood a room that nobody is in.
 #[track_caller]
 fn leaves_while_others_flood(limits: &str, rooms: usize) {

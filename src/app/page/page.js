@@ -45,7 +45,7 @@ const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const ms = (value) => `${value < 10 ? value.toFixed(1) : whole.format(value)}\u00a0ms`;
 const clock = () => element("time", {}, new Date().toTimeString().slice(0, 8));
 const cut = (text, most) => (text.length > most ? `${text.slice(0, most)}…` : text);
-const short = (id) => cut(String(id), 8).replace("…", "");
+const short = (id) => (typeof id === "string" ? id.slice(0, 8) : "?");
 const pid = (value) => (Number.isSafeInteger(value) && value > 0 ? value : null);
 /** The colour of a worker, the same in every window. */
 const dot = (worker) => element("span", { class: worker ? `dot w${worker % 8}` : "dot", "aria-hidden": "true" });

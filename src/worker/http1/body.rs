@@ -1,11 +1,14 @@
-//! A request's body, whole, of a bounded size and in a bounded time.
+//! A request's body: for the engine whole, of a bounded size and in a bounded time; for an application as it comes.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::BoxError;
 use bytes::{Bytes, BytesMut};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::time::{Sleep, sleep, timeout};
 
 /// Why there is no body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -60,10 +63,62 @@ where
         .unwrap_or(Err(BodyError::Late))
 }
 
+/// A body that an application reads: an error when a piece of it does not come in time. Nobody else watches a
+/// connection whose request has been given to the application.
+#[derive(Debug)]
+pub(super) struct Timely<B> {
+    body: B,
+    /// How long a piece may take.
+    within: Duration,
+    deadline: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B> Timely<B> {
+    pub(super) fn new(body: B, within: Duration) -> Self {
+        Self {
+            body,
+            within,
+            deadline: None,
+        }
+    }
+}
+
+impl<B> Body for Timely<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let piece = Pin::new(&mut self.body).poll_frame(cx);
+        if let Poll::Ready(piece) = piece {
+            self.deadline = None;
+            return Poll::Ready(piece.map(|piece| piece.map_err(Into::into)));
+        }
+        let within = self.within;
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep(within)));
+        std::task::ready!(deadline.as_mut().poll(cx));
+        self.deadline = None;
+        Poll::Ready(Some(Err(BodyError::Late.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http_body::Frame;
     use http_body_util::{Full, StreamBody};
 
     const SOON: Duration = Duration::from_millis(50);
@@ -94,5 +149,22 @@ mod tests {
             futures_util::stream::pending::<Result<Frame<Bytes>, std::convert::Infallible>>();
         let late = collect(StreamBody::new(silent), 4, SOON).await;
         assert_eq!(late, Err(BodyError::Late));
+    }
+
+    #[tokio::test]
+    async fn an_application_is_told_that_a_piece_does_not_come() {
+        let begun = StreamBody::new(futures_util::stream::iter([Ok::<_, BoxError>(
+            Frame::data(Bytes::from_static(b"a")),
+        )]));
+        let silent = StreamBody::new(futures_util::stream::pending::<Result<_, BoxError>>());
+        let mut body = Timely::new(begun, SOON);
+        assert_eq!(
+            body.frame().await.unwrap().unwrap().into_data().unwrap(),
+            "a"
+        );
+        assert!(body.frame().await.is_none());
+        let mut body = Timely::new(silent, SOON);
+        let error = body.frame().await.unwrap().unwrap_err();
+        assert_eq!(error.to_string(), "the body did not arrive in time");
     }
 }

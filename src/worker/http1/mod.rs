@@ -47,6 +47,7 @@ pub(crate) use cors::Cors;
 pub(crate) use handshake::head;
 
 use self::answer::Body;
+use self::body::Timely;
 use self::departure::{Departure, head_of};
 use self::judge::{Route, Wish};
 use self::session::Post;
@@ -243,6 +244,7 @@ impl Connection {
     }
 
     async fn app(&self, parts: Parts, body: Incoming, client: ClientAddr) -> Response<Body> {
+        let body = Timely::new(body, self.worker.config.limits.head_timeout);
         let mut request = Request::from_parts(parts, AppBody::new(body));
         request.extensions_mut().insert(client);
         let endpoint = self.worker.endpoint.clone();
