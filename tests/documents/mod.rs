@@ -35,6 +35,7 @@ const PROGRAMS: &[&str] = &[
     "cp",
     "curl",
     "docker",
+    "dpkg-deb",
     "git",
     "gpg",
     "install",

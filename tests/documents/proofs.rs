@@ -49,6 +49,10 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
     (Like("tests/it/command_line.rs", "\"drain\""), &["my-app drain"]),
     (Like("tests/it/command_line.rs", "\"emit\""), &["my-app emit"]),
     (Like("tests/it/documents.rs", "LISTEN=127.0.0.1:"), &["make run LISTEN=127.0.0.1:3001"]),
+    (Like("tests/it/health.rs", ".option(\"--cors\", "), &[
+        "make run CORS=http://localhost:8000",
+        "make run LISTEN=127.0.0.1:3001 CORS=http://localhost:3000",
+    ]),
     (Verbatim("tests/package/doctor.rs"), &["my-app check"]),
 
     // Write your own application.
@@ -88,7 +92,7 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
     ]),
     (Like("tests/package/metrics.rs", "usermod -aG my-app-runner somebody"), &["usermod -aG my-app-runner NAME"]),
     (Verbatim("tests/package/neighbours.rs"), &["usermod -aG www-data nginx"]),
-    (Like("tests/package/nginx.rs", "/usr/share/my-app/tune-nginx 1000"), &["/usr/share/my-app/tune-nginx 200000"]),
+    (Like("tests/package/nginx.rs", "/usr/share/my-app/tune-nginx 1000"), &["/usr/share/my-app/tune-nginx 120000"]),
     (Verbatim("tests/package/links.rs"), &["/usr/share/my-app/nginx-site disable"]),
     (Like("tests/package/install.rs", "journalctl -q -u my-app -o json"), &["journalctl -u my-app", "journalctl -u my-app -o json"]),
     (Like("tests/package/sandbox.rs", "MY_APP_CLIENT_ADDR="), &["journalctl -u my-app MY_APP_CLIENT_ADDR=192.0.2.7"]),
@@ -96,6 +100,20 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
     (Like("tests/package/fleet.rs", "-L 8080:/run/my-app-ctl/control.sock"), &["ssh -L 8080:/run/my-app-ctl/control.sock root@server"]),
     (Like("tests/package/fleet.rs", "\"I=fleet DEB="), &["make I=inventory install", "make I=production install"]),
     (Like("tests/package/fleet.rs", "\"I=fleet ping\""), &["make I=inventory ping", "make I=production ping"]),
+
+    (Like("tests/package/takeover.rs", "machine.sh(remedy)"), &[
+        "dpkg-deb --fsys-tarfile my-app.deb | tar -xO ./usr/share/my-app/adopt | sh",
+    ]),
+    (NotOurs("the way back to a deployment of somebody else; tests/package/takeover.rs sees that what was moved aside is whole"), &[
+        "cp -a --remove-destination /var/backups/my-app-20261127-120000/etc/. /etc/",
+        "systemctl daemon-reload",
+        "systemctl enable --now my-app.service",
+        "systemctl reload nginx",
+    ]),
+    (NotOurs("the unit is somebody else's, under a name of its own"), &[
+        "systemctl disable --now NAME.service",
+        "systemctl enable --now NAME.service",
+    ]),
 
     (Like("tests/package/repository.rs", "lines_of_the_readme(\"curl "), &[
         "curl -fsSo /etc/apt/sources.list.d/my-app.sources https://packages.example.com/my-app.sources",
