@@ -61,7 +61,7 @@ pub(crate) async fn notify(request: Request) -> (StatusCode, String) {
     }
 }
 
-/// The server bounds neither the size nor the time of a route's body: the route does.
+/// Nobody else limits how long a route's body takes to arrive; axum's `String` or `Json` would wait for ever.
 async fn read(body: Body) -> Result<Bytes, (StatusCode, &'static str)> {
     match timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(body)) => Ok(body),

@@ -40,7 +40,7 @@ pub(crate) async fn left(socket: Socket, io: Io, reason: EndReason) {
     });
 }
 
-/// `online`(user), acknowledged with `{ok, online}`: right, or an error, while what was broadcast may be old.
+/// `online`(user), acknowledged with `{ok, online}`: newer than what was broadcast.
 pub(crate) async fn online(io: Io, Data(user): Data<String>, ack: Responder) {
     let asked = async {
         if !User::is_name(&user) {
