@@ -5,14 +5,14 @@
 //   node database.mjs PORT
 
 import { createServer } from "node:net";
-import { createInterface } from "node:readline";
 
 const seen = new Map();
 const messages = [];
 
 const answers = {
+  __proto__: null,
   login({ token }) {
-    const [, user, seconds = 3600] = /^token-of-([a-z]+)(?:-for-(\d+))?$/.exec(token) ?? [];
+    const [, user, seconds = 3600] = /^token-of-([a-z]{1,64})(?:-for-(\d{1,9}))?$/.exec(token) ?? [];
     if (!user) return null;
     if (!seen.has(token)) seen.set(token, Math.ceil(Date.now() / 1000) + Number(seconds));
     return { user, expires_at: seen.get(token) };
@@ -22,16 +22,30 @@ const answers = {
     messages.push(message);
     return message;
   },
-  history({ between }) {
-    return messages.filter(({ from, to }) => between.includes(from) && between.includes(to));
+  history({ between: [a, b], newest }) {
+    // Who asks is one of the two. What the other says to themselves, or to a third, is not theirs to read.
+    const theirs = messages.filter(({ from, to }) => (from === a && to === b) || (from === b && to === a));
+    return theirs.slice(-newest);
   },
 };
 
-const server = createServer((connection) => {
-  const lines = createInterface({ input: connection });
-  lines.on("line", (line) => {
+function answer(line) {
+  try {
     const question = JSON.parse(line);
-    connection.write(`${JSON.stringify(answers[question.ask](question))}\n`);
+    return answers[question.ask](question);
+  } catch (error) {
+    return { error: error.message };
+  }
+}
+
+const server = createServer((connection) => {
+  let rest = "";
+  connection.setEncoding("utf8");
+  connection.on("data", (data) => {
+    // Not with node:readline: it also ends lines at U+2028, which stands in JSON as it is.
+    const lines = (rest + data).split("\n");
+    rest = lines.pop();
+    for (const line of lines) connection.write(`${JSON.stringify(answer(line))}\n`);
   });
   connection.on("error", () => {});
 });

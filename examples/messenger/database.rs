@@ -28,6 +28,9 @@ pub(crate) static DATABASE: LazyLock<Database> = LazyLock::new(|| Database {
 /// Connections of a worker at one time. Who finds all in use waits for a turn.
 const CONNECTIONS: usize = 8;
 
+/// Messages of a history, at most.
+const HISTORY: usize = 100;
+
 /// Less than the ten seconds that `admit` has: then it can say itself what is wrong.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -49,8 +52,9 @@ pub(crate) struct Login {
 }
 
 impl Login {
-    pub(crate) fn until(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(self.expires_at)
+    /// None, if it is beyond what a clock can show.
+    pub(crate) fn until(&self) -> Option<SystemTime> {
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.expires_at))
     }
 }
 
@@ -85,19 +89,22 @@ impl Database {
         self.ask(&question).await
     }
 
-    /// What two users said to each other, oldest first.
+    /// The newest of what two users said to each other, oldest first.
     pub(crate) async fn history(
         &self,
         one: &str,
         other: &str,
     ) -> Result<Vec<Message>, DatabaseError> {
-        let question = json!({ "ask": "history", "between": [one, other] });
+        let question = json!({ "ask": "history", "between": [one, other], "newest": HISTORY });
         self.ask(&question).await
     }
 
     async fn ask<T: DeserializeOwned>(&self, question: &Value) -> Result<T, DatabaseError> {
         let answered = timeout(PATIENCE, self.exchange(question)).await;
-        let answer = answered.map_err(|_| DatabaseError::Late)?;
+        let answer = answered.map_err(|_| {
+            warn!(database = self.address, "the database takes too long");
+            DatabaseError::Late
+        })?;
         let read = answer.and_then(|answer| Ok(serde_json::from_str(&answer)?));
         read.map_err(|error| {
             let error = explained(&error);
@@ -123,12 +130,16 @@ impl Database {
         Ok(answer)
     }
 
-    /// A connection that still is one: the database may have been started anew.
+    /// A connection that still is one, and on which nothing came that nobody asked for: the database may have been
+    /// started anew, or have said too much.
     fn idle(&self) -> Option<Connection> {
         loop {
             let connection = self.kept().pop()?;
+            let nothing_more = connection.buffer().is_empty();
             match connection.get_ref().try_read(&mut [0]) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(connection),
+                Err(error) if nothing_more && error.kind() == io::ErrorKind::WouldBlock => {
+                    return Some(connection);
+                }
                 _ => {}
             }
         }

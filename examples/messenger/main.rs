@@ -1,11 +1,12 @@
 //! A messenger: a whole application, with users, private messages, presence, and a database over TCP.
 //!
-//! docs/APPLICATION.md explains it. It needs the stand-in for a database beside it:
+//! docs/APPLICATION.md explains it. It needs the stand-in for a database beside it, and a client for each user
+//! (`npm install socket.io-client` first):
 //!
 //! ```text
 //! node examples/messenger/database.mjs 7000
 //! cargo run --example messenger
-//! io("http://127.0.0.1:3000", { query: { token: "token-of-ann" } })
+//! node examples/messenger/window.mjs ann bob
 //! ```
 
 mod backend;
@@ -24,7 +25,7 @@ use my_app::api::{Admitted, App, ClientAddr, Cluster, Io, Refusal, Socket};
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 use socketioxide::handler::ConnectHandler;
-use tracing::warn;
+use tracing::debug;
 
 use database::{DATABASE, Login};
 
@@ -51,9 +52,13 @@ fn routes() -> Router {
 /// Who has no good token has no session: over long-polling, over WebSocket, and at an upgrade.
 async fn admit(request: &Parts, client: ClientAddr) -> Result<Admitted, Refusal> {
     let login = log_in(request).await.inspect_err(|error| {
-        warn!(client_addr = %client, %error, "not let in");
+        // Anybody can be refused, as often as they like: that must not fill the log.
+        debug!(client_addr = %client, %error, "not let in");
     })?;
-    Ok(Admitted::until(login.until()))
+    let until = login
+        .until()
+        .ok_or_else(|| Refusal::unauthorized("the token has no end"))?;
+    Ok(Admitted::until(until))
 }
 
 /// Who is it? Another worker may have let it in, so this one asks for itself.
@@ -71,6 +76,11 @@ impl User {
     /// All windows of a user are in one room, whatever workers they came to.
     fn room(user: &str) -> String {
         format!("user:{user}")
+    }
+
+    /// Whether it can be the name of a user: what a client says may be anything.
+    fn is_name(name: &str) -> bool {
+        (1..=64).contains(&name.chars().count())
     }
 
     /// The one that [`identify`] found.

@@ -11,20 +11,27 @@ use super::database::{DATABASE, DatabaseError};
 
 /// Why an event was not obeyed: the acknowledgement has it in words.
 #[derive(Debug, thiserror::Error)]
-enum MessageError {
+pub(crate) enum EventError {
+    #[error("a user's name has at most 64 characters")]
+    Name,
     #[error("a message needs a text of at most 1000 characters")]
     Text,
     #[error(transparent)]
     Database(#[from] DatabaseError),
     #[error("it is stored, but not everybody was told")]
     Sent,
+    #[error("that is not known now, try again later")]
+    Presence,
 }
 
 /// `say`(to, text), acknowledged with `{ok, id}`.
 pub(crate) async fn say(socket: Socket, Data((to, text)): Data<(String, String)>, ack: Responder) {
     let said = async {
         if text.is_empty() || text.chars().count() > 1000 {
-            return Err(MessageError::Text);
+            return Err(EventError::Text);
+        }
+        if !User::is_name(&to) {
+            return Err(EventError::Name);
         }
         let from = User::of(&socket);
         let message = DATABASE.store(&from, &to, &text).await?;
@@ -33,7 +40,7 @@ pub(crate) async fn say(socket: Socket, Data((to, text)): Data<(String, String)>
         let sent = windows.emit("message", &message).await;
         sent.map_err(|error| {
             warn!(socket_id = %socket.id, %error, "a message went not everywhere");
-            MessageError::Sent
+            EventError::Sent
         })?;
         Ok(json!({ "ok": true, "id": message.id }))
     };
@@ -42,12 +49,17 @@ pub(crate) async fn say(socket: Socket, Data((to, text)): Data<(String, String)>
 
 /// `history`(with), acknowledged with `{ok, messages}`: what a window asks for when it connects, for it may have missed some.
 pub(crate) async fn history(socket: Socket, Data(with): Data<String>, ack: Responder) {
-    let messages = DATABASE.history(&User::of(&socket), &with).await;
-    let history = messages.map(|messages| json!({ "ok": true, "messages": messages }));
-    answer(ack, history.map_err(MessageError::from));
+    let asked = async {
+        if !User::is_name(&with) {
+            return Err(EventError::Name);
+        }
+        let messages = DATABASE.history(&User::of(&socket), &with).await?;
+        Ok(json!({ "ok": true, "messages": messages }))
+    };
+    answer(ack, asked.await);
 }
 
-fn answer(ack: Responder, outcome: Result<impl Serialize, MessageError>) {
+pub(crate) fn answer(ack: Responder, outcome: Result<impl Serialize, EventError>) {
     // An error means that the client is gone, and with it whoever would miss the answer.
     let _ = match outcome {
         Ok(answer) => ack.send(&answer),

@@ -6,15 +6,17 @@ use my_app::api::{EndReason, Io, Responder, Socket};
 use serde_json::json;
 use socketioxide::extract::Data;
 use tokio::time::sleep;
+use tracing::warn;
 
 use super::User;
+use super::messages::{EventError, answer};
 
 /// A page that is loaded anew is gone for a moment, and its user is not.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A window came. Its first one brings the user online.
 pub(crate) async fn came(io: &Io, socket: &Socket, user: &str) {
-    if windows(io, user).await == 1 {
+    if let Ok(1) = windows(io, user).await {
         let online = json!({ "user": user, "online": true });
         let _ = socket.broadcast().emit("presence", &online).await;
     }
@@ -30,21 +32,32 @@ pub(crate) async fn left(socket: Socket, io: Io, reason: EndReason) {
     // While this handler runs, its socket is still in its rooms.
     tokio::spawn(async move {
         sleep(GRACE).await;
-        if windows(&io, &user).await == 0 {
+        // After an error it is not known, and nobody is told.
+        if let Ok(0) = windows(&io, &user).await {
             let away = json!({ "user": user, "online": false });
             let _ = io.emit("presence", &away).await;
         }
     });
 }
 
-/// `online`(user), acknowledged with `{ok, online}`: always right, while what was broadcast may be old.
+/// `online`(user), acknowledged with `{ok, online}`: newer than what was broadcast.
 pub(crate) async fn online(io: Io, Data(user): Data<String>, ack: Responder) {
-    let online = windows(&io, &user).await > 0;
-    let _ = ack.send(&json!({ "ok": true, "online": online }));
+    let asked = async {
+        if !User::is_name(&user) {
+            return Err(EventError::Name);
+        }
+        let online = windows(&io, &user).await? > 0;
+        Ok(json!({ "ok": true, "online": online }))
+    };
+    answer(ack, asked.await);
 }
 
 /// How many windows a user has, at all workers.
-async fn windows(io: &Io, user: &str) -> usize {
+async fn windows(io: &Io, user: &str) -> Result<usize, EventError> {
     let found = io.within(User::room(user)).fetch_sockets().await;
-    found.map_or(0, |sockets| sockets.len())
+    let found = found.map_err(|error| {
+        warn!(%error, "who is there is not known");
+        EventError::Presence
+    })?;
+    Ok(found.len())
 }

@@ -1,13 +1,15 @@
-// Users of the example "messenger", with its stand-in for a database, which is started here. The scenes: talk, outside,
-// away, slow, expires.
+// Users of the example "messenger", with its stand-in for a database, which is started here. The scenes: talk, private,
+// outside, away, slow, strange, expires.
 //
 //   node messenger.mjs --scene talk --database 7000 --url URL
 //   node messenger.mjs --scene outside --program my-app --socket CONTROL-SOCKET --database 7000 --url URL
 
 import { execFile, spawn } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname } from "node:path";
+import { connect as dial, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -111,6 +113,45 @@ async function database(port) {
   };
 }
 
+/** Lines that come from a stream, as many. */
+function linesOf(what, stream, many) {
+  let all = "";
+  stream.setEncoding("utf8");
+  const come = new Promise((resolve) =>
+    stream.on("data", (data) => {
+      all += data;
+      const lines = all.split("\n");
+      if (lines.length > many) resolve(lines.slice(0, many));
+    }),
+  );
+  return withDeadline(what, SOON_MS, come);
+}
+
+/** The page's program for a terminal, with `npm install socket.io-client` beside it. */
+function terminal(...words) {
+  const folder = mkdtempSync(join(tmpdir(), "messenger-"));
+  process.on("exit", () => rmSync(folder, { recursive: true }));
+  const at = (path) => fileURLToPath(new URL(path, import.meta.url));
+  mkdirSync(join(folder, "node_modules"));
+  symlinkSync(at("node_modules/socket.io-client-v4"), join(folder, "node_modules/socket.io-client"));
+  copyFileSync(at("../../examples/messenger/window.mjs"), join(folder, "window.mjs"));
+  const child = spawn(process.execPath, ["window.mjs", ...words], { cwd: folder, stdio: ["pipe", "pipe", "inherit"] });
+  process.on("exit", () => child.kill("SIGKILL"));
+  return child;
+}
+
+/** The status of `POST /notify` with a body of which perhaps not all is sent. */
+function posts({ url }, secret, length, body) {
+  const { hostname, port } = new URL(url);
+  const connection = dial(Number(port), hostname);
+  connection.write(`POST /notify HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer ${secret}\r\nContent-Length: ${length}\r\n\r\n${body}`);
+  const status = new Promise((resolve, reject) => {
+    connection.once("data", (data) => (resolve(Number(String(data).split(" ")[1])), connection.destroy()));
+    connection.on("error", reject);
+  });
+  return withDeadline("a status", 2 * SOON_MS, status);
+}
+
 const SECRET = "the-back-ends-secret";
 
 /** The ways to emit from outside, as docs/APPLICATION.md has them. */
@@ -161,8 +202,42 @@ const scenes = {
     return { windows: ann.length, workers };
   },
 
+  async private(args) {
+    await database(args.database);
+    const [ann, bob] = [await Window.open(args, "token-of-ann"), await Window.open(args, "token-of-bob")];
+    // A character that ends a line for some, but not in JSON.
+    const note = await bob.ask("say", "bob", "not\u2028yours");
+    assertTrue("bob says it to himself", note.ok);
+    assertTrue("and to carl", (await bob.ask("say", "carl", "not yours either")).ok);
+    assertEqual("what ann may read", { ok: true, messages: [] }, await ann.ask("history", "bob"));
+    const own = [{ id: note.id, from: "bob", to: "bob", text: "not\u2028yours" }];
+    assertEqual("what bob may read", { ok: true, messages: own }, await bob.ask("history", "bob"));
+
+    await Promise.all(Array.from({ length: 101 }, () => bob.ask("say", "ann", "hello")));
+    const { messages } = await ann.ask("history", "bob");
+    assertEqual("the newest hundred", Array.from({ length: 100 }, (_, n) => n + 4), messages.map(({ id }) => id));
+    const long = "x".repeat(65);
+    for (const event of [["say", long, "hello"], ["history", long], ["online", long]]) {
+      assertEqual(`${event[0]}, a long name`, { ok: false, error: "a user's name has at most 64 characters" }, await ann.ask(...event));
+    }
+
+    const line = dial(Number(args.database), "127.0.0.1");
+    line.write('no\nnull\n{"ask": "nothing"}\n{"ask": "login", "token": 1}\n');
+    const answers = await linesOf("the database's answers", line, 4);
+    assertTrue(`errors, not ${answers}`, answers.slice(0, 3).every((answer) => JSON.parse(answer).error));
+    assertEqual("it lives on", "null", answers[3]);
+
+    const eve = terminal("eve", "bob", args.url);
+    assertEqual("the terminal", "welcome { user: 'eve', worker: ", (await linesOf("a line", eve.stdout, 1))[0].replace(/\d+ }$/, ""));
+    eve.stdin.write("hello\n");
+    const { from, text } = await bob.hears("message");
+    assertEqual("what was typed", ["eve", "hello"], [from, text]);
+    return { messages: messages.length };
+  },
+
   async outside(args) {
     await database(args.database);
+    const late = posts(args, SECRET, 10, "");
     const ann = [await Window.open(args, "token-of-ann"), await Window.open(args, "token-of-ann")];
     const bob = await Window.open(args, "token-of-bob");
     const reaches = async (name, nth, payload) => {
@@ -186,6 +261,11 @@ const scenes = {
     assertEqual("no notice", 400, (await notify(SECRET, "{}"))[0]);
     assertEqual("a notice", [200, "sent\n"], await notify(SECRET, notice));
     await reaches("notice", 4, { text: "how was it?" });
+    assertEqual("without the secret no body is waited for", 401, await posts(args, "no", 10, ""));
+    const most = 64 * 1024;
+    assertEqual("64 KiB, which are no notice", 400, await posts(args, SECRET, most, "x".repeat(most)));
+    assertEqual("more", 413, await posts(args, SECRET, most + 1, "x".repeat(most + 1)));
+    assertEqual("a body that does not come", 408, await late);
     await bob.ask("online", "ann");
     assertEqual("nobody else hears it", 0, bob.heard.filter(({ name }) => name === "notice").length);
     return { workers: new Set(ann.map(({ welcome }) => welcome.worker)).size };
@@ -233,6 +313,25 @@ const scenes = {
     there.resume();
     await bob.hears("welcome");
     return { slowest: Math.round(slowest), refusedAfter: Math.round(refusedAfter) };
+  },
+
+  /** A database that says more than it was asked, and ends that no clock can show. */
+  async strange(args) {
+    let end = "18446744073709551615";
+    const strange = createServer((connection) => {
+      const answer = (user) => `{"user": "${user}", "expires_at": ${end}}\n`;
+      connection.on("data", () => connection.write(answer("ann") + answer("eve")));
+      connection.on("error", () => {});
+    });
+    await new Promise((resolve) => strange.listen(Number(args.database), "127.0.0.1", resolve));
+    const refused = new Window(args, "token-of-ann");
+    await refused.becomes("it was refused", () => refused.errors.length > 0);
+    assertEqual("how", [401], refused.errors);
+    end = String(Math.ceil(Date.now() / 1000) + 60);
+    const users = [];
+    while (users.length < 4) users.push((await Window.open(args, "token-of-ann")).welcome.user);
+    assertEqual("nobody gets another's answer", ["ann", "ann", "ann", "ann"], users);
+    return { windows: users.length };
   },
 
   async expires(args) {

@@ -26,7 +26,10 @@ const CODE: [(&str, &str, &[&str]); 6] = [
     (
         "docs/APPLICATION.md",
         "js",
-        &["tests/clients/messenger.mjs"],
+        &[
+            "examples/messenger/window.mjs",
+            "tests/clients/messenger.mjs",
+        ],
     ),
 ];
 

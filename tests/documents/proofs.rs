@@ -65,6 +65,11 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
     ]),
     (Like("tests/clients/messenger.mjs", "examples/messenger/database.mjs"), &["node examples/messenger/database.mjs 7000"]),
     (Like("tests/it/messenger.rs", "example(\"messenger\")"), &["BACKEND_SECRET=secret cargo run --example messenger"]),
+    (Like("tests/clients/messenger.mjs", "\"window.mjs\", ...words"), &[
+        "npm install socket.io-client",
+        "node window.mjs ann bob",
+        "node window.mjs bob ann",
+    ]),
     (Verbatim("tests/package/sandbox.rs"), &[
         "mkdir -p /etc/systemd/system/my-app.service.d",
         "cp /usr/share/doc/my-app/examples/network.conf /etc/systemd/system/my-app.service.d/",

@@ -49,6 +49,17 @@ fn a_message_reaches_every_window_of_both_users_and_who_went_is_told() {
 }
 
 #[test]
+fn a_history_is_read_by_its_two_users_only_and_the_pages_client_talks_too() {
+    play("private");
+}
+
+#[test]
+fn a_database_that_says_what_it_must_not_costs_nobody_a_worker_or_a_name() {
+    let server = play("strange").server;
+    assert_eq!(server.workers().len(), 2);
+}
+
+#[test]
 fn whoever_emits_from_outside_reaches_a_users_windows() {
     play("outside");
 }
