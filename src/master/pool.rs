@@ -113,6 +113,17 @@ impl Pool {
             .cloned()
     }
 
+    /// Waits for the worker that has, or would have, the sessions of `home`.
+    pub(crate) async fn back(&self, home: Home) -> Rc<Member> {
+        loop {
+            let changed = self.changed();
+            if let Some(member) = self.at(home) {
+                return member;
+            }
+            changed.await;
+        }
+    }
+
     /// The worker that gets the next connection; one that `opens` a session is counted at once.
     pub(crate) fn choose(&self, opens: bool) -> Option<Rc<Member>> {
         let slot = self.balancer.borrow_mut().choose(&self.candidates())?;

@@ -387,17 +387,24 @@ impl Router {
             }
             return self.complain(&"those that are left are for the workers");
         }
-        let Some(member) = self.pool.at(to) else {
-            // The sender reads the end of it, and refuses the request. What was reserved went with the worker.
-            return debug!("a connection for a worker that is gone was closed");
-        };
-        if handoff.opens {
-            handoff.reservation = self.pool.redeem(reservation, &member);
-            handoff.opens = handoff.reservation.is_none();
-        }
-        let (pool, reservation) = (Rc::clone(&self.pool), handoff.reservation);
-        metrics::PASSED.inc();
+        let pool = Rc::clone(&self.pool);
         spawn_local(async move {
+            let member = match handoff.origin {
+                // The other worker reads its end, and refuses the request.
+                Origin::Worker => pool.at(to),
+                // A client's, whose worker has died: the one that takes its place answers.
+                _ => timeout(WORKER_PATIENCE, pool.back(to)).await.ok(),
+            };
+            let Some(member) = member else {
+                // What was reserved went with the worker.
+                return debug!("a connection for a worker that is gone was closed");
+            };
+            if handoff.opens {
+                handoff.reservation = pool.redeem(reservation, &member);
+                handoff.opens = handoff.reservation.is_none();
+            }
+            let reservation = handoff.reservation;
+            metrics::PASSED.inc();
             if member.take(conn, handoff).await.is_err() {
                 debug!("a connection for a worker that is leaving was closed");
                 if let Some(number) = reservation {

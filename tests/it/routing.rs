@@ -111,7 +111,7 @@ fn pipelined_requests_of_different_sessions_are_answered_in_their_order() {
 #[test]
 fn an_upgrade_takes_its_connection_to_the_sessions_worker() {
     let server = Server::start();
-    for _ in 0..5 {
+    for round in 1..=5 {
         let mut raw = Raw::tcp(server.addr);
         let session = elsewhere(&mut raw, &server);
         session.echo(&mut raw, "before");
@@ -130,7 +130,7 @@ fn an_upgrade_takes_its_connection_to_the_sessions_worker() {
 #[test]
 fn a_poll_that_its_client_gave_up_ends_the_session_at_the_other_worker() {
     let server = Server::start();
-    for _ in 0..5 {
+    for round in 1..=5 {
         let mut raw = Raw::tcp(server.addr);
         let session = elsewhere(&mut raw, &server);
         session.echo(&mut raw, "ready");
@@ -143,6 +143,29 @@ fn a_poll_that_its_client_gave_up_ends_the_session_at_the_other_worker() {
         eventually("the session ends", SOON, || {
             // An event would be an answer for the poll, if that is noticed later.
             session.post(&mut Raw::tcp(server.addr), "3").status == 400
+        });
+    }
+}
+
+#[test]
+fn who_polls_for_a_session_of_a_dead_worker_over_another_ones_connection_is_answered() {
+    let server = Server::start();
+    for round in 1..=5 {
+        let mut raw = Raw::tcp(server.addr);
+        let session = elsewhere(&mut raw, &server);
+        let slot = ["AA", "AB"].iter().position(|slot| session.slot() == *slot);
+        let home = server.workers()[slot.unwrap()];
+        signal_process(home, "KILL");
+        eventually("the master knows", SOON, || {
+            server.count_lines(" died") == round
+        });
+        let answer = raw.get(&session.target());
+        assert_eq!(
+            (answer.status, answer.body.contains("Session ID unknown")),
+            (400, true)
+        );
+        eventually("another worker", SOON, || {
+            server.workers().len() == 2 && !server.workers().contains(&home)
         });
     }
 }
