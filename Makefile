@@ -17,8 +17,8 @@ PACKAGE_THREADS ?= 3
 FUZZ_SECONDS ?= 600
 FUZZ_BRIEFLY ?= 60
 # Where `make repo` makes the repository, who signs it (a fingerprint in gpg; later ones may leave it out), and where
-# machines will find it. DEBS: packages that were built elsewhere, instead of one
-# from here; a blank in a path as '\ '. VALID_DAYS: see scripts/apt-repo.
+# machines will find it. DEBS: packages that were built elsewhere, instead of one from here; a blank in a path as '\ '.
+# VALID_DAYS: see scripts/apt-repo.
 REPO ?= repo
 KEY ?=
 URL ?=
