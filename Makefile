@@ -3,9 +3,11 @@
 CARGO ?= cargo
 # Cargo.lock is what was tested; a build that would change it fails.
 CARGO_FLAGS ?= --locked
-# Where `make run` listens, and with how many workers (0: one for each core).
+# Where `make run` listens, with how many workers (0: one for each core), and for pages of which origins beside its own:
+# CORS=http://localhost:3000.
 LISTEN ?= 127.0.0.1:3000
 WORKERS ?= 0
+CORS ?=
 # Black-box tests at one time. Each starts a server and clients, and waits for most of its time: two of them keep two cores
 # busy for less than half of it (0.8 s of CPU a test).
 TEST_THREADS ?= 3
@@ -15,7 +17,8 @@ PACKAGE_THREADS ?= 3
 FUZZ_SECONDS ?= 600
 FUZZ_BRIEFLY ?= 60
 # Where `make repo` makes the repository, who signs it (a fingerprint in gpg; later ones may leave it out), and where
-# machines will find it. DEBS: packages that were built elsewhere, instead of one from here. VALID_DAYS: see scripts/apt-repo.
+# machines will find it. DEBS: packages that were built elsewhere, instead of one from here; a blank in a path as '\ '.
+# VALID_DAYS: see scripts/apt-repo.
 REPO ?= repo
 KEY ?=
 URL ?=
@@ -28,6 +31,9 @@ BENCH ?=
 SOAK_MINUTES ?= 30
 LONG_FUZZ_SECONDS ?= 180
 IDLE_SESSIONS ?= 100000
+
+# Whether somebody named an inventory, be it one without a name.
+HAS_I := $(filter-out undefined,$(origin I))
 
 # Where cargo builds to.
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
@@ -53,8 +59,8 @@ say = @printf '[%4d s] %s\n' "$$(( $$(date +%s) - $(BEGAN) ))" '$(1)'
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: client-files ## Build the server and run it on LISTEN=127.0.0.1:3000; needs Rust and a C compiler, for pages npm
-	$(CARGO) run $(CARGO_FLAGS) --release --bin my-app -- --listen $(LISTEN) --workers $(WORKERS)
+run: client-files ## Build the server and run it on LISTEN=127.0.0.1:3000, for pages of CORS=ORIGIN, too; needs Rust, a C compiler, and npm for the browser's client
+	$(CARGO) run $(CARGO_FLAGS) --release --bin my-app -- --listen $(LISTEN) --workers $(WORKERS) $(foreach origin,$(CORS),--cors '$(origin)')
 
 client: ## Get the browser's client, which the server serves, with npm; run, deb and test do it, too
 	@scripts/client-files
@@ -63,20 +69,21 @@ client: ## Get the browser's client, which the server serves, with npm; run, deb
 client-files:
 	@scripts/client-files --if-possible
 
-deb: client-files ## Build the Debian package: my-app.deb; for all releases from this machine's on
+deb: client-files ## Build the Debian package: my-app.deb; it runs on this release and newer ones
 	$(call say,Debian package)
 	@scripts/build-deb
 
 # With I, on other machines: DEB=FILE is a package that is there, ANSIBLE_OPTIONS what ansible-playbook is handed on.
-install: $(if $(I),,deb) ## Build the Debian package and install it on this machine; I=INVENTORY: on its machines, with Ansible
-ifdef I
+# An I that is empty is a mistake, and not this machine.
+install: $(if $(HAS_I),,deb) ## Build the Debian package and install it on this machine; I=INVENTORY: on its machines, with Ansible
+ifdef HAS_I
 	@scripts/fleet install '$(I)' $(ANSIBLE_OPTIONS)
 else
 	$$([ "$$(id -u)" = 0 ] || echo sudo) apt-get install --reinstall -y ./my-app.deb
 endif
 
 ping: ## Whether the machines of I=INVENTORY can be reached and installed on, with Ansible; I=local: this one
-	@scripts/fleet ping $(if $(I),'$(I)') $(ANSIBLE_OPTIONS)
+	@scripts/fleet ping $(if $(HAS_I),'$(I)') $(ANSIBLE_OPTIONS)
 
 # Whether it can be signed is known before the build.
 apt_repo = scripts/apt-repo --key '$(KEY)' --url '$(URL)' --valid-days '$(VALID_DAYS)'
@@ -141,7 +148,7 @@ fork-tests: test-builds deb ## A renamed fork beside my-app on one machine, as r
 	scripts/build-fork
 	$(package_tests) --nocapture beside::
 
-fuzz: ## Look for bytes that what reads clients, the bus or the link cannot stand, for FUZZ_SECONDS=600
+fuzz: ## Fuzz the parsers of clients', the bus's and the link's bytes, for FUZZ_SECONDS=600
 	scripts/fuzz $(FUZZ_SECONDS)
 
 fuzz-briefly: ## The same for FUZZ_BRIEFLY=60 seconds, as `make test` does

@@ -18,6 +18,16 @@ DOCUMENTATION = """
 
 MARKS = ("my-app: ", "adopt: ")
 
+# What scripts/adopt says of each file, with the folder that all of them are in.
+ASIDE = re.compile(r" is now (/var/backups/my-app-[0-9-]+)/")
+
+# What brings such a folder back, whether the package was installed or not. tar, for the links: the removal may have left
+# some there, and they are not to be followed.
+WAY_BACK = (
+    "dpkg --remove my-app; tar -C {0} -c . | tar -C / -x --no-overwrite-dir; systemctl daemon-reload;"
+    " systemctl enable --now my-app.service; systemctl reload nginx"
+)
+
 # The play that looks at nothing else.
 INVENTORY = "The inventory"
 
@@ -71,10 +81,12 @@ def meaning(result, about):
         found = re.search(pattern, text)
         if found:
             return [words.format(*found.groups(), **about)]
-    # apt's reasons begin with E:, dpkg's with its name.
+    # apt's reasons begin with E:, dpkg's with its name. What apt cannot have says more than the line with E: behind it.
+    relation = re.compile(r" +(\S+ : )?(Pre-?Depends|Depends|Conflicts|Breaks): ")
+    missing = [line.strip() for line in text.splitlines() if relation.match(line)]
     reasons = [line for line in text.splitlines() if re.match(r"E: |dpkg: error", line)]
     if reasons:
-        return reasons
+        return missing + reasons
     # The last lines are those about the failure.
     lines = [line.strip() for part in said for line in part.splitlines()[-5:] if line.strip()]
     return lines or ["Ansible gives no reason; ANSIBLE_OPTIONS=-vvv shows all that happened"]
@@ -90,6 +102,8 @@ class CallbackModule(CallbackBase):
         self.play = None
         # Of each machine, in the order of the inventory: "ready", "begun", "done" or "failed".
         self.states = {}
+        # Of each machine that was taken over, where the old deployment is.
+        self.aside = {}
 
     def v2_playbook_on_play_start(self, play):
         self.play = play
@@ -106,6 +120,7 @@ class CallbackModule(CallbackBase):
         if task.get_name().endswith("Wait until it serves"):
             self.states[host.get_name()] = "done"
         for line in lines_of_ours(self.record(result)):
+            self.remember(host, line)
             self.say(host, line, constants.COLOR_OK)
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
@@ -123,7 +138,12 @@ class CallbackModule(CallbackBase):
             return
         self.states[host.get_name()] = "failed"
         for line in meaning(self.record(result), self.about(host)):
+            self.remember(host, line)
             self.say(host, line, constants.COLOR_ERROR)
+        aside = self.aside.get(host.get_name())
+        if aside:
+            told = f"the old deployment is in {aside}; mend what is wrong and try again, or go back there, as root: "
+            self.say(host, told + WAY_BACK.format(aside), constants.COLOR_ERROR)
 
     def v2_playbook_on_stats(self, stats):
         names = {state: [] for state in ("ready", "begun", "done", "failed")}
@@ -136,6 +156,11 @@ class CallbackModule(CallbackBase):
             told += "; installed: " + (", ".join(names["done"]) or "none")
             told += "; as before: " + (", ".join(names["ready"] + names["begun"]) or "none")
         self._display.display(told, color=constants.COLOR_ERROR)
+
+    def remember(self, host, line):
+        found = ASIDE.search(line)
+        if found:
+            self.aside[host.get_name()] = found[1]
 
     def say(self, host, text, color=None):
         self._display.display(f"{host.get_name()}: {text}", color=color)

@@ -160,7 +160,7 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
         "cargo test --test it differential",
         "cargo test --test it messenger",
     ]),
-    (Like("Makefile", "$(CARGO) run"), &["cargo run -- --listen 127.0.0.1:3000"]),
+    (Like("Makefile", "$(CARGO) run"), &["cargo run -- --listen 127.0.0.1:3000", "make run CORS=http://localhost:8000"]),
     (Like("tests/it/differential.rs", "run.mjs"), &["node run.mjs"]),
     (Like("tests/package/archive.rs", "two_builds_of_a_commit_are_the_same_bytes"), &["sha256sum my-app.deb"]),
     (Like("Makefile", "--no-print-directory fork-tests"), &["make fork-tests"]),

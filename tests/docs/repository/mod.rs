@@ -224,6 +224,14 @@ fn a_newer_version_comes_beside_the_older_one_and_key_and_url_are_remembered() {
         offered(&tree, "amd64"),
         BTreeSet::from(["my-app 1.1-1".to_owned()])
     );
+    // So are the days, until somebody ends them.
+    let ends = || {
+        let release = fs::read_to_string(tree.join("dists/stable/Release")).unwrap();
+        release.contains("\nValid-Until: ")
+    };
+    assert!(ends() && said.text.contains("for 14 days"), "{}", said.text);
+    let said = publisher.publish(&["--again", "--valid-days", "never"], &[]);
+    assert!(said.ok && !ends(), "{}", said.text);
 }
 
 #[test]

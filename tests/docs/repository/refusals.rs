@@ -102,6 +102,12 @@ fn what_was_released_stays_as_it_is() {
         &publisher.publish(&["--again", "--url", "packages.example.com"], &[]),
         &["--url begins with"],
     );
+    for days in ["0", "08", "soon"] {
+        assert_refused(
+            &publisher.publish(&["--again", "--valid-days", days], &[]),
+            &["--valid-days is a number of days"],
+        );
+    }
     // Somebody else is at it.
     let mut held = Command::new("flock");
     held.arg(publisher.tree())
