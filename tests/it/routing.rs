@@ -111,7 +111,7 @@ fn pipelined_requests_of_different_sessions_are_answered_in_their_order() {
 #[test]
 fn an_upgrade_takes_its_connection_to_the_sessions_worker() {
     let server = Server::start();
-    for round in 1..=5 {
+    for _ in 0..5 {
         let mut raw = Raw::tcp(server.addr);
         let session = elsewhere(&mut raw, &server);
         session.echo(&mut raw, "before");
@@ -130,7 +130,7 @@ fn an_upgrade_takes_its_connection_to_the_sessions_worker() {
 #[test]
 fn a_poll_that_its_client_gave_up_ends_the_session_at_the_other_worker() {
     let server = Server::start();
-    for round in 1..=5 {
+    for _ in 0..5 {
         let mut raw = Raw::tcp(server.addr);
         let session = elsewhere(&mut raw, &server);
         session.echo(&mut raw, "ready");
