@@ -27,7 +27,7 @@ pub(crate) fn remember(io: &Io) {
 const MAX_BODY: usize = 64 * 1024;
 
 /// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 struct Notice {
@@ -61,7 +61,8 @@ pub(crate) async fn notify(request: Request) -> (StatusCode, String) {
     }
 }
 
-/// Nobody else limits how long a route's body takes to arrive; axum's `String` or `Json` would wait for ever.
+/// The server waits `limits.head_timeout` for each piece of a body, and for any number of pieces: axum's `String` or
+/// `Json` alone would let a client send a byte now and then.
 async fn read(body: Body) -> Result<Bytes, (StatusCode, &'static str)> {
     match timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY)).await {
         Ok(Ok(body)) => Ok(body),
