@@ -10,7 +10,7 @@ import { spawnSync } from "node:child_process";
 import { Page } from "./lib/chromium.mjs";
 import { assertEqual, assertTrue } from "./lib/compare.mjs";
 import { complaintsOf, faintTexts, focused, go, namelessFields, picture, press, size, tabTo, until } from "./lib/person.mjs";
-import { progress, script } from "./lib/script.mjs";
+import { progress, script, sleep } from "./lib/script.mjs";
 import { io } from "socket.io-client-v4";
 
 const options = {
@@ -108,8 +108,9 @@ await script({ options }, async (args) => {
     await visit(page, args, "lobby");
   }
   const workers = [await worker(one), await worker(two)];
-  // Clients that were there before, and go, tip the balance: then the second window comes again.
-  for (let tries = 0; tries < 10 && workers[0] === workers[1]; tries++) {
+  // Clients that were there before, and go when their pings time out, tip the balance: until then the second window
+  // comes again.
+  for (const end = Date.now() + 90_000; workers[0] === workers[1] && Date.now() < end; await sleep(500)) {
     await visit(two, args, "lobby");
     workers[1] = await worker(two);
   }
