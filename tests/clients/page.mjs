@@ -46,6 +46,18 @@ async function visit(page, args, room) {
 
 const worker = async (page) => Number(await page.value(text("worker")));
 
+/** Waits until the windows are at two workers. Clients that are gone tip the balance until their pings time out: until
+ * then the second window comes again. */
+async function apart(one, two, args) {
+  const workers = [await worker(one), await worker(two)];
+  for (const end = Date.now() + 90_000; workers[0] === workers[1] && Date.now() < end; await sleep(500)) {
+    await visit(two, args, "lobby");
+    workers[1] = await worker(two);
+  }
+  assertTrue(`two workers to have the windows; they are at ${workers.join(" and ")}`, workers[0] !== workers[1]);
+  return workers;
+}
+
 /** Says something, from wherever the focus is. */
 async function say(page, said) {
   await page.value(`document.getElementById("room").focus()`);
@@ -107,14 +119,7 @@ await script({ options }, async (args) => {
     await prepare(page);
     await visit(page, args, "lobby");
   }
-  const workers = [await worker(one), await worker(two)];
-  // Clients that were there before, and go when their pings time out, tip the balance: until then the second window
-  // comes again.
-  for (const end = Date.now() + 90_000; workers[0] === workers[1] && Date.now() < end; await sleep(500)) {
-    await visit(two, args, "lobby");
-    workers[1] = await worker(two);
-  }
-  assertTrue(`two workers to have the windows; they are at ${workers.join(" and ")}`, workers[0] !== workers[1]);
+  const workers = await apart(one, two, args);
   progress(`the windows are at workers ${workers.join(" and ")}`);
 
   // By the keyboard alone, from the first link on.
@@ -173,8 +178,8 @@ await script({ options }, async (args) => {
   const figures = { workers, crossed, trip: await one.value(text("trips")) };
   if (args.kill) {
     await visit(two, args, "lobby");
-    const [mine, stays] = [await worker(one), await two.value(text("socket"))];
-    if (mine === (await worker(two))) progress("both windows are at the same worker");
+    const [mine] = await apart(one, two, args);
+    const stays = await two.value(text("socket"));
     const began = Date.now();
     assertEqual("what kill says", 0, spawnSync("sh", ["-c", `${args.kill} ${mine}`], { stdio: "inherit" }).status);
     await until(one, "the loss to be told", `${text("events")}.includes("Lost: the connection ended")`);
@@ -185,7 +190,7 @@ await script({ options }, async (args) => {
     await until(one, "both in the room", `${text("members")}.startsWith("2 here")`);
     await say(two, "Are you back?");
     await hears(one, "Are you back?");
-    if (mine !== (await worker(two))) assertEqual("the other's session", stays, await two.value(text("socket")));
+    assertEqual(`the other's session; it tells "${await two.value(text("events"))}"`, stays, await two.value(text("socket")));
     await picture(one, args.screenshots, "back");
   }
   assertEqual("what the consoles say", [], complaints.flat());
