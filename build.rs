@@ -11,22 +11,16 @@ use std::{env, fs, io};
 
 use flate2::{Compression, GzBuilder};
 
-/// What Node's server serves, too; `src/wire/client_file.rs` knows the same names, and `src/client_files.rs` has them.
-const FILES: [&str; 8] = [
-    "socket.io.esm.min.js",
-    "socket.io.esm.min.js.map",
-    "socket.io.js",
-    "socket.io.js.map",
-    "socket.io.min.js",
-    "socket.io.min.js.map",
-    "socket.io.msgpack.min.js",
-    "socket.io.msgpack.min.js.map",
-];
+#[path = "src/wire/client_names.rs"]
+mod client_names;
+
+use client_names::NAMES;
 
 fn main() -> io::Result<()> {
     // All of the folder, for what is not there yet cannot be named.
     println!("cargo:rerun-if-changed=client");
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=src/wire/client_names.rs");
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     let written = match pinned_and_there() {
         Ok((version, dist)) => embed(&version, &dist, &out)?,
@@ -71,7 +65,7 @@ fn text_of(file: &Path, key: &str) -> Option<String> {
 fn embed(version: &str, dist: &Path, out: &Path) -> io::Result<String> {
     let mut table = format!("pub(crate) const VERSION: Option<&str> = Some({version:?});\n");
     table.push_str("const FILES: &[File] = &[\n");
-    for name in FILES {
+    for name in NAMES {
         let file = dist.join(name);
         let plain = fs::read(&file)
             .map_err(|error| io::Error::other(format!("{}: {error}", file.display())))?;

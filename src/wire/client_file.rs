@@ -2,19 +2,8 @@
 //!
 //! The master asks, for no session comes of such a request, and the worker, which answers it.
 
+use super::client_names::NAMES;
 use super::target::Target;
-
-/// What Node's server serves, too: classic scripts, a module, and their source maps.
-const NAMES: [&str; 8] = [
-    "socket.io.esm.min.js",
-    "socket.io.esm.min.js.map",
-    "socket.io.js",
-    "socket.io.js.map",
-    "socket.io.min.js",
-    "socket.io.min.js.map",
-    "socket.io.msgpack.min.js",
-    "socket.io.msgpack.min.js.map",
-];
 
 /// The name of the file that a request with this method and target is for. Whoever names a WebSocket wants one, for
 /// the engine takes whatever is below its path.

@@ -5,6 +5,7 @@
 
 pub(crate) mod client;
 pub(crate) mod client_file;
+mod client_names;
 pub(crate) mod control;
 pub(crate) mod emit;
 pub(crate) mod frame;

@@ -49,7 +49,15 @@ fn with_nginx_there_everybody_is_served(release: &'static Release) {
         machine.sh("tail -n 5 /var/log/my-app/app.log"),
     );
     // What a person sees: two windows of a browser, through nginx.
-    let arguments = ["--url", "http://127.0.0.1", "--deadline", "180"];
+    let kill = machine.kill();
+    let arguments = [
+        "--url",
+        "http://127.0.0.1",
+        "--kill",
+        &kill,
+        "--deadline",
+        "180",
+    ];
     let windows = machine.node_outside("page.mjs", &arguments);
     machine.saw("two windows on the page, through nginx", windows);
     // Session ids are secrets, and clients have just shown many to nginx.

@@ -271,6 +271,14 @@ impl Machine {
         serde_json::from_str(last).unwrap_or_else(|_| panic!("{script}: no figures in {last:?}"))
     }
 
+    /// The command, on this machine, that ends a process of the container by its number there.
+    pub fn kill(&self) -> String {
+        format!(
+            "nsenter --target {} --mount --pid -- kill -KILL",
+            self.leader
+        )
+    }
+
     /// A real client sends all kinds of data, and gets them back.
     #[track_caller]
     pub fn echo(&self, url: &str, transport: &str) {
