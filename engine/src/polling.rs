@@ -60,6 +60,11 @@ impl Polling {
         self.poll.is_some()
     }
 
+    /// Has this answer left whole, over a connection that tells nothing of its client's?
+    pub(crate) fn has_left_unwatched(&self, answered: u64) -> bool {
+        matches!(self.left, Some((serial, None)) if serial == answered)
+    }
+
     pub(crate) fn wake_poll(&mut self) {
         if let Some((_, waiter)) = &mut self.poll {
             waiter.wake();

@@ -205,6 +205,11 @@ impl Line {
         let socket = WebSocket::new(conn, assembly, probe.deflate);
         let before = std::mem::replace(&mut self.transport, Transport::WebSocket(socket));
         if let Transport::Polling(mut polling) = before {
+            // Who upgrades has the answer before, as who polls again. Nothing else would say so of a proxy's connection:
+            // that lives for others, and may even end with another worker.
+            if polling.has_left_unwatched(self.answered) {
+                self.answered = 0;
+            }
             // Its poll finds that the session has moved, and is answered with nothing.
             polling.wake_poll();
         }

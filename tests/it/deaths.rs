@@ -57,6 +57,24 @@ fn a_killed_worker_costs_its_own_clients_their_connections_and_nobody_else_anyth
 }
 
 #[test]
+fn behind_nginx_too_a_killed_worker_costs_its_own_clients_alone() {
+    let server = Setup::new().unix().start();
+    let nginx = Nginx::shipped(&server.unix, 2);
+    let arguments = ["--every", "50", "--transport", "upgrade"];
+    let clients = Held::connect(&nginx.url(), 40, &arguments);
+    let sessions = server.sessions();
+    saw("sessions", format!("{sessions:?}"));
+    thread::sleep(Duration::from_millis(500));
+    let victim = server.workers()[0];
+    signal_process(victim, "KILL");
+    eventually("a new worker", SOON, || replaced(&server, victim));
+    thread::sleep(Duration::from_secs(1));
+    let stats = clients.quit();
+    saw("reasons", &stats["reasons"]);
+    assert_eq!(number(&stats, "disconnects"), sessions[0], "{stats:#?}");
+}
+
+#[test]
 fn a_worker_that_dies_again_and_again_is_replaced_with_growing_pauses() {
     let server = Server::start();
     let mut pauses = Vec::new();

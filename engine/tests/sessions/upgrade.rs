@@ -1,3 +1,5 @@
+use engineioxide::EndReason;
+
 use crate::harness::{Frame, Server, client_frame, quick, settings, soon, text};
 
 #[tokio::test]
@@ -20,6 +22,37 @@ async fn a_session_moves_to_its_websocket_with_all_that_waits() {
     assert_eq!(server.texts(), ["quiet", "a", "b"]);
     assert!(server.engine.poll(client.opened.sid).is_err());
     assert_eq!(server.ends(), []);
+}
+
+#[tokio::test]
+async fn who_upgrades_has_the_answer_before_whatever_becomes_of_a_proxys_connection() {
+    let server = Server::start();
+    let client = server.polling();
+    client.post("4a").await;
+    let answer = soon(server.engine.poll(client.opened.sid).unwrap()).await;
+    answer.receipt.left(None);
+    let mut websocket = client.upgrade();
+    websocket.send("5").await;
+    websocket.send("4b").await;
+    assert_eq!(websocket.next().await, text("4b"));
+    drop(answer);
+    websocket.send("4c").await;
+    assert_eq!(websocket.next().await, text("4c"));
+    assert_eq!(server.ends(), []);
+}
+
+#[tokio::test]
+async fn an_answer_that_has_never_left_ends_the_session_that_was_upgraded_meanwhile() {
+    let server = Server::start();
+    let client = server.polling();
+    client.post("4a").await;
+    let answer = soon(server.engine.poll(client.opened.sid).unwrap()).await;
+    let mut websocket = client.upgrade();
+    websocket.send("5").await;
+    websocket.send("4b").await;
+    assert_eq!(websocket.next().await, text("4b"));
+    drop(answer);
+    assert_eq!(server.ended().await, EndReason::TransportClosed);
 }
 
 #[tokio::test]
