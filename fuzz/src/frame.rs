@@ -13,13 +13,20 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let bytes = Bytes::copy_from_slice(data);
     let _ = length(&bytes);
-    let _ = Head::ticket(&bytes);
+    let _ = (Head::ticket(&bytes), Head::namespace(&bytes));
+    let _ = (
+        frame::number(bytes.clone(), 1),
+        frame::number_for_bridge(&bytes, 1),
+    );
     let head = Head::read(&bytes);
     let Ok(frame) = Frame::decode(&bytes) else {
         return;
     };
     let head = head.expect("a whole frame has a head");
-    assert_eq!((head.len, head.to), (bytes.len(), frame.to));
+    assert_eq!(
+        (head.len, head.to, head.from),
+        (bytes.len(), frame.to, frame.from)
+    );
     let again = frame.encode().expect("what was read can be written");
     assert_eq!(Frame::decode(&again).as_ref(), Ok(&frame));
 });

@@ -241,10 +241,10 @@ impl Remote {
         let responders = self.responders.replace(Vec::new());
         let late = responders.unwrap_or_else(|| {
             let expected = self.pending.expected.iter();
-            expected.map(|member| (*member, None)).collect()
+            expected.map(|member| (member.clone(), None)).collect()
         });
         for (worker, pending) in late {
-            self.bus.warn_unanswered(worker, "did not answer in time");
+            self.bus.warn_unanswered(&worker, "did not answer in time");
             self.fail(pending, AckFailure::Timeout);
         }
     }

@@ -268,11 +268,11 @@ impl<E: SocketEmitter<AckError = AckError>> BusAdapter<E> {
                     .gather(elsewhere.to(), asker, question, REQUEST_TIMEOUT)
                     .await?;
                 for late in &gathered.late {
-                    self.bus.warn_unanswered(*late, "did not answer in time");
+                    self.bus.warn_unanswered(late, "did not answer in time");
                 }
                 for (member, answer) in &gathered.answers {
                     if let Answer::Failed(_) = answer {
-                        self.bus.warn_unanswered(*member, "could not answer");
+                        self.bus.warn_unanswered(member, "could not answer");
                     }
                 }
                 Ok(gathered.answers)

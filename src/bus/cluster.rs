@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use socketioxide_core::Sid;
+use socketioxide_core::{Sid, Str};
 use tokio::task::JoinHandle;
 use tracing::debug;
 
@@ -44,7 +44,7 @@ use crate::wire::frame::{Answer, Body, BusMember, Failure, Question};
 pub struct Cluster(Bus);
 
 /// One worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerInfo {
     /// Its id, new with each process: the `server_id` of its sockets.
     pub id: Sid,
@@ -52,6 +52,8 @@ pub struct WorkerInfo {
     pub slot: u16,
     /// Its process.
     pub pid: u32,
+    /// The name of its machine; empty for the own one.
+    pub machine: Str,
 }
 
 /// What the other workers answered.
@@ -87,7 +89,11 @@ pub enum Why {
 
 impl fmt::Display for WorkerInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "worker {} (pid {})", self.slot, self.pid)
+        write!(f, "worker {} (pid {})", self.slot, self.pid)?;
+        if self.machine.is_empty() {
+            return Ok(());
+        }
+        write!(f, " of {}", self.machine)
     }
 }
 
@@ -109,8 +115,19 @@ impl fmt::Display for Why {
 }
 
 impl From<BusMember> for WorkerInfo {
-    fn from(BusMember { id, slot, pid }: BusMember) -> Self {
-        Self { id, slot, pid }
+    fn from(member: BusMember) -> Self {
+        let BusMember {
+            id,
+            slot,
+            pid,
+            machine,
+        } = member;
+        Self {
+            id,
+            slot,
+            pid,
+            machine,
+        }
     }
 }
 

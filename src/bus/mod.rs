@@ -43,7 +43,9 @@ use self::turns::{Responder, Turn, Turns};
 use crate::ipc::bus::{BusError, Reader};
 use crate::logging::RateLimit;
 use crate::metrics::{self, Direction};
-use crate::wire::frame::{Answer, Body, BusMember, Command, Failure, Frame, FrameError, Question};
+use crate::wire::frame::{
+    Answer, Body, BusMember, Command, Failure, Frame, FrameError, Question, Role,
+};
 
 pub(crate) use self::adapter::BusAdapter;
 pub use self::cluster::{Answers, Cluster, Missing, Why, WorkerInfo};
@@ -144,7 +146,8 @@ impl Bus {
         }
         let hello = Frame {
             to: None,
-            body: Body::Hello(id),
+            from: id,
+            body: Body::Hello(Role::Worker),
         };
         if let Ok(frame) = hello.encode() {
             self.0.outbox.push(frame);
@@ -226,7 +229,7 @@ impl Bus {
             metrics::BUS_FRAMES.count(Direction::In);
             metrics::BUS_BYTES.count_many(Direction::In, frame.len() as u64);
             turn += 1 + match Frame::decode(&frame) {
-                Ok(frame) => self.dispatch(frame.body),
+                Ok(frame) => self.dispatch(frame.from, frame.body),
                 Err(error) => return error.into(),
             };
             if turn >= TURN {
@@ -237,17 +240,13 @@ impl Bus {
     }
 
     /// Gives what came over the bus to whom it concerns. Returns how many sockets that were.
-    fn dispatch(&self, body: Body) -> usize {
+    fn dispatch(&self, from: Sid, body: Body) -> usize {
         match body {
             Body::Command { ns, opts, command } => match self.namespace(&ns) {
                 Some(namespace) => namespace.apply(opts, command),
                 None => 0,
             },
-            Body::Ask {
-                ticket,
-                from,
-                question,
-            } => {
+            Body::Ask { ticket, question } => {
                 let reply = Reply {
                     bus: self.clone(),
                     ticket,
@@ -255,11 +254,7 @@ impl Bus {
                 };
                 self.answer(reply, question)
             }
-            Body::Answer {
-                ticket,
-                from,
-                answer,
-            } => {
+            Body::Answer { ticket, answer } => {
                 self.0.requests.answered(ticket, from, answer);
                 0
             }
@@ -278,7 +273,8 @@ impl Bus {
                 self.0.handlers.tell(&event, data);
                 0
             }
-            Body::Hello(_) => 0,
+            // What members say to the hub, and the hub to a bridge.
+            Body::Hello(_) | Body::Welcome(_) | Body::Elsewhere(_) | Body::Link(_) => 0,
         }
     }
 
@@ -307,26 +303,24 @@ impl Bus {
     fn set_members(&self, members: &[BusMember]) {
         let before = self.0.members.send_replace(members.to_vec());
         for gone in before.iter().filter(|member| !members.contains(member)) {
-            let requests = self.0.requests.remove_member(*gone);
+            let requests = self.0.requests.remove_member(gone);
             debug!(slot = gone.slot, pid = gone.pid, "a worker left the bus");
             if requests > 0 {
                 let total = self.count_unanswered(requests as u64);
+                let worker = WorkerInfo::from(gone.clone());
                 warn!(
                     requests,
-                    total,
-                    "worker {} (pid {}) is gone and did not answer; the others did",
-                    gone.slot,
-                    gone.pid
+                    total, "{worker} is gone and did not answer; the others did",
                 );
             }
         }
     }
 
     /// Logs and counts that a worker's answer is missing.
-    fn warn_unanswered(&self, BusMember { slot, pid, .. }: BusMember, why: &str) {
+    fn warn_unanswered(&self, member: &BusMember, why: &str) {
         let total = self.count_unanswered(1);
         if self.0.warnings.allows(WARNING_INTERVAL) {
-            warn!(total, "worker {slot} (pid {pid}) {why}");
+            warn!(total, "{} {why}", WorkerInfo::from(member.clone()));
         }
     }
 
@@ -371,7 +365,8 @@ impl Bus {
 
     /// Sends something to the other workers, or to one; waits for room.
     async fn send(&self, to: Option<Sid>, body: Body) -> Result<(), ClusterError> {
-        let frame = Frame { to, body }.encode()?;
+        let from = self.id();
+        let frame = Frame { to, from, body }.encode()?;
         self.0.outbox.send(frame).await;
         Ok(())
     }
@@ -387,7 +382,6 @@ impl Bus {
         let pending = self.0.requests.open(turn, self.expected(to));
         let body = Body::Ask {
             ticket: pending.ticket,
-            from: self.id(),
             question,
         };
         self.send(to, body).await?;
@@ -450,9 +444,9 @@ impl Reply {
     fn encode(&self, answer: Answer) -> Option<Bytes> {
         let frame = |answer| Frame {
             to: Some(self.to),
+            from: self.bus.id(),
             body: Body::Answer {
                 ticket: self.ticket,
-                from: self.bus.id(),
                 answer,
             },
         };

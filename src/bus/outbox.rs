@@ -1,6 +1,6 @@
 //! What a worker sends to the hub: a queue whose bound slows the senders down.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::time::sleep;
 
 use crate::ipc::bus::{BusError, Queue};
 use crate::metrics::{self, Direction};
+use crate::wire::frame;
 
 /// What may wait for the hub before senders must wait for room, in bytes.
 const ROOM: usize = 4 << 20;
@@ -24,6 +25,8 @@ const PERIOD: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     queue: Queue,
+    /// How many frames were sent.
+    sent: AtomicU64,
     /// Who waits for room, waits in a row: what one sender sends stays in order.
     turn: tokio::sync::Mutex<()>,
     wrote: Notify,
@@ -46,6 +49,8 @@ impl Outbox {
 
     /// Sends a frame that must not wait: an only answer, of which there are as many as questions.
     pub(super) fn push(&self, frame: Bytes) {
+        let counter = self.sent.fetch_add(1, Relaxed) + 1;
+        let frame = frame::number(frame, counter);
         metrics::BUS_FRAMES.count(Direction::Out);
         metrics::BUS_BYTES.count_many(Direction::Out, frame.len() as u64);
         self.queue.push(frame);
@@ -151,6 +156,7 @@ mod tests {
     use super::*;
     use crate::ipc::bus::Reader;
     use crate::wire::frame::{Body, Frame};
+    use socketioxide_core::Sid;
     use tokio::time::timeout;
 
     #[derive(Default)]
@@ -167,7 +173,8 @@ mod tests {
             event: n.to_string().into(),
             data: vec![0; bytes].into(),
         };
-        Frame { to: None, body }.encode().unwrap()
+        let (to, from) = (None, Sid::ZERO);
+        Frame { to, from, body }.encode().unwrap()
     }
 
     #[tokio::test]

@@ -98,7 +98,7 @@ impl Requests {
             && let Some(at) = open.responders.iter().position(|member| member.id == from)
         {
             let member = match (answer.is_last(), open.responders.get(at)) {
-                (false, Some(member)) => *member,
+                (false, Some(member)) => member.clone(),
                 _ => open.responders.swap_remove(at),
             };
             open.update(match answer {
@@ -114,12 +114,12 @@ impl Requests {
     }
 
     /// A member is gone. How many requests will not have its answer?
-    pub(super) fn remove_member(&self, member: BusMember) -> usize {
+    pub(super) fn remove_member(&self, member: &BusMember) -> usize {
         let mut unanswered = 0;
         for open in self.all().values_mut() {
-            if open.responders.contains(&member) {
-                open.responders.retain(|other| *other != member);
-                open.update(Update::Gone(member));
+            if open.responders.contains(member) {
+                open.responders.retain(|other| other != member);
+                open.update(Update::Gone(member.clone()));
                 unanswered += 1;
             }
         }
@@ -148,19 +148,19 @@ impl Pending {
                 gathered.late = responders.unwrap_or_else(|| std::mem::take(&mut self.expected));
                 break;
             };
-            let mut done = |member| {
+            let mut done = |member: &BusMember| {
                 if let Some(responders) = &mut responders {
-                    responders.retain(|other| *other != member);
+                    responders.retain(|other| other != member);
                 }
             };
             match update {
                 Update::Responders(all) => responders = Some(all),
                 Update::Answer(from, answer) => {
-                    done(from);
+                    done(&from);
                     gathered.answers.push((from, answer));
                 }
                 Update::Gone(member) => {
-                    done(member);
+                    done(&member);
                     gathered.gone.push(member);
                 }
                 // Who gathers asks for none.
@@ -202,6 +202,7 @@ mod tests {
             id: format!("{slot:016}").parse().unwrap(),
             slot,
             pid: 100 + u32::from(slot),
+            machine: "".into(),
         }
     }
 
@@ -244,8 +245,8 @@ mod tests {
         let mut pending = open(&requests, vec![]).await;
         requests.set_responders(pending.ticket, vec![member(1), member(2)]);
         requests.answered(pending.ticket, member(1).id, rooms("a"));
-        assert_eq!(requests.remove_member(member(1)), 0, "it had answered");
-        assert_eq!(requests.remove_member(member(2)), 1);
+        assert_eq!(requests.remove_member(&member(1)), 0, "it had answered");
+        assert_eq!(requests.remove_member(&member(2)), 1);
         let gathered = pending.gather(long()).await;
         assert_eq!(gathered.gone, [member(2)]);
         assert_eq!(gathered.answers.len(), 1);

@@ -153,12 +153,14 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::wire::frame::{Body, Frame};
+    use socketioxide_core::Sid;
     use std::time::Duration;
     use tokio::time::timeout;
 
     fn event(data: Vec<u8>) -> Bytes {
         let frame = Frame {
             to: None,
+            from: Sid::ZERO,
             body: Body::ServerSide {
                 event: "e".into(),
                 data: data.into(),

@@ -13,7 +13,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use socketioxide_core::Sid;
+use socketioxide_core::{Sid, Str};
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::Notify;
@@ -21,7 +21,7 @@ use tokio::task::yield_now;
 use tracing::{debug, warn};
 
 use crate::ipc::bus::{BusError, Queue, Reader};
-use crate::wire::frame::{Body, BusMember, Frame, FrameError, Head, HeadKind};
+use crate::wire::frame::{Body, BusMember, Frame, FrameError, Head, HeadKind, Role};
 
 /// What may wait for one worker, in bytes.
 pub(crate) const CAP: usize = 64 << 20;
@@ -76,7 +76,12 @@ impl Hub {
             Ok(id) => id,
             Err(error) => return error.into(),
         };
-        let seated = self.seat(BusMember { id, slot, pid });
+        let seated = self.seat(BusMember {
+            id,
+            slot,
+            pid,
+            machine: Str::default(),
+        });
         let seat = &seated.seat;
         let write_all = async {
             let progress = || self.moved.notify_waiters();
@@ -137,7 +142,7 @@ impl Hub {
             };
             match head.kind {
                 // Said once, at the beginning.
-                HeadKind::Hello => {}
+                HeadKind::Hello | HeadKind::Bridge => {}
                 HeadKind::Ask | HeadKind::Pass => {
                     self.let_catch_up(from, head.to).await;
                     if let Err(error) = self.route(from, head, &frame) {
@@ -195,7 +200,7 @@ impl Hub {
     /// from a member that left, and before all that will come from one that joined.
     fn tell_members(&self) {
         let seats = self.seats.borrow();
-        let members: Vec<_> = seats.iter().map(|seat| seat.member).collect();
+        let members: Vec<_> = seats.iter().map(|seat| seat.member.clone()).collect();
         if let Some(frame) = encoded(Body::Members(members)) {
             seats.iter().for_each(|seat| seat.push(frame.clone()));
         }
@@ -204,7 +209,8 @@ impl Hub {
 
 /// A frame of the hub's own.
 fn encoded(body: Body) -> Option<Bytes> {
-    let frame = Frame { to: None, body }.encode();
+    let (to, from) = (None, Sid::ZERO);
+    let frame = Frame { to, from, body }.encode();
     frame
         .inspect_err(|error| warn!(%error, "the hub has too much to say"))
         .ok()
@@ -232,8 +238,9 @@ impl Drop for Seated<'_> {
 
 /// A worker's first frame.
 async fn hello(reader: &mut Reader<OwnedReadHalf>) -> Result<Sid, BusError> {
-    match Frame::decode(&reader.next().await?)?.body {
-        Body::Hello(id) => Ok(id),
+    let frame = Frame::decode(&reader.next().await?)?;
+    match frame.body {
+        Body::Hello(Role::Worker) if frame.from != Sid::ZERO => Ok(frame.from),
         other => {
             debug!(?other, "a worker did not say who it is");
             Err(FrameError::Kind(0).into())

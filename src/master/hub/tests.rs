@@ -36,13 +36,14 @@ impl Peer {
             writer,
             served,
         };
-        peer.send(None, Body::Hello(peer.id)).await;
+        peer.send(None, Body::Hello(Role::Worker)).await;
         assert!(peer.members().await.contains(&slot));
         peer
     }
 
     async fn send(&mut self, to: Option<Sid>, body: Body) {
-        let frame = Frame { to, body }.encode().unwrap();
+        let from = self.id;
+        let frame = Frame { to, from, body }.encode().unwrap();
         self.writer.write_all(&frame).await.unwrap();
     }
 
@@ -112,10 +113,8 @@ async fn who_asks_hears_whom_it_asked_and_then_who_left() {
         let mut a = Peer::join(&hub, 0).await;
         let mut b = Peer::join(&hub, 1).await;
         assert_eq!(a.members().await, [0, 1]);
-        let from = a.id;
         let ask = |ticket| Body::Ask {
             ticket,
-            from,
             question: crate::wire::frame::Question::ServerSide {
                 event: "e".into(),
                 data: Bytes::new(),

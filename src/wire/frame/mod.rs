@@ -8,8 +8,17 @@
 //! | 0..4 | length of all that follows |
 //! | 4 | [`VERSION`] |
 //! | 5 | kind |
-//! | 6..22 | for whom: a member's id, or zeros for all others |
-//! | 22.. | body |
+//! | 6 | flags: 1, volatile; the others are zero |
+//! | 7 | zero |
+//! | 8..24 | for whom: a member's id, or zeros for all others |
+//! | 24..40 | who sends it: a member's id, or zeros for the hub |
+//! | 40..48 | its number among all that this member sent, from 1 |
+//! | 48..56 | its number among all that the hub passed to the bridge, from 1; else zero |
+//! | 56..58 | length of the namespace |
+//! | 58.. | the namespace, empty where there is none; then the body |
+//!
+//! The layout of the head never changes again: what is kept of old frames, or comes from elsewhere, can be
+//! numbered, told apart and passed on by whoever knows no more than this.
 //!
 //! [`Frame::encode`] and [`Frame::decode`] are pure. The hub reads heads only ([`Head::read`]): a
 //! frame is encoded once, by its sender, for however many receivers.
@@ -18,17 +27,17 @@ mod parts;
 mod questions;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use socketioxide_core::adapter::{BroadcastOptions, Room};
+use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions, Room};
 use socketioxide_core::{Sid, Str, Value};
 
 use self::parts::{Input, put_bytes, put_id, put_list, put_room, put_scope, put_value, read_id};
 pub(crate) use self::questions::{AckFailure, Answer, Failure, Question};
 
 /// The version of the format. A receiver refuses any other.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 
-/// Length of a frame's head, in bytes.
-pub(crate) const HEAD: usize = 22;
+/// Length of a frame's head without the namespace, in bytes.
+pub(crate) const HEAD: usize = 58;
 
 /// The largest frame, head included, in bytes.
 pub(crate) const MAX_FRAME: usize = 32 << 20;
@@ -36,12 +45,20 @@ pub(crate) const MAX_FRAME: usize = 32 << 20;
 const ID: usize = 16;
 /// Of the head, what is not counted in the length that it begins with.
 const LENGTH: usize = 4;
+/// Where in the head the sender's number begins.
+const COUNTER: usize = 40;
+/// Where in the head the hub's number begins.
+const HUB_NUMBER: usize = 48;
+/// Flag: it may be lost when its receiver cannot take it at once.
+const VOLATILE: u8 = 1;
 
 /// A frame.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Frame {
     /// The member that it is for; `None`: all but the sender.
     pub to: Option<Sid>,
+    /// The member that sends it; [`Sid::ZERO`]: the hub.
+    pub from: Sid,
     /// What it says.
     pub body: Body,
 }
@@ -49,10 +66,16 @@ pub(crate) struct Frame {
 /// What a frame says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Body {
-    /// A worker's first frame: its id on the bus.
-    Hello(Sid),
-    /// The hub, whenever it changed: all members of this moment.
+    /// A member's first frame: who it is. Its id is the sender's.
+    Hello(Role),
+    /// The hub, first, to a bridge.
+    Welcome(Welcome),
+    /// The hub, whenever it changed: all members of this moment. To a bridge: those of its own machine.
     Members(Vec<BusMember>),
+    /// A bridge, whenever it changed: all members of this moment on other machines.
+    Elsewhere(Vec<BusMember>),
+    /// A bridge, whenever it changed: is it connected to the other machines?
+    Link(bool),
     /// The hub, to who asked: the members that the question went to.
     Responders {
         /// The question's number.
@@ -80,8 +103,6 @@ pub(crate) enum Body {
     Ask {
         /// Its number, unique to who asks.
         ticket: u64,
-        /// Who asks.
-        from: Sid,
         /// What.
         question: Question,
     },
@@ -89,8 +110,6 @@ pub(crate) enum Body {
     Answer {
         /// The question's number.
         ticket: u64,
-        /// Who answers.
-        from: Sid,
         /// What.
         answer: Answer,
     },
@@ -109,8 +128,32 @@ pub(crate) enum Command {
     Disconnect,
 }
 
-/// A worker on the bus.
+/// What a member is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// A worker of this machine.
+    Worker,
+    /// The process that joins this machine's hub to those of others.
+    Bridge,
+}
+
+/// What a bridge has to know of the server that it serves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Welcome {
+    /// Drawn by the master at its start: a machine that was cloned or started anew is another one.
+    pub incarnation: u64,
+    /// How many bridges this master has had, this one among them.
+    pub epoch: u32,
+    /// The machine's number in its session ids.
+    pub machine: u16,
+    /// The machine's name, for people.
+    pub name: Str,
+    /// How many frames the hub had for bridges so far, those that were lost among them.
+    pub passed: u64,
+}
+
+/// A worker on the bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BusMember {
     /// Its id on the bus, new with each process.
     pub id: Sid,
@@ -118,6 +161,8 @@ pub(crate) struct BusMember {
     pub slot: u16,
     /// Its process.
     pub pid: u32,
+    /// The machine's name; empty for the own one.
+    pub machine: Str,
 }
 
 /// Bytes that are no frame.
@@ -138,6 +183,9 @@ pub enum FrameError {
     /// Longer than what it holds.
     #[error("a frame that goes on behind its end")]
     Trailing,
+    /// A namespace that is longer than a head can tell.
+    #[error("the name of a namespace of more than 65,535 bytes")]
+    Namespace,
     /// A text that is not UTF-8.
     #[error("a text that is not UTF-8")]
     Text,
@@ -149,13 +197,21 @@ pub enum FrameError {
     Tag(u8),
 }
 
-/// What the hub reads of a frame.
+/// What the hub and the bridge read of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Head {
     /// Length of the whole frame, in bytes.
     pub len: usize,
     /// The member that it is for; `None`: all but the sender.
     pub to: Option<Sid>,
+    /// The member that sends it; [`Sid::ZERO`]: the hub.
+    pub from: Sid,
+    /// Its number among all that this member sent.
+    pub counter: u64,
+    /// Its number among all that the hub passed to the bridge.
+    pub hub_number: u64,
+    /// May it be lost when its receiver cannot take it at once?
+    pub volatile: bool,
     /// What the hub has to do about it, beside passing it on.
     pub kind: HeadKind,
 }
@@ -165,6 +221,8 @@ pub(crate) struct Head {
 pub(crate) enum HeadKind {
     /// The sender says who it is.
     Hello,
+    /// A bridge tells the hub of other machines.
+    Bridge,
     /// The sender must be told whom this was passed on to.
     Ask,
     /// It is passed on, and that is all.
@@ -180,6 +238,9 @@ mod kind {
     pub(super) const LEAVE: u8 = 6;
     pub(super) const DISCONNECT: u8 = 7;
     pub(super) const SERVER_SIDE: u8 = 8;
+    pub(super) const WELCOME: u8 = 9;
+    pub(super) const ELSEWHERE: u8 = 10;
+    pub(super) const LINK: u8 = 11;
     pub(super) const ASK_SOCKETS: u8 = 16;
     pub(super) const ASK_ROOMS: u8 = 17;
     pub(super) const ASK_ACKS: u8 = 18;
@@ -223,21 +284,74 @@ impl Head {
         }
         let kind = match rest.get_u8() {
             kind::HELLO => HeadKind::Hello,
+            kind::ELSEWHERE | kind::LINK => HeadKind::Bridge,
             kind::ASK_SOCKETS..=kind::ASK_SERVER_SIDE => HeadKind::Ask,
             _ => HeadKind::Pass,
         };
-        let to = match rest {
-            [0, ..] => None,
-            id => Some(read_id(id)?),
-        };
-        Ok(Self { len, to, kind })
+        let volatile = rest.get_u16_le() & u16::from(VOLATILE) != 0;
+        let to = read_member(&mut rest)?;
+        let from = read_member(&mut rest)?.unwrap_or(Sid::ZERO);
+        Ok(Self {
+            len,
+            to,
+            from,
+            counter: rest.get_u64_le(),
+            hub_number: rest.get_u64_le(),
+            volatile,
+            kind,
+        })
     }
 
     /// The number of the question that this frame asks.
     #[must_use]
     pub(crate) fn ticket(frame: &[u8]) -> Option<u64> {
-        let ticket = frame.get(HEAD..)?.first_chunk()?;
+        let ticket = frame.get(body_at(frame)?..)?.first_chunk()?;
         Some(u64::from_le_bytes(*ticket))
+    }
+
+    /// The namespace that it is about; empty where there is none.
+    #[must_use]
+    pub(crate) fn namespace(frame: &[u8]) -> Option<&str> {
+        std::str::from_utf8(frame.get(HEAD..body_at(frame)?)?).ok()
+    }
+}
+
+/// Where a frame's body begins.
+fn body_at(frame: &[u8]) -> Option<usize> {
+    let namespace = frame.get(HEAD - 2..)?.first_chunk()?;
+    Some(HEAD + usize::from(u16::from_le_bytes(*namespace)))
+}
+
+/// A member's id in a head, of which there is enough.
+fn read_member(head: &mut &[u8]) -> Result<Option<Sid>, FrameError> {
+    let (id, rest) = head.split_at_checked(ID).ok_or(FrameError::Short)?;
+    *head = rest;
+    match id {
+        [0, ..] => Ok(None),
+        id => read_id(id).map(Some),
+    }
+}
+
+/// The frame with its number among those of its sender. It is written in place if nobody else has the frame.
+pub(crate) fn number(frame: Bytes, counter: u64) -> Bytes {
+    let mut frame = frame
+        .try_into_mut()
+        .unwrap_or_else(|frame| frame[..].into());
+    put_number(&mut frame, COUNTER, counter);
+    frame.freeze()
+}
+
+/// The frame with the hub's number, in two parts: a head of its own, and what all receivers share.
+pub(crate) fn number_for_bridge(frame: &Bytes, number: u64) -> [Bytes; 2] {
+    let at = HEAD.min(frame.len());
+    let mut head: BytesMut = frame.get(..at).unwrap_or_default().into();
+    put_number(&mut head, HUB_NUMBER, number);
+    [head.freeze(), frame.slice(at..)]
+}
+
+fn put_number(head: &mut [u8], at: usize, number: u64) {
+    if let Some(place) = head.get_mut(at..at + 8) {
+        place.copy_from_slice(&number.to_le_bytes());
     }
 }
 
@@ -251,10 +365,20 @@ impl Frame {
         out.put_u32_le(0);
         out.put_u8(VERSION);
         out.put_u8(self.body.kind());
-        match &self.to {
-            Some(id) => put_id(&mut out, id),
-            None => out.put_bytes(0, ID),
+        out.put_u8(if self.body.is_volatile() { VOLATILE } else { 0 });
+        out.put_u8(0);
+        for member in [self.to, Some(self.from).filter(|id| *id != Sid::ZERO)] {
+            match member {
+                Some(id) => put_id(&mut out, &id),
+                None => out.put_bytes(0, ID),
+            }
         }
+        // The two numbers are written when it is sent: see `number`.
+        out.put_bytes(0, HEAD - 2 - COUNTER);
+        let namespace = self.body.namespace().map_or(&[][..], |ns| ns.as_bytes());
+        let len = u16::try_from(namespace.len()).map_err(|_| FrameError::Namespace)?;
+        out.put_u16_le(len);
+        out.put_slice(namespace);
         self.body.encode(&mut out);
         if out.len() > MAX_FRAME {
             return Err(FrameError::Long(out.len()));
@@ -277,12 +401,19 @@ impl Frame {
             _ => {}
         }
         let kind = *frame.get(LENGTH + 1).ok_or(FrameError::Short)?;
-        let mut input = Input(frame.slice(HEAD..));
-        let body = Body::decode(kind, &mut input)?;
+        let mut input = Input(frame.slice(HEAD - 2..));
+        let len = u16::from_le_bytes(input.array()?);
+        let namespace = input.take(len.into())?;
+        let namespace = String::from_utf8(namespace.into()).map_err(|_| FrameError::Text)?;
+        let body = Body::decode(kind, namespace.into(), &mut input)?;
         if !input.0.is_empty() {
             return Err(FrameError::Trailing);
         }
-        Ok(Self { to: head.to, body })
+        Ok(Self {
+            to: head.to,
+            from: head.from,
+            body,
+        })
     }
 }
 
@@ -290,7 +421,10 @@ impl Body {
     fn kind(&self) -> u8 {
         match self {
             Self::Hello(_) => kind::HELLO,
+            Self::Welcome(_) => kind::WELCOME,
             Self::Members(_) => kind::MEMBERS,
+            Self::Elsewhere(_) => kind::ELSEWHERE,
+            Self::Link(_) => kind::LINK,
             Self::Responders { .. } => kind::RESPONDERS,
             Self::Command { command, .. } => match command {
                 Command::Emit(_) => kind::EMIT,
@@ -315,6 +449,19 @@ impl Body {
                 Answer::Failed(_) => kind::FAILED,
             },
         }
+    }
+
+    /// The namespace that it is about, which stands in the head.
+    fn namespace(&self) -> Option<&Str> {
+        match self {
+            Self::Command { ns, .. } => Some(ns),
+            Self::Ask { question, .. } => question.namespace(),
+            _ => None,
+        }
+    }
+
+    fn is_volatile(&self) -> bool {
+        matches!(self, Self::Command { opts, .. } if opts.has_flag(BroadcastFlags::Volatile))
     }
 
     /// About how many bytes it takes: what is large is counted.
@@ -349,18 +496,32 @@ impl Body {
 
     fn encode(&self, out: &mut BytesMut) {
         match self {
-            Self::Hello(id) => put_id(out, id),
-            Self::Members(members) => put_list(out, members, |out, member| {
-                put_id(out, &member.id);
-                out.put_u16_le(member.slot);
-                out.put_u32_le(member.pid);
+            Self::Hello(role) => out.put_u8(match role {
+                Role::Worker => 0,
+                Role::Bridge => 1,
             }),
+            Self::Welcome(welcome) => {
+                out.put_u64_le(welcome.incarnation);
+                out.put_u32_le(welcome.epoch);
+                out.put_u16_le(welcome.machine);
+                put_bytes(out, welcome.name.as_bytes());
+                out.put_u64_le(welcome.passed);
+            }
+            Self::Members(members) | Self::Elsewhere(members) => {
+                put_list(out, members, |out, member| {
+                    put_id(out, &member.id);
+                    out.put_u16_le(member.slot);
+                    out.put_u32_le(member.pid);
+                    put_bytes(out, member.machine.as_bytes());
+                });
+            }
+            Self::Link(is_up) => out.put_u8((*is_up).into()),
             Self::Responders { ticket, ids } => {
                 out.put_u64_le(*ticket);
                 put_list(out, ids, put_id);
             }
-            Self::Command { ns, opts, command } => {
-                put_scope(out, ns, opts);
+            Self::Command { opts, command, .. } => {
+                put_scope(out, opts);
                 match command {
                     Command::Emit(value) => put_value(out, value),
                     Command::Join(rooms) | Command::Leave(rooms) => put_list(out, rooms, put_room),
@@ -371,43 +532,44 @@ impl Body {
                 put_bytes(out, event.as_bytes());
                 put_bytes(out, data);
             }
-            Self::Ask {
-                ticket,
-                from,
-                question,
-            } => {
+            Self::Ask { ticket, question } => {
                 out.put_u64_le(*ticket);
-                put_id(out, from);
                 question.encode(out);
             }
-            Self::Answer {
-                ticket,
-                from,
-                answer,
-            } => {
+            Self::Answer { ticket, answer } => {
                 out.put_u64_le(*ticket);
-                put_id(out, from);
                 answer.encode(out);
             }
         }
     }
 
-    fn decode(kind: u8, input: &mut Input) -> Result<Self, FrameError> {
+    fn decode(kind: u8, ns: Str, input: &mut Input) -> Result<Self, FrameError> {
         Ok(match kind {
-            kind::HELLO => Self::Hello(input.id()?),
-            kind::MEMBERS => Self::Members(input.list(|input| {
-                Ok(BusMember {
-                    id: input.id()?,
-                    slot: u16::from_le_bytes(input.array()?),
-                    pid: u32::from_le_bytes(input.array()?),
-                })
-            })?),
+            kind::HELLO => Self::Hello(match input.u8()? {
+                0 => Role::Worker,
+                1 => Role::Bridge,
+                tag => return Err(FrameError::Tag(tag)),
+            }),
+            kind::WELCOME => Self::Welcome(Welcome {
+                incarnation: input.u64()?,
+                epoch: u32::from_le_bytes(input.array()?),
+                machine: u16::from_le_bytes(input.array()?),
+                name: input.text()?,
+                passed: input.u64()?,
+            }),
+            kind::MEMBERS => Self::Members(input.list(Input::member)?),
+            kind::ELSEWHERE => Self::Elsewhere(input.list(Input::member)?),
+            kind::LINK => Self::Link(match input.u8()? {
+                0 => false,
+                1 => true,
+                tag => return Err(FrameError::Tag(tag)),
+            }),
             kind::RESPONDERS => Self::Responders {
                 ticket: input.u64()?,
                 ids: input.list(Input::id)?,
             },
             kind::EMIT..=kind::DISCONNECT => {
-                let (ns, opts) = input.scope()?;
+                let opts = input.scope()?;
                 let command = match kind {
                     kind::EMIT => Command::Emit(input.value()?),
                     kind::JOIN => Command::Join(input.list(Input::room)?),
@@ -422,12 +584,10 @@ impl Body {
             },
             kind::ASK_SOCKETS..=kind::ASK_SERVER_SIDE => Self::Ask {
                 ticket: input.u64()?,
-                from: input.id()?,
-                question: Question::decode(kind, input)?,
+                question: Question::decode(kind, ns, input)?,
             },
             kind::SOCKETS..=kind::FAILED => Self::Answer {
                 ticket: input.u64()?,
-                from: input.id()?,
                 answer: Answer::decode(kind, input)?,
             },
             kind => return Err(FrameError::Kind(kind)),

@@ -7,7 +7,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions, Room};
 use socketioxide_core::{Sid, Str, Value};
 
-use super::{FrameError, ID};
+use super::{BusMember, FrameError, ID};
 
 /// Nothing longer than a frame is ever sent: a length that does not fit is a frame that is refused.
 pub(super) fn put_len(out: &mut BytesMut, len: usize) {
@@ -34,8 +34,7 @@ pub(super) fn put_room(out: &mut BytesMut, room: &Room) {
     put_bytes(out, room.as_bytes());
 }
 
-pub(super) fn put_scope(out: &mut BytesMut, ns: &Str, opts: &BroadcastOptions) {
-    put_bytes(out, ns.as_bytes());
+pub(super) fn put_scope(out: &mut BytesMut, opts: &BroadcastOptions) {
     out.put_u8(opts.flags());
     match &opts.sid {
         Some(sid) => put_id(out, sid),
@@ -151,8 +150,16 @@ impl Input {
         Ok(items)
     }
 
-    pub(super) fn scope(&mut self) -> Result<(Str, BroadcastOptions), FrameError> {
-        let ns = self.text()?;
+    pub(super) fn member(&mut self) -> Result<BusMember, FrameError> {
+        Ok(BusMember {
+            id: self.id()?,
+            slot: u16::from_le_bytes(self.array()?),
+            pid: u32::from_le_bytes(self.array()?),
+            machine: self.text()?,
+        })
+    }
+
+    pub(super) fn scope(&mut self) -> Result<BroadcastOptions, FrameError> {
         let mut opts = BroadcastOptions::default();
         let flags = self.u8()?;
         for flag in [
@@ -170,7 +177,7 @@ impl Input {
         };
         opts.rooms.extend(self.list(Self::room)?);
         opts.except.extend(self.list(Self::room)?);
-        Ok((ns, opts))
+        Ok(opts)
     }
 
     pub(super) fn value(&mut self) -> Result<Value, FrameError> {

@@ -82,16 +82,24 @@ pub(crate) enum Failure {
 }
 
 impl Question {
+    /// The namespace that it is about, which stands in the head.
+    pub(super) fn namespace(&self) -> Option<&Str> {
+        match self {
+            Self::Sockets { ns, .. } | Self::Rooms { ns, .. } | Self::Acks { ns, .. } => Some(ns),
+            Self::ServerSide { .. } => None,
+        }
+    }
+
     pub(super) fn encode(&self, out: &mut BytesMut) {
         match self {
-            Self::Sockets { ns, opts } | Self::Rooms { ns, opts } => put_scope(out, ns, opts),
+            Self::Sockets { opts, .. } | Self::Rooms { opts, .. } => put_scope(out, opts),
             Self::Acks {
-                ns,
                 opts,
                 timeout_ms,
                 value,
+                ..
             } => {
-                put_scope(out, ns, opts);
+                put_scope(out, opts);
                 out.put_u64_le(*timeout_ms);
                 put_value(out, value);
             }
@@ -102,14 +110,14 @@ impl Question {
         }
     }
 
-    pub(super) fn decode(kind: u8, input: &mut Input) -> Result<Self, FrameError> {
+    pub(super) fn decode(kind: u8, ns: Str, input: &mut Input) -> Result<Self, FrameError> {
         if kind == kind::ASK_SERVER_SIDE {
             return Ok(Self::ServerSide {
                 event: input.text()?,
                 data: input.bytes()?,
             });
         }
-        let (ns, opts) = input.scope()?;
+        let opts = input.scope()?;
         Ok(match kind {
             kind::ASK_SOCKETS => Self::Sockets { ns, opts },
             kind::ASK_ROOMS => Self::Rooms { ns, opts },

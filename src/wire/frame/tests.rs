@@ -18,6 +18,25 @@ fn binary() -> Value {
     Value::Str("[1]".into(), Some(attachments.into()))
 }
 
+fn member(machine: &'static str) -> BusMember {
+    BusMember {
+        id: id(1),
+        slot: 513,
+        pid: 70_000,
+        machine: machine.into(),
+    }
+}
+
+fn volatile() -> Body {
+    let mut opts = BroadcastOptions::default();
+    opts.add_flag(BroadcastFlags::Volatile);
+    Body::Command {
+        ns: "/".into(),
+        opts,
+        command: Command::Disconnect,
+    }
+}
+
 /// One of each kind.
 fn all() -> Vec<Body> {
     let ns = Str::from("/chat");
@@ -31,21 +50,22 @@ fn all() -> Vec<Body> {
     };
     let ask = |question| Body::Ask {
         ticket: u64::MAX,
-        from: id(1),
         question,
     };
-    let answer = |answer| Body::Answer {
-        ticket: 7,
-        from: id(2),
-        answer,
-    };
+    let answer = |answer| Body::Answer { ticket: 7, answer };
     vec![
-        Body::Hello(id(1)),
-        Body::Members(vec![BusMember {
-            id: id(1),
-            slot: 513,
-            pid: 70_000,
-        }]),
+        Body::Hello(Role::Worker),
+        Body::Hello(Role::Bridge),
+        Body::Welcome(Welcome {
+            incarnation: u64::MAX,
+            epoch: 3,
+            machine: 4095,
+            name: "ip-10-0-0-1".into(),
+            passed: 7,
+        }),
+        Body::Members(vec![member("")]),
+        Body::Elsewhere(vec![member("ip-10-0-0-2")]),
+        Body::Link(true),
         Body::Responders {
             ticket: 1,
             ids: vec![id(1), id(2)],
@@ -96,8 +116,9 @@ fn all() -> Vec<Body> {
 
 fn frames() -> impl Iterator<Item = Frame> {
     all().into_iter().flat_map(|body| {
-        [None, Some(id(9))].map(|to| Frame {
+        [(None, Sid::ZERO), (Some(id(9)), id(8))].map(|(to, from)| Frame {
             to,
+            from,
             body: body.clone(),
         })
     })
@@ -136,9 +157,15 @@ fn the_hub_reads_the_head_alone() {
     for frame in frames() {
         let bytes = frame.encode().unwrap();
         let head = Head::read(&bytes).unwrap();
-        assert_eq!((head.len, head.to), (bytes.len(), frame.to));
+        assert_eq!(
+            (head.len, head.to, head.from),
+            (bytes.len(), frame.to, frame.from)
+        );
+        let namespace = Head::namespace(&bytes).unwrap();
+        assert_eq!(namespace, frame.body.namespace().map_or("", |ns| ns));
         match frame.body {
             Body::Hello(_) => assert_eq!(head.kind, HeadKind::Hello),
+            Body::Elsewhere(_) | Body::Link(_) => assert_eq!(head.kind, HeadKind::Bridge),
             Body::Ask { ticket, .. } => {
                 assert_eq!(head.kind, HeadKind::Ask);
                 assert_eq!(Head::ticket(&bytes), Some(ticket));
@@ -152,7 +179,8 @@ fn the_hub_reads_the_head_alone() {
 fn another_version_and_unknown_kinds_are_refused() {
     let bytes = Frame {
         to: None,
-        body: Body::Hello(id(1)),
+        from: id(1),
+        body: Body::Members(vec![member("")]),
     };
     let bytes = bytes.encode().unwrap().to_vec();
     let with = |at: usize, value: u8| {
@@ -160,10 +188,11 @@ fn another_version_and_unknown_kinds_are_refused() {
         bytes[at] = value;
         Frame::decode(&bytes.into())
     };
-    assert_eq!(with(4, 2), Err(FrameError::Version(2)));
+    assert_eq!(with(4, 1), Err(FrameError::Version(1)));
     assert_eq!(with(5, 99), Err(FrameError::Kind(99)));
-    assert_eq!(with(6, b'!'), Err(FrameError::Id));
-    assert_eq!(with(HEAD, b'!'), Err(FrameError::Id));
+    assert_eq!(with(8, b'!'), Err(FrameError::Id));
+    assert_eq!(with(24, b'!'), Err(FrameError::Id));
+    assert_eq!(with(HEAD + 4, b'!'), Err(FrameError::Id));
 }
 
 #[test]
@@ -172,22 +201,58 @@ fn lengths_are_capped() {
     assert!(matches!(length(&huge), Err(FrameError::Long(_))));
     assert_eq!(length(&[0; 4]), Err(FrameError::Short));
     assert_eq!(length(&[1, 2]), Ok(None));
-    let frame = Frame {
+    let frame = |body| Frame {
         to: None,
-        body: Body::ServerSide {
-            event: "e".into(),
-            data: vec![0; MAX_FRAME].into(),
-        },
+        from: Sid::ZERO,
+        body,
     };
-    assert!(matches!(frame.encode(), Err(FrameError::Long(_))));
+    let long = frame(Body::ServerSide {
+        event: "e".into(),
+        data: vec![0; MAX_FRAME].into(),
+    });
+    assert!(matches!(long.encode(), Err(FrameError::Long(_))));
+    let long = frame(Body::Command {
+        ns: "n".repeat(70_000).into(),
+        opts: BroadcastOptions::default(),
+        command: Command::Disconnect,
+    });
+    assert_eq!(long.encode(), Err(FrameError::Namespace));
     // A list that says it has more items than there are bytes.
-    let lying = Frame {
-        to: None,
-        body: Body::Members(vec![]),
-    };
+    let lying = frame(Body::Members(vec![]));
     let mut bytes = lying.encode().unwrap().to_vec();
     bytes[HEAD..].copy_from_slice(&huge);
     assert_eq!(Frame::decode(&bytes.into()), Err(FrameError::Short));
+}
+
+#[test]
+fn numbers_are_written_into_the_head_and_change_nothing_else() {
+    for frame in frames() {
+        let bytes = frame.encode().unwrap();
+        let head = Head::read(&bytes).unwrap();
+        assert_eq!((head.counter, head.hub_number), (0, 0));
+        let shared = bytes.clone();
+        let numbered = number(bytes, 7);
+        assert_eq!(
+            Head::read(&shared).unwrap().counter,
+            0,
+            "others have it, too"
+        );
+        let parts = number_for_bridge(&numbered, 9);
+        let passed = Bytes::from(parts.concat());
+        let head = Head::read(&passed).unwrap();
+        assert_eq!((head.counter, head.hub_number), (7, 9));
+        assert_eq!(Frame::decode(&passed), Ok(frame));
+    }
+}
+
+#[test]
+fn the_head_tells_what_may_be_lost() {
+    let with = |body| {
+        let (to, from) = (None, id(1));
+        Head::read(&Frame { to, from, body }.encode().unwrap()).unwrap()
+    };
+    assert!(with(volatile()).volatile);
+    assert!(!with(Body::Link(true)).volatile);
 }
 
 /// What the fuzzer begins with, and the format as it is: whoever changes a byte of it changes
