@@ -15,7 +15,7 @@ const options = {
   clients: { type: "string" },
   every: { type: "string", default: "1000" },
   arrive: { type: "string", default: "0" }, // ms between two clients
-  addresses: { type: "boolean", default: false }, // each has a loopback address of its own
+  addresses: { type: "string" }, // each has a loopback address of its own, in 127.N.0.0/16
   grace: { type: "string", default: "2000" },
   reconnect: { type: "boolean", default: false },
 };
@@ -38,9 +38,9 @@ const totals = {
 const tally = (table, key) => (table[key] = (table[key] ?? 0) + 1);
 const holders = [];
 
-/** What has a client's connections come from an address that no other client has: 127.1.0.1 and so on. */
-function addressed(number) {
-  const localAddress = `127.1.${Math.floor(number / 250)}.${(number % 250) + 1}`;
+/** What has a client's connections come from an address that no other client has: 127.N.0.1 and so on. */
+function addressed(network, number) {
+  const localAddress = `127.${network}.${Math.floor(number / 250)}.${(number % 250) + 1}`;
   return { agent: new http.Agent({ keepAlive: true, localAddress }) };
 }
 
@@ -58,7 +58,7 @@ class Holder {
       reconnection: args.reconnect,
       reconnectionDelay: 200,
       reconnectionDelayMax: 1000,
-      ...(args.addresses ? addressed(number) : {}),
+      ...(args.addresses ? addressed(args.addresses, number) : {}),
     });
     this.first = new Promise((resolve, reject) => {
       this.socket.on("connect", () => {
