@@ -142,7 +142,7 @@ impl Hub {
             };
             match head.kind {
                 // Said once, at the beginning.
-                HeadKind::Hello | HeadKind::Bridge => {}
+                HeadKind::Hello | HeadKind::Bridge | HeadKind::ForBridge => {}
                 HeadKind::Ask | HeadKind::Pass => {
                     self.let_catch_up(from, head.to).await;
                     if let Err(error) = self.route(from, head, &frame) {

@@ -108,9 +108,23 @@ fn all() -> Vec<Body> {
             (id(4), Ok(binary())),
         ])),
         answer(Answer::AcksEnd),
-        answer(Answer::ServerSide(data)),
+        answer(Answer::ServerSide(data.clone())),
         answer(Answer::Failed(Failure::NoHandler)),
         answer(Answer::Failed(Failure::Other("it panicked".into()))),
+        Body::Namespace {
+            ns: ns.clone(),
+            is_here: true,
+        },
+        Body::TellNamespaces,
+        ask(Question::Details {
+            ns: ns.clone(),
+            opts: opts(),
+        }),
+        answer(Answer::Details(vec![data.clone(), data.clone()])),
+        answer(Answer::ServerSides {
+            answers: vec![data],
+            missing: 2,
+        }),
     ]
 }
 
@@ -166,6 +180,7 @@ fn the_hub_reads_the_head_alone() {
         match frame.body {
             Body::Hello(_) => assert_eq!(head.kind, HeadKind::Hello),
             Body::Elsewhere(_) | Body::Link(_) => assert_eq!(head.kind, HeadKind::Bridge),
+            Body::Namespace { .. } => assert_eq!(head.kind, HeadKind::ForBridge),
             Body::Ask { ticket, .. } => {
                 assert_eq!(head.kind, HeadKind::Ask);
                 assert_eq!(Head::ticket(&bytes), Some(ticket));
