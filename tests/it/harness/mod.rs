@@ -7,6 +7,7 @@ mod figures;
 mod flow;
 mod jitter;
 mod light;
+mod machines;
 mod network;
 mod newcomers;
 mod nginx;
@@ -17,7 +18,7 @@ mod server;
 mod socket;
 mod stage;
 
-pub use client::{Held, node, node_fails, python, run};
+pub use client::{Held, node, node_fails, node_on, python, run};
 pub use cluster::{
     GAP, PROMPT, ROOM, Stop, chat, counts_to, firsts, nobody_went, operators, pairs, sample,
     server_side_answers, strings, wait_for_replacement,
@@ -26,6 +27,10 @@ pub use control::{Control, error};
 pub use figures::Figures;
 pub use flow::{Flow, Sent, Times};
 pub use jitter::Jitter;
+pub use machines::{
+    ADDRESS, Bus, Kind, Machine, Machines, NetSpace, Plan, Relay, Space, everybody, long_tests,
+    own_by_postgres, present,
+};
 pub use network::{Break, Cut, Direction, Network};
 pub use newcomers::{HANDSHAKE, Newcomers, Outcomes, handshake, number};
 pub use nginx::Nginx;
