@@ -39,7 +39,7 @@ fn crashes(kind: Kind, times: usize) {
         for _ in 0..times {
             machines.bus.kill();
             thread::sleep(Duration::from_millis(300));
-            machines.bus.start();
+            machines.bus.start_again();
             saw(
                 "joined again after",
                 format!("{:?}", machines.wait_until_joined()),
@@ -129,7 +129,7 @@ fn comes_later(kind: Kind) {
         saw("missing", machine.missing());
         assert_eq!(present(&crowd[0]), ids(crowd.iter()));
     }
-    machines.bus.start();
+    machines.bus.start_again();
     let met = machines.wait_until_joined();
     saw("joined after", format!("{met:?}"));
     assert!(met < Duration::from_secs(6));
@@ -170,7 +170,7 @@ fn storm(kind: Kind) {
             }
             machines.bus.kill();
             moment(500);
-            machines.bus.start();
+            machines.bus.start_again();
             moment(1000);
         }
     });

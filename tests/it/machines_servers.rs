@@ -1,7 +1,6 @@
 //! Servers between the machines that are not the plain one: a primary that is one no more, sentinels, a pooler; and what
 //! is as large as anything can be.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -16,9 +15,9 @@ use super::harness::*;
 const BACK: Duration = Duration::from_secs(7);
 
 /// A Redis that is a copy of another one, in the same network.
-fn replica(switch: &Space, port: u16) -> Bus {
-    let replica = Bus::redis(switch, port, &format!("--replicaof {ADDRESS} 6379"));
-    replica.start();
+#[track_caller]
+fn replica(switch: &Space, primary: &Bus) -> Bus {
+    let replica = Bus::redis(switch, &["--replicaof", ADDRESS, &primary.port.to_string()]);
     eventually("the copy is in step", SOON, || {
         replica.ask(&["ROLE"]).contains("connected")
     });
@@ -29,7 +28,7 @@ fn replica(switch: &Space, port: u16) -> Bus {
 fn machines_leave_a_primary_that_was_demoted_behind_their_backs_within_seconds_and_lose_nothing() {
     let machines = Plan::of(3, Kind::Redis).relayed().start();
     let crowds = machines.chat(2);
-    let new = replica(&machines.switch, 6380);
+    let new = replica(&machines.switch, &machines.bus);
     let flows: Vec<_> = crowds
         .iter()
         .map(|crowd| Flow::start(&crowd[0], 100, 100))
@@ -39,7 +38,9 @@ fn machines_leave_a_primary_that_was_demoted_behind_their_backs_within_seconds_a
     machines.relay().lead_to(new.addr());
     let demoted = Instant::now();
     new.ask(&["REPLICAOF", "NO", "ONE"]);
-    machines.bus.ask(&["REPLICAOF", ADDRESS, "6380"]);
+    machines
+        .bus
+        .ask(&["REPLICAOF", ADDRESS, &new.port.to_string()]);
     eventually("all are with the new one", SOON, || {
         new.ask(&["CLIENT", "LIST", "TYPE", "pubsub"])
             .lines()
@@ -62,12 +63,11 @@ struct Beside(Child);
 
 impl Beside {
     fn start(mut command: Command, switch: &Space, port: u16) -> Self {
-        let child = command
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let beside = Self(child.unwrap());
+            .stderr(Stdio::null());
+        let beside = Self(switch.network().within(|| command.spawn().unwrap()));
         let there = || TcpStream::connect((ADDRESS, port)).is_ok();
         eventually("it listens", SOON, || switch.network().within(there));
         beside
@@ -85,18 +85,18 @@ impl Drop for Beside {
 #[test]
 fn machines_follow_their_sentinels_to_another_primary_and_lose_nothing() {
     let switch = Space::switch();
-    let first = Bus::new(Kind::Redis, &switch);
-    first.start();
-    let second = replica(&switch, 6380);
+    let first = Bus::start(Kind::Redis, &switch);
+    let second = replica(&switch, &first);
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("sentinel.conf");
     let settings = format!(
-        "port 26379\nbind {ADDRESS}\ndir {}\nprotected-mode no\nsentinel monitor main {ADDRESS} 6379 1\n\
+        "port 26379\nbind {ADDRESS}\ndir {}\nprotected-mode no\nsentinel monitor main {ADDRESS} {} 1\n\
          sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
-        dir.path().display()
+        dir.path().display(),
+        first.port
     );
     fs::write(&file, settings).unwrap();
-    let mut command = switch.command("redis-server");
+    let mut command = Command::new("redis-server");
     command.arg(&file).arg("--sentinel");
     let _sentinel = Beside::start(command, &switch, 26379);
     let url = format!("redis+sentinel://{ADDRESS}:26379/main");
@@ -128,34 +128,30 @@ fn machines_follow_their_sentinels_to_another_primary_and_lose_nothing() {
         saw("messages", sent.arrives_at(everybody(&crowds)));
     }
     assert_eq!(machines.lost(), [0, 0]);
-    machines.bus.start();
 }
 
 #[test]
 fn a_pooler_that_lends_connections_for_transactions_is_named_in_the_status() {
     let switch = Space::switch();
-    let postgres = Bus::new(Kind::Postgres, &switch);
-    postgres.start();
+    let postgres = Bus::start(Kind::Postgres, &switch);
     let dir = tempfile::tempdir().unwrap();
     let path = |name: &str| dir.path().join(name);
-    fs::write(path("users"), "\"my_app\" \"\"\n").unwrap();
+    fs::write(path("users"), "\"app\" \"\"\n").unwrap();
     let settings = format!(
-        "[databases]\npostgres = host={ADDRESS} port=5432\n[pgbouncer]\nlisten_addr = {ADDRESS}\nlisten_port = 6432\n\
-         unix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = transaction\n",
+        "[databases]\napp = host={ADDRESS} port={} password='{PASSWORD}'\n[pgbouncer]\nlisten_addr = {ADDRESS}\n\
+         listen_port = 6432\nunix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = transaction\n",
+        postgres.port,
         path("users").display()
     );
     fs::write(path("settings"), settings).unwrap();
-    own_by_postgres(dir.path());
-    let mut command = switch.command("setpriv");
-    command.args([
-        "--reuid=postgres",
-        "--regid=postgres",
-        "--clear-groups",
-        "--",
-    ]);
-    command.arg("/usr/sbin/pgbouncer").arg(path("settings"));
+    let mut command = Command::new("/usr/sbin/pgbouncer");
+    command.arg(path("settings"));
+    lower(
+        &mut command,
+        &[dir.path(), &path("users"), &path("settings")],
+    );
     let _pooler = Beside::start(command, &switch, 6432);
-    let url = format!("postgres://my_app@{ADDRESS}:6432/postgres?sslmode=disable");
+    let url = format!("postgres://app@{ADDRESS}:6432/app?sslmode=disable");
     let machines = Plan::of(1, Kind::Postgres)
         .url(&url)
         .unjoined()
@@ -179,25 +175,7 @@ fn large(kind: Kind) {
         .start();
     let crowds = machines.chat(2);
     let before = machines.processes();
-    let connections = || match kind {
-        Kind::Redis => {
-            let list = machines.bus.ask(&["CLIENT", "LIST"]);
-            let named = list.lines().filter(|line| !line.contains("cmd=client"));
-            named
-                .map(|line| line.split(' ').next().unwrap().to_owned())
-                .collect::<BTreeSet<_>>()
-        }
-        Kind::Postgres => {
-            let list = "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()";
-            machines
-                .bus
-                .ask(&[list])
-                .lines()
-                .map(str::to_owned)
-                .collect()
-        }
-    };
-    let connected = connections();
+    let connected = machines.bus.connections();
     let sent = Instant::now();
     let payload = json!({"n": 0, "padding": "x".repeat(BYTES)});
     let asked = crowds[0][0].ask("message", json!([ROOM, payload]));
@@ -210,7 +188,11 @@ fn large(kind: Kind) {
         "on the other machine after",
         format!("{:?}", sent.elapsed()),
     );
-    assert_eq!(connections(), connected, "connections to the server");
+    assert_eq!(
+        machines.bus.connections(),
+        connected,
+        "connections to the server"
+    );
     machines.assert_same_processes(&before);
     assert_eq!(machines.lost(), [0, 0]);
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-pub use bus::{ADDRESS, Bus, Kind, own_by_postgres};
+pub use bus::{ADDRESS, Bus, Kind};
 pub use relay::Relay;
 pub use space::{NetSpace, Space};
 
@@ -125,7 +125,7 @@ impl Plan {
         self
     }
 
-    /// With this for a URL.
+    /// With this for a URL, and no password.
     pub fn url(mut self, url: &str) -> Self {
         self.url = Some(url.to_owned());
         self
@@ -147,20 +147,22 @@ impl Plan {
     #[track_caller]
     pub fn start(self) -> Machines {
         let switch = Space::switch();
-        let bus = Bus::new(self.kind, &switch);
+        let bus = Bus::start(self.kind, &switch);
         self.start_with(switch, bus)
     }
 
+    /// The same with this server, at this switch.
     #[track_caller]
     pub fn start_with(self, switch: Space, bus: Bus) -> Machines {
-        if self.server_runs && !bus.runs() {
-            bus.start();
+        if !self.server_runs {
+            bus.kill();
         }
         let relay = self
             .relayed
             .map(|one_way| Relay::to(bus.addr(), switch.network(), one_way));
         let port = relay.as_ref().map_or(bus.port, |relay| relay.port);
-        let url = self.url.clone().unwrap_or_else(|| bus.url(port));
+        let url = self.url.as_ref().map(|url| format!("url = \"{url}\""));
+        let url = url.unwrap_or_else(|| bus.settings(port));
         let numbers = self.numbers.iter().zip(NAMES).enumerate();
         let all = numbers.map(|(nth, (number, name))| {
             let space = Space::new(name);
@@ -185,10 +187,7 @@ impl Plan {
     }
 
     fn setup(&self, space: &Space, url: &str, number: u16, nth: usize) -> Setup {
-        let bridge = format!(
-            "[bridge]\nurl = \"{url}\"\nmachine = {number}\n{}",
-            self.bridge
-        );
+        let bridge = format!("[bridge]\n{url}\nmachine = {number}\n{}", self.bridge);
         let setup = Setup::new()
             .on(space)
             .workers(self.workers)

@@ -30,7 +30,7 @@ pub use flow::{Flow, Sent, Times};
 pub use jitter::Jitter;
 pub use machines::{
     ADDRESS, Bus, Kind, Machine, Machines, NetSpace, Plan, Relay, Space, everybody, long_tests,
-    own_by_postgres, present,
+    present,
 };
 pub use network::{Break, Cut, Direction, Network};
 pub use newcomers::{HANDSHAKE, Newcomers, Outcomes, handshake, number};
@@ -39,7 +39,7 @@ pub use process::{Memory, alive, cpu_time, descriptors, memory, names};
 pub use puppets::Puppets;
 pub use raw::{Polling, Raw, Response, WebSocket};
 pub use server::{Server, Setup, free_port, program, signal_process};
-pub use servers::{Certificates, PgBouncer, Postgres, Redis};
+pub use servers::{Certificates, PASSWORD, PgBouncer, Postgres, Redis, lower};
 pub use socket::{Answer, Answered, Asked, Client, Crowd, Heard, ids, ok};
 pub use stage::{ALL, ALL_BUT_0, Stage};
 
