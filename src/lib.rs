@@ -36,7 +36,7 @@ mod worker;
 use std::process::ExitCode;
 
 use crate::api::App;
-use crate::cli::{Exit, Role};
+use crate::cli::{BridgeArgs, Exit, Role};
 use crate::master::MasterError;
 
 /// Queues grow to megabytes for a moment and shrink to nothing; this allocator gives back what they
@@ -72,11 +72,27 @@ pub fn main(app: App) -> ExitCode {
                 Err(error) => exit_with(&error, Exit::Internal),
             }
         }
+        Ok(Role::Bridge(args)) => bridge(&args),
         Ok(Role::Check(args)) => cli::check(&args),
         Ok(Role::Ask(question)) => cli::ask(&question),
         Err(exit) => exit,
     }
     .into()
+}
+
+/// Runs the bridge, or says whether there is one to run.
+fn bridge(args: &BridgeArgs) -> Exit {
+    match args.load() {
+        // systemd skips a unit, without a word, when its ExecCondition= ends with 1 to 254. With a wrong configuration
+        // the unit shall go on, and fail with what is wrong.
+        Err(_) if args.is_configured => Exit::Ok,
+        Ok(loaded) if args.is_configured => match loaded.config.bridge.url {
+            Some(_) => Exit::Ok,
+            None => Exit::Degraded,
+        },
+        Err(error) => exit_with(&error, Exit::Config),
+        Ok(_) => Exit::Internal,
+    }
 }
 
 fn exit_of(error: &MasterError) -> Exit {

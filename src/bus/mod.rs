@@ -286,6 +286,7 @@ impl Bus {
             | Body::Welcome(_)
             | Body::Elsewhere(_)
             | Body::Link(_)
+            | Body::Report(_)
             | Body::Namespace { .. } => 0,
         }
     }

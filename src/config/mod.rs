@@ -12,6 +12,7 @@
 //! environment. Whether an address can be bound or a log file written is found out by those who do
 //! it.
 
+mod bridge;
 mod choices;
 mod error;
 mod keys;
@@ -33,6 +34,7 @@ use crate::wire::client_file;
 use crate::wire::link::Origin;
 use crate::wire::target::Target;
 
+pub(crate) use bridge::{BridgeConfig, BridgeUrl, HostPort, PostgresServer};
 pub(crate) use choices::{Balance, LogFormat, LogLevel, Parser, Transport};
 pub(crate) use error::ConfigError;
 pub(crate) use keys::WORKERS;
@@ -63,6 +65,8 @@ pub(crate) struct Config {
     pub log: Log,
     /// How operators reach the running server.
     pub control: Control,
+    /// What joins this machine with others.
+    pub bridge: BridgeConfig,
 }
 
 /// The settings of Engine.IO and Socket.IO. The names and defaults are those of Node's server.
@@ -160,6 +164,7 @@ impl Default for Config {
             limits: Limits::default(),
             log: Log::default(),
             control: Control::default(),
+            bridge: BridgeConfig::default(),
         }
     }
 }

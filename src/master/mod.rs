@@ -34,6 +34,7 @@ mod supervisor;
 mod totals;
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -133,7 +134,7 @@ async fn serve(
     let log = Log::new(log, config.log.level);
     config.workers = worker_count(config.workers);
     let config = Rc::new(config);
-    let keyring = Keyring::draw(machine())?;
+    let keyring = Keyring::draw(machine(&config))?;
     let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
     let slots = Rc::new(Slots::new(config.workers));
     let totals = Totals::new(config.workers);
@@ -339,10 +340,18 @@ fn worker_count(configured: u16) -> u16 {
     }
 }
 
-/// A number for this machine, the same at every start (machine-id(5)).
-fn machine() -> u16 {
+/// A number for this machine, the same at every start: the configured one, or made from machine-id(5). A server that
+/// is run by hand beside another one has a number of its own.
+fn machine(config: &Config) -> u16 {
     use sha2::Digest;
-    let id = std::fs::read("/etc/machine-id").unwrap_or_default();
-    let [high, low, ..]: [u8; 32] = sha2::Sha256::digest(&id).into();
+    if config.bridge.machine > 0 {
+        return config.bridge.machine;
+    }
+    let mut hash = sha2::Sha256::new();
+    hash.update(std::fs::read("/etc/machine-id").unwrap_or_default());
+    if let Some(instance) = config.instance() {
+        hash.update(instance.as_os_str().as_bytes());
+    }
+    let [high, low, ..]: [u8; 32] = hash.finalize().into();
     u16::from_be_bytes([high, low])
 }

@@ -73,4 +73,5 @@ mod session_ids;
 mod starts;
 mod stops;
 mod streams;
+mod transports;
 mod upgrades;

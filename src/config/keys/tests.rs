@@ -3,7 +3,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::config::{Balance, ListenAddr, LogFormat, LogLevel, Parser, Transport};
+use crate::config::{Balance, BridgeConfig, ListenAddr, LogFormat, LogLevel, Parser, Transport};
 
 /// The faults of `text`, one a line.
 fn faults(text: &str) -> String {
@@ -99,7 +99,31 @@ fn every_key_reaches_its_own_field() {
         stats_interval = "0s"
         [control]
         socket = "/run/c.sock"
+        [bridge]
+        url = "redis://u@a:7000"
+        secret_file = "/etc/s"
+        ca_file = "/etc/ca.pem"
+        prefix = "p"
+        machine = 4095
+        catch_up = "30s"
+        emitter = false
+        emitter_prefix = "k"
+        node = true
         "#,
+    );
+    assert_eq!(
+        config.bridge,
+        BridgeConfig {
+            url: Some("redis://u@a:7000".parse().unwrap()),
+            secret_file: Some("/etc/s".into()),
+            ca_file: Some("/etc/ca.pem".into()),
+            prefix: "p".to_owned(),
+            machine: 4095,
+            catch_up: Duration::from_secs(30),
+            emitter: false,
+            emitter_prefix: "k".to_owned(),
+            node: true,
+        }
     );
     let unix = ListenAddr::Unix("/run/a.sock".into());
     assert_eq!(config.listen, [ListenAddr::Tcp("[::1]:80".into()), unix]);
@@ -149,7 +173,9 @@ fn every_key_reaches_its_own_field() {
 
 #[test]
 fn a_configuration_survives_the_way_to_a_worker() {
-    let config = config("limits.trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nlog.file = \"/a\"\n");
+    let config = config(
+        "limits.trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nlog.file = \"/a\"\nbridge.url = \"redis://a\"\n",
+    );
     let json = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
 }
@@ -323,6 +349,30 @@ fn every_origin_cannot_be_mixed_with_some_or_with_credentials() {
     assert_eq!(
         config("engine.cors_origins = [\"*\"]").engine.cors_origins,
         ["*"]
+    );
+}
+
+#[test]
+fn an_address_of_the_bridge_is_never_repeated_for_there_may_be_a_password_in_it() {
+    let told = faults("[bridge]\nurl = \"redis://:hunter2@a\"\nmachine = 4096");
+    assert_eq!(
+        told,
+        "line 2: bridge.url: a password; leave it out, write it alone into a file and name that in \
+         bridge.secret_file\n\
+         line 3: bridge.machine = 4096: out of range; write a whole number from 0 to 4095"
+    );
+    let told = faults("bridge.url = [\"redis://:hunter2@a\"]");
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn nodes_servers_are_met_on_a_redis_only() {
+    let text = |url| format!("[bridge]\nnode = true\nurl = \"{url}\"");
+    assert!(config(&text("redis://a")).bridge.node);
+    let told = faults(&text("postgres://a/b"));
+    assert!(
+        told.starts_with("line 2: bridge.node = true: Node's"),
+        "{told}"
     );
 }
 

@@ -85,6 +85,8 @@ pub(crate) enum Body {
     },
     /// A bridge, to workers: it wants to know which namespaces they have.
     TellNamespaces,
+    /// A bridge, each second: how it is, as JSON.
+    Report(Bytes),
     /// The hub, to who asked: the members that the question went to.
     Responders {
         /// The question's number.
@@ -254,6 +256,7 @@ mod kind {
     pub(super) const LINK: u8 = 11;
     pub(super) const NAMESPACE: u8 = 12;
     pub(super) const TELL_NAMESPACES: u8 = 13;
+    pub(super) const REPORT: u8 = 14;
     pub(super) const ASK_SOCKETS: u8 = 16;
     pub(super) const ASK_ROOMS: u8 = 17;
     pub(super) const ASK_ACKS: u8 = 18;
@@ -300,7 +303,7 @@ impl Head {
         }
         let kind = match rest.get_u8() {
             kind::HELLO => HeadKind::Hello,
-            kind::ELSEWHERE | kind::LINK => HeadKind::Bridge,
+            kind::ELSEWHERE | kind::LINK | kind::REPORT => HeadKind::Bridge,
             kind::NAMESPACE => HeadKind::ForBridge,
             kind::ASK_SOCKETS..=kind::ASK_DETAILS => HeadKind::Ask,
             _ => HeadKind::Pass,
@@ -444,6 +447,7 @@ impl Body {
             Self::Link(_) => kind::LINK,
             Self::Namespace { .. } => kind::NAMESPACE,
             Self::TellNamespaces => kind::TELL_NAMESPACES,
+            Self::Report(_) => kind::REPORT,
             Self::Responders { .. } => kind::RESPONDERS,
             Self::Command { command, .. } => match command {
                 Command::Emit(_) => kind::EMIT,
@@ -543,6 +547,7 @@ impl Body {
             }
             Self::Link(is) | Self::Namespace { is_here: is, .. } => out.put_u8((*is).into()),
             Self::TellNamespaces => {}
+            Self::Report(report) => put_bytes(out, report),
             Self::Responders { ticket, ids } => {
                 out.put_u64_le(*ticket);
                 put_list(out, ids, put_id);
@@ -592,6 +597,7 @@ impl Body {
                 is_here: input.bool()?,
             },
             kind::TELL_NAMESPACES => Self::TellNamespaces,
+            kind::REPORT => Self::Report(input.bytes()?),
             kind::RESPONDERS => Self::Responders {
                 ticket: input.u64()?,
                 ids: input.list(Input::id)?,

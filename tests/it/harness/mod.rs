@@ -14,6 +14,7 @@ mod process;
 mod puppets;
 mod raw;
 mod server;
+mod servers;
 mod socket;
 mod stage;
 
@@ -33,6 +34,7 @@ pub use process::{Memory, alive, cpu_time, descriptors, memory, names};
 pub use puppets::Puppets;
 pub use raw::{Polling, Raw, Response, WebSocket};
 pub use server::{Server, Setup, free_port, program, signal_process};
+pub use servers::{Certificates, PgBouncer, Postgres, Redis};
 pub use socket::{Answer, Answered, Asked, Client, Crowd, Heard, ids, ok};
 pub use stage::{ALL, ALL_BUT_0, Stage};
 
