@@ -313,11 +313,9 @@ impl Node {
         match question {
             // Node's question for rooms knows no options: what it knows of sockets has them.
             Question::Sockets { opts, .. } | Question::Rooms { opts, .. } => {
-                let request = write::Request {
-                    opts: Some(&target(opts)?),
-                    ..write::Request::new(&self.uid, Some(id), 5)
-                };
-                Some(request.json())
+                let target = target(opts)?;
+                let request = write::Request::new(&self.uid, Some(id), 5);
+                Some(request.with_target(&target).json())
             }
             Question::Acks {
                 ns,
@@ -337,11 +335,8 @@ impl Node {
         let event = serde_json::value::to_raw_value(event).ok()?;
         let mut all = vec![&*event];
         all.extend(write::arguments(data));
-        let request = write::Request {
-            data: Some(all),
-            ..write::Request::new(&self.uid, id, 6)
-        };
-        Some(request.json())
+        let request = write::Request::new(&self.uid, id, 6);
+        Some(request.with_data(all).json())
     }
 
     /// The number of a question of ours.

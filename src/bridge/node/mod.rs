@@ -375,10 +375,7 @@ impl Node {
             return;
         };
         let channels = Channels::new(&self.settings.key, ns);
-        let order = |kind| write::Request {
-            opts: Some(&target),
-            ..write::Request::new(&self.uid, None, kind)
-        };
+        let order = |kind| write::Request::new(&self.uid, None, kind).with_target(&target);
         let (channel, payload) = match command {
             Command::Emit(value) => {
                 let channel = match target.room() {
@@ -474,3 +471,5 @@ fn options(target: Target) -> BroadcastOptions {
     opts
 }
 
+#[cfg(test)]
+mod tests;

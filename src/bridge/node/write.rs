@@ -33,17 +33,17 @@ enum Name {
 /// A question or an order, as JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Request<'a> {
-    pub uid: &'a str,
+    uid: &'a str,
     #[serde(rename = "requestId", skip_serializing_if = "Option::is_none")]
-    pub id: Option<&'a str>,
+    id: Option<&'a str>,
     #[serde(rename = "type")]
-    pub kind: u8,
+    kind: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub opts: Option<&'a Target>,
+    opts: Option<&'a Target>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rooms: Option<Vec<Name>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub data: Option<Vec<&'a RawValue>>,
+    data: Option<Vec<&'a RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     close: Option<bool>,
 }
@@ -107,6 +107,16 @@ impl<'a> Request<'a> {
             data: None,
             close: None,
         }
+    }
+
+    pub(super) fn with_target(mut self, target: &'a Target) -> Self {
+        self.opts = Some(target);
+        self
+    }
+
+    pub(super) fn with_data(mut self, data: Vec<&'a RawValue>) -> Self {
+        self.data = Some(data);
+        self
     }
 
     /// Rooms to join are texts, and rooms to leave may be either.
