@@ -329,7 +329,7 @@ impl Hub {
             };
             bridge.heard.set(Instant::now());
             match head.kind {
-                HeadKind::Hello => {}
+                HeadKind::Hello | HeadKind::ForBridge => {}
                 HeadKind::Bridge => {
                     if let Err(error) = self.apply(bridge, &frame) {
                         return error.into();
