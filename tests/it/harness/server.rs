@@ -42,6 +42,8 @@ pub struct Setup {
     metrics: bool,
     level: &'static str,
     inherits: Option<Inherited>,
+    at: Option<SocketAddr>,
+    worker_ports: Vec<u16>,
 }
 
 /// The listeners that another server had.
@@ -100,6 +102,8 @@ impl Setup {
             metrics: false,
             level: "info",
             inherits: None,
+            at: None,
+            worker_ports: Vec::new(),
         }
     }
 
@@ -212,6 +216,21 @@ impl Setup {
         self.systemd()
     }
 
+    /// At this address instead of one that nobody had a moment ago.
+    pub fn at(mut self, addr: SocketAddr) -> Self {
+        self.at = Some(addr);
+        self
+    }
+
+    /// Each worker has one of these ports, which follow each other, for its own. Of systemd the server gets those
+    /// that are in `passed`.
+    pub fn worker_ports(mut self, ports: &[u16], passed: &[u16]) -> Self {
+        self.worker_ports = passed.to_vec();
+        let first = ports[0];
+        self.workers(ports.len().try_into().unwrap())
+            .top(&format!("worker_listen = \"127.0.0.1:{first}\""))
+    }
+
     /// Does not wait for the workers.
     pub fn unwaited(mut self) -> Self {
         self.wait = false;
@@ -270,8 +289,17 @@ impl Setup {
                     metrics = Some(listener.local_addr().unwrap());
                     kept.push(listener.into());
                 }
+                let ports = self.worker_ports.iter();
+                kept.extend(ports.map(|&port| {
+                    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+                    OwnedFd::from(listener)
+                }));
             }
-            command = as_systemd(&command, &kept);
+            let mut names = vec!["my-app-tcp".to_owned(), "my-app".to_owned()];
+            names.extend(self.metrics.then(|| "metrics".to_owned()));
+            let ports = self.worker_ports.iter();
+            names.extend(ports.map(|port| format!("my-app-worker@{port}")));
+            command = as_systemd(&command, &names, &kept);
         } else if self.socket_activate {
             let listener = SocketAddr::from(([127, 0, 0, 1], free_port()));
             addr = Some(listener);
@@ -284,9 +312,11 @@ impl Setup {
                 .stderr(Stdio::piped());
             command = tool;
         } else {
-            let port = free_port();
-            addr = addr.or(Some(SocketAddr::from(([127, 0, 0, 1], port))));
-            command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+            let listener = self
+                .at
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], free_port())));
+            addr = addr.or(Some(listener));
+            command.arg("--listen").arg(listener.to_string());
             if self.unix {
                 command
                     .arg("--listen")
@@ -371,11 +401,9 @@ impl Setup {
 }
 
 /// The same program with these listeners, as systemd passes them.
-fn as_systemd(command: &Command, listeners: &[OwnedFd]) -> Command {
+fn as_systemd(command: &Command, names: &[String], listeners: &[OwnedFd]) -> Command {
     // LISTEN_PID cannot be known before the process exists; a shell knows its own.
     let mut shell = Command::new("sh");
-    let names = ["my-app-tcp", "my-app", "metrics"];
-    let names = &names[..listeners.len()];
     shell
         .args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
         .env("LISTEN_FDS", listeners.len().to_string())
@@ -576,6 +604,23 @@ pub fn free_port() -> u16 {
         .local_addr()
         .unwrap()
         .port()
+}
+
+/// So many ports of 127.0.0.1 that follow each other, on which nobody listened a moment ago.
+pub fn free_ports(count: u16) -> Vec<u16> {
+    loop {
+        let first = free_port();
+        let Some(last) = first.checked_add(count - 1) else {
+            continue;
+        };
+        let ports: Vec<_> = (first..=last).collect();
+        if ports
+            .iter()
+            .all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        {
+            return ports;
+        }
+    }
 }
 
 fn collect(from: impl std::io::Read + Send + 'static, into: &Arc<Mutex<Vec<String>>>) {
