@@ -9,6 +9,9 @@ use tracing::{info, warn};
 
 use super::core::Figures;
 
+/// How long after an outage what it has cost is known: what was missed is asked for and comes.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// Is the link up, since when, and why not.
 #[derive(Debug)]
 pub(super) struct Outage {
@@ -19,6 +22,8 @@ pub(super) struct Outage {
     /// Why it is down, as far as is known.
     reason: Option<String>,
     told: bool,
+    /// An outage that is over, and not told yet: when it ended, and how long it was.
+    ended: Option<(Instant, Duration)>,
     /// What there was when it began.
     before: Figures,
     count: u64,
@@ -34,6 +39,7 @@ impl Outage {
             was_up: false,
             reason: None,
             told: false,
+            ended: None,
             before: Figures::default(),
             count: 0,
         }
@@ -57,10 +63,12 @@ impl Outage {
     pub(super) fn failed(&mut self, why: String) {
         if !self.is_up && !self.told {
             self.told = true;
-            match self.was_up {
-                true => warn!("the link to the other machines is down: {why}; this machine serves on alone, trying again"),
-                false => warn!("no link to other machines yet: {why}; this machine serves on alone, trying again"),
-            }
+            let what = if self.was_up {
+                "the link to the other machines is down"
+            } else {
+                "no link to other machines yet"
+            };
+            warn!("{what}: {why}; this machine serves on alone, trying again");
         }
         self.reason = Some(why);
     }
@@ -73,20 +81,15 @@ impl Outage {
         let lasted = self.since.elapsed();
         (self.is_up, self.since) = (is_up, Instant::now());
         if is_up {
-            let lasted = format_duration(Duration::from_millis(
-                lasted.as_millis().try_into().unwrap_or(u64::MAX),
-            ));
             if self.was_up {
-                info!(
-                    "the link to the other machines is up again after {lasted} ({})",
-                    self.url
-                );
+                self.ended = Some((Instant::now(), lasted));
             } else {
                 info!("connected to {}", self.url);
             }
             (self.was_up, self.told) = (true, false);
             self.reason = None;
         } else {
+            self.tell_end(now);
             self.count += 1;
             self.before = *now;
             if let Some(why) = self.reason.take() {
@@ -95,12 +98,26 @@ impl Outage {
         }
     }
 
-    /// What an outage that is over has cost, once that is known.
-    pub(super) fn cost(&self, now: &Figures) -> Option<(u64, u64)> {
-        let before = &self.before;
-        let repaired = now.repaired_in - before.repaired_in;
-        let lost = now.lost_in - before.lost_in;
-        (self.is_up && self.count > 0).then_some((repaired, lost))
+    /// Tells of an outage that is over, once it is known what it has cost.
+    pub(super) fn tell_cost(&mut self, now: &Figures) {
+        if self.ended.is_some_and(|(at, _)| at.elapsed() >= SETTLE) {
+            self.tell_end(now);
+        }
+    }
+
+    fn tell_end(&mut self, now: &Figures) {
+        let Some((_, lasted)) = self.ended.take() else {
+            return;
+        };
+        let lasted = Duration::from_millis(lasted.as_millis().try_into().unwrap_or(u64::MAX));
+        let (lasted, url) = (format_duration(lasted), &self.url);
+        let repaired = now.repaired_in.saturating_sub(self.before.repaired_in);
+        let lost = now.lost_in.saturating_sub(self.before.lost_in);
+        let dropped = now.lost_out.saturating_sub(self.before.lost_out);
+        info!(
+            "the link to the other machines is up again after {lasted}, over {url}: {repaired} batches of theirs were \
+             repaired, {lost} frames of theirs and {dropped} of this machine are lost"
+        );
     }
 
     /// What is missing, in a sentence; nothing while the link is up.
