@@ -50,8 +50,8 @@ use crate::wire::frame::{
 };
 
 pub(crate) use self::adapter::BusAdapter;
-pub(crate) use self::details::Described;
 pub use self::cluster::{Answers, Cluster, Missing, Why, WorkerInfo};
+pub(crate) use self::details::Described;
 pub(crate) use self::outbox::Gate;
 pub use self::rooms::TooManyRooms;
 pub(crate) use self::rooms::by_itself;

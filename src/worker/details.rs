@@ -108,7 +108,13 @@ mod tests {
     #[test]
     fn the_time_is_written_as_javascript_does() {
         let said = date(Duration::ZERO);
-        assert!(said.ends_with(" GMT+0000 (Coordinated Universal Time)"), "{said}");
-        assert_eq!(said.len(), "Fri Nov 27 2026 12:43:04 GMT+0000 (Coordinated Universal Time)".len());
+        assert!(
+            said.ends_with(" GMT+0000 (Coordinated Universal Time)"),
+            "{said}"
+        );
+        assert_eq!(
+            said.len(),
+            "Fri Nov 27 2026 12:43:04 GMT+0000 (Coordinated Universal Time)".len()
+        );
     }
 }
