@@ -286,7 +286,11 @@ mod tests {
         let (_, mut writer) = tokio::io::split(near);
         let write = queue.write_to(&mut writer, || ());
         assert!(timeout(Duration::from_millis(20), write).await.is_err());
-        let taken: Vec<_> = queue.take().into_iter().map(|parts| parts.concat()).collect();
+        let taken: Vec<_> = queue
+            .take()
+            .into_iter()
+            .map(|parts| parts.concat())
+            .collect();
         assert_eq!(taken, frames);
         assert_eq!(queue.bytes(), 0);
     }
