@@ -76,6 +76,8 @@ pub(crate) enum Body {
     Elsewhere(Vec<BusMember>),
     /// A bridge, whenever it changed: is it connected to the other machines?
     Link(bool),
+    /// A bridge, each second: how it is, as JSON.
+    Report(Bytes),
     /// A worker, to the bridge: it has this namespace now, or has it no more.
     Namespace {
         /// Which.
@@ -85,8 +87,6 @@ pub(crate) enum Body {
     },
     /// A bridge, to workers: it wants to know which namespaces they have.
     TellNamespaces,
-    /// A bridge, each second: how it is, as JSON.
-    Report(Bytes),
     /// The hub, to who asked: the members that the question went to.
     Responders {
         /// The question's number.
@@ -445,9 +445,9 @@ impl Body {
             Self::Members(_) => kind::MEMBERS,
             Self::Elsewhere(_) => kind::ELSEWHERE,
             Self::Link(_) => kind::LINK,
+            Self::Report(_) => kind::REPORT,
             Self::Namespace { .. } => kind::NAMESPACE,
             Self::TellNamespaces => kind::TELL_NAMESPACES,
-            Self::Report(_) => kind::REPORT,
             Self::Responders { .. } => kind::RESPONDERS,
             Self::Command { command, .. } => match command {
                 Command::Emit(_) => kind::EMIT,
@@ -545,9 +545,9 @@ impl Body {
                     put_bytes(out, member.machine.as_bytes());
                 });
             }
+            Self::Report(report) => put_bytes(out, report),
             Self::Link(is) | Self::Namespace { is_here: is, .. } => out.put_u8((*is).into()),
             Self::TellNamespaces => {}
-            Self::Report(report) => put_bytes(out, report),
             Self::Responders { ticket, ids } => {
                 out.put_u64_le(*ticket);
                 put_list(out, ids, put_id);
@@ -591,13 +591,13 @@ impl Body {
             }),
             kind::MEMBERS => Self::Members(input.list(Input::member)?),
             kind::ELSEWHERE => Self::Elsewhere(input.list(Input::member)?),
+            kind::REPORT => Self::Report(input.bytes()?),
             kind::LINK => Self::Link(input.bool()?),
             kind::NAMESPACE => Self::Namespace {
                 ns,
                 is_here: input.bool()?,
             },
             kind::TELL_NAMESPACES => Self::TellNamespaces,
-            kind::REPORT => Self::Report(input.bytes()?),
             kind::RESPONDERS => Self::Responders {
                 ticket: input.u64()?,
                 ids: input.list(Input::id)?,

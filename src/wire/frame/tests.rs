@@ -66,7 +66,6 @@ fn all() -> Vec<Body> {
         Body::Members(vec![member("")]),
         Body::Elsewhere(vec![member("ip-10-0-0-2")]),
         Body::Link(true),
-        Body::Report(Bytes::from_static(b"{}")),
         Body::Responders {
             ticket: 1,
             ids: vec![id(1), id(2)],
@@ -126,6 +125,7 @@ fn all() -> Vec<Body> {
             answers: vec![data],
             missing: 2,
         }),
+        Body::Report(Bytes::from_static(b"{}")),
     ]
 }
 
@@ -180,7 +180,9 @@ fn the_hub_reads_the_head_alone() {
         assert_eq!(namespace, frame.body.namespace().map_or("", |ns| ns));
         match frame.body {
             Body::Hello(_) => assert_eq!(head.kind, HeadKind::Hello),
-            Body::Elsewhere(_) | Body::Link(_) => assert_eq!(head.kind, HeadKind::Bridge),
+            Body::Elsewhere(_) | Body::Link(_) | Body::Report(_) => {
+                assert_eq!(head.kind, HeadKind::Bridge);
+            }
             Body::Namespace { .. } => assert_eq!(head.kind, HeadKind::ForBridge),
             Body::Ask { ticket, .. } => {
                 assert_eq!(head.kind, HeadKind::Ask);
