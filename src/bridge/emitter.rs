@@ -16,20 +16,18 @@ mod request;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde::{Deserialize, Deserializer, de};
-use serde_json::value::RawValue;
+use socketioxide_core::Sid;
 use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions, Room};
-use socketioxide_core::{Sid, Str};
 use tracing::{info, warn};
 
 use super::notepack::{NotepackError, Parser};
 use super::transport::Channel;
 use crate::logging::RateLimit;
-use crate::metrics::{self, EmitterMessage};
-use crate::wire::frame::{Body, Frame, FrameError};
+use crate::wire::frame::{Body, Frame, FrameError, MAX_FRAME};
 
 /// The same trouble is logged once in this time.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
@@ -55,8 +53,11 @@ pub(super) enum EmitterError {
     #[error(transparent)]
     Msgpack(#[from] NotepackError),
     /// Not to be read as JSON.
-    #[error("a request that is no JSON, or lacks what it must have: {0}")]
-    Json(String),
+    #[error("a request with JSON that cannot be read from byte {0} on")]
+    Json(usize),
+    /// A request without what it needs.
+    #[error("a request without {0:?}")]
+    Lacks(&'static str),
     /// No `[uid, packet, options]`.
     #[error("a message that is no list of uid, packet and options")]
     Shape,
@@ -93,6 +94,8 @@ pub(super) struct Emitter {
     prefix: String,
     /// What the workers' clients speak.
     parser: Parser,
+    taken: AtomicU64,
+    refused: AtomicU64,
     warnings: RateLimit,
     servers: RateLimit,
 }
@@ -102,6 +105,8 @@ impl Emitter {
         Self {
             prefix: prefix.to_owned(),
             parser,
+            taken: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
             warnings: RateLimit::default(),
             servers: RateLimit::default(),
         }
@@ -122,41 +127,50 @@ impl Emitter {
         ]
     }
 
+    /// How many messages were passed to the workers.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Relaxed)
+    }
+
+    /// How many messages made no sense.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
+    }
+
     /// The frame that a message is for the workers, as sent by `from`. What is none is counted and told.
     pub(super) fn frame(&self, from: Sid, channel: &str, payload: &Bytes) -> Option<Bytes> {
-        let frame = |body| Frame {
-            to: None,
-            from,
-            body,
+        let frame = |body| {
+            let to = None;
+            Frame { to, from, body }.encode()
         };
-        let read = match self.decode(channel, payload) {
+        let read = self.decode(channel, payload);
+        let frame = match read {
             Ok(Message::OfServer) => {
-                metrics::EMITTER_MESSAGES.count(EmitterMessage::OfServer);
                 if self.servers.allows(SERVERS_INTERVAL) {
                     info!(
-                        "a Node server uses Redis as the emitters do; what it says is not taken, for [bridge] node is false"
+                        "Node servers use this Redis with the emitters' prefix; they are not heard, for [bridge] node is false"
                     );
                 }
                 return None;
             }
-            Ok(Message::Emitted(body)) => frame(body).encode().map_err(EmitterError::from),
+            Ok(Message::Emitted(body)) => frame(body).map_err(EmitterError::from),
             Err(error) => Err(error),
         };
-        match read {
-            Ok(frame) => {
-                metrics::EMITTER_MESSAGES.count(EmitterMessage::Taken);
-                Some(frame)
+        let refused = |error| {
+            let total = self.refused.fetch_add(1, Relaxed) + 1;
+            if self.warnings.allows(WARNING_INTERVAL) {
+                let channel: String = channel.chars().take(LOGGED).collect();
+                warn!(
+                    channel,
+                    bytes = payload.len(),
+                    total,
+                    "a message of an emitter was dropped: {error}"
+                );
             }
-            Err(error) => {
-                metrics::EMITTER_MESSAGES.count(EmitterMessage::Refused);
-                if self.warnings.allows(WARNING_INTERVAL) {
-                    let channel: String = channel.chars().take(LOGGED).collect();
-                    let bytes = payload.len();
-                    warn!(channel, bytes, "a message of an emitter was dropped: {error}");
-                }
-                None
-            }
-        }
+        };
+        let frame = frame.map_err(refused).ok()?;
+        self.taken.fetch_add(1, Relaxed);
+        Some(frame)
     }
 
     /// Reads a message.
@@ -164,6 +178,9 @@ impl Emitter {
     /// # Errors
     /// When it is no emitter's, or cannot be done.
     pub(super) fn decode(&self, channel: &str, payload: &Bytes) -> Result<Message, EmitterError> {
+        if payload.len() > MAX_FRAME {
+            return Err(FrameError::Long(payload.len()).into());
+        }
         let rest = channel.strip_prefix(self.prefix.as_str());
         let rest = rest.ok_or(EmitterError::Channel)?;
         if let Some(address) = rest.strip_prefix('#') {
@@ -179,7 +196,7 @@ fn is_server(uid: &[u8]) -> bool {
     uid.len() == SERVER_UID
         && uid
             .iter()
-            .all(|b| b.is_ascii_alphanumeric() || *b == b'~')
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'~'))
 }
 
 /// Which sockets: all of the namespace, or those in one of the rooms, less those in `except`.

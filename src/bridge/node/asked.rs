@@ -12,7 +12,9 @@ use socketioxide_core::{Sid, Str};
 
 use super::channels::{Channels, MARK};
 use super::read::{self, Chosen, ReadError, Target, What};
-use super::{ACK_GRACE, ACK_TIMEOUT, LONGEST_ANSWER, MOST_QUESTIONS, Node, PATIENCE, options, write};
+use super::{
+    ACK_GRACE, ACK_TIMEOUT, LONGEST_ANSWER, MOST_QUESTIONS, Node, PATIENCE, options, write,
+};
 use crate::bridge::notepack;
 use crate::wire::frame::{Answer, Body, Command, Question};
 
@@ -161,14 +163,7 @@ impl Node {
     }
 
     /// An event for applications. It is for each worker; the answer is that of the first one.
-    fn server_side(
-        &mut self,
-        now: Instant,
-        ns: Str,
-        id: Option<String>,
-        event: Str,
-        data: Bytes,
-    ) {
+    fn server_side(&mut self, now: Instant, ns: Str, id: Option<String>, event: Str, data: Bytes) {
         if id.is_none() {
             return self.deliver(None, Body::ServerSide { event, data });
         }

@@ -214,7 +214,8 @@ impl Node {
     /// What becomes of a question after something came, or its time is over.
     fn go_on_asking(&mut self, now: Instant, number: u64, mut open: Open) {
         let is_late = now >= open.deadline;
-        let all_said = open.subscribed.iter().all(Option::is_some) && open.answered >= open.expected;
+        let all_said =
+            open.subscribed.iter().all(Option::is_some) && open.answered >= open.expected;
         if let Gathered::Acks(acks) = &mut open.gathered
             && !acks.is_told
             && (all_said || is_late)

@@ -110,7 +110,10 @@ mod tests {
         assert_eq!(channels.room("x#y"), "socket.io#/chat#x#y#");
         assert_eq!(channels.pattern(), "socket.io#/chat#*");
         assert_eq!(channels.request(), "socket.io-request#/chat#");
-        assert_eq!(Channels::new("k", "/").own_response("~a"), "k-response#/#~a#");
+        assert_eq!(
+            Channels::new("k", "/").own_response("~a"),
+            "k-response#/#~a#"
+        );
     }
 
     #[test]

@@ -20,10 +20,10 @@ mod channels;
 mod namespaces;
 mod read;
 mod stand_ins;
+mod types;
 mod write;
 
 use std::collections::{HashSet, VecDeque};
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -36,7 +36,8 @@ use self::channels::{Channels, Kind, MARK};
 use self::namespaces::{Change, Namespaces};
 use self::read::{ReadError, Target};
 use self::stand_ins::StandIns;
-use super::notepack::{self, Parser};
+pub(super) use self::types::{Figures, NodeSettings, Notice, Output};
+use super::notepack;
 use super::transport::Channel;
 use crate::wire::frame::{Body, BusMember, Command, Frame};
 
@@ -57,85 +58,6 @@ const MOST_WAITING: usize = 64 << 20;
 /// The "node" member's machine.
 const NAME: &str = "node";
 
-/// What the part is told at its start.
-#[derive(Debug, Clone)]
-pub(super) struct NodeSettings {
-    /// What the channels' names begin with; Node's `key` option, "socket.io" there.
-    pub key: String,
-    /// How the workers write packets.
-    pub parser: Parser,
-    /// The id of Node's servers on this machine's bus, drawn anew by each bridge.
-    pub id: Sid,
-}
-
-/// What is to be done, in this order.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Output {
-    /// Listen to these.
-    Subscribe(Vec<Channel>),
-    /// Listen to these no more.
-    Unsubscribe(Vec<Channel>),
-    /// Publish this, in one piece.
-    Publish {
-        /// Where to.
-        channel: String,
-        /// What.
-        payload: Bytes,
-    },
-    /// Ask how many are subscribed to this, and say it to [`Node::counted`].
-    NumSub {
-        /// The number of the question.
-        id: u64,
-        /// Of which channel.
-        channel: String,
-    },
-    /// A frame for the own hub's workers.
-    Deliver(Bytes),
-    /// The hub is to know: this member is there beside those of other machines, or not any more.
-    Elsewhere(Option<BusMember>),
-    /// For the log.
-    Tell(Notice),
-}
-
-/// What happened, for the log. Its text is the line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Notice {
-    /// A message was none that Node's adapter sends.
-    Garbled {
-        /// On which channel.
-        channel: String,
-        /// Why.
-        why: String,
-    },
-    /// Node servers did not answer.
-    Unanswered {
-        /// How many answers are missing.
-        missing: u64,
-    },
-    /// Something is too large for the wire, or too much waits.
-    Dropped {
-        /// What.
-        what: &'static str,
-    },
-    /// There are too many namespaces.
-    TooManyNamespaces,
-}
-
-/// What was counted since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Figures {
-    /// Broadcasts, orders and questions of Node servers.
-    pub messages_in: u64,
-    /// Messages to Node servers.
-    pub messages_out: u64,
-    /// Messages that were none.
-    pub garbled: u64,
-    /// Messages that were not sent: nobody was connected, too much waited, or they were too large.
-    pub dropped: u64,
-    /// Answers of Node servers that did not come.
-    pub unanswered: u64,
-}
-
 /// The conversation with Node's servers.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -153,24 +75,6 @@ pub(super) struct Node {
     /// Of these, what is to be published or delivered, in bytes.
     waiting: usize,
     figures: Figures,
-}
-
-impl fmt::Display for Notice {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Garbled { channel, why } => {
-                write!(out, "no message of a Node server came on {channel}: {why}")
-            }
-            Self::Unanswered { missing } => {
-                write!(out, "{missing} Node servers did not answer within 2 s; the others did")
-            }
-            Self::Dropped { what } => write!(out, "Node servers were not told {what}"),
-            Self::TooManyNamespaces => write!(
-                out,
-                "this machine has too many namespaces, or one with too long a name: Node servers are not told of the rest"
-            ),
-        }
-    }
 }
 
 impl Node {
@@ -250,7 +154,10 @@ impl Node {
         self.asked = Asked::default();
         self.asking = Asking::default();
         self.outputs.retain(|output| {
-            matches!(output, Output::Deliver(_) | Output::Elsewhere(_) | Output::Tell(_))
+            matches!(
+                output,
+                Output::Deliver(_) | Output::Elsewhere(_) | Output::Tell(_)
+            )
         });
         self.waiting = self.outputs.iter().map(size).sum();
         self.push(Output::Elsewhere(None));
@@ -292,7 +199,11 @@ impl Node {
         payload: &Bytes,
     ) -> bool {
         let kind = match pattern {
-            Some(pattern) => self.namespaces.by_pattern(pattern).cloned().map(Kind::Broadcast),
+            Some(pattern) => self
+                .namespaces
+                .by_pattern(pattern)
+                .cloned()
+                .map(Kind::Broadcast),
             None => channels::read(&self.settings.key, channel),
         };
         let Some(kind) = kind else {

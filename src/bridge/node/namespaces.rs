@@ -56,7 +56,11 @@ impl Namespaces {
     /// A worker has this one no more.
     pub(super) fn remove(&mut self, worker: Sid, ns: &Str, key: &str) -> Change {
         let had = self.of.get_mut(&worker).is_some_and(|of| of.remove(ns));
-        if had { self.less(ns, key) } else { Change::None }
+        if had {
+            self.less(ns, key)
+        } else {
+            Change::None
+        }
     }
 
     /// Only these workers are left. Which namespaces are gone?
@@ -124,6 +128,9 @@ mod tests {
         }
         assert_eq!(all.add(worker(1), &"more".into(), "k"), Change::TooMany);
         let long = "n".repeat(LONGEST + 1).into();
-        assert_eq!(Namespaces::default().add(worker(1), &long, "k"), Change::TooMany);
+        assert_eq!(
+            Namespaces::default().add(worker(1), &long, "k"),
+            Change::TooMany
+        );
     }
 }

@@ -1,9 +1,8 @@
 //! What Node servers say: broadcasts, requests, answers, read from msgpack and JSON.
 
+mod json;
+
 use bytes::Bytes;
-use serde::Deserialize;
-use serde::de::IgnoredAny;
-use serde_json::value::RawValue;
 use socketioxide_core::adapter::Room;
 
 use crate::bridge::notepack::{self, NotepackError, Reader, Token};
@@ -115,60 +114,6 @@ pub(super) enum Said<'a> {
     Other,
 }
 
-/// A room or an id: rooms may be numbers in JavaScript.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Name {
-    Text(String),
-    Int(i64),
-    Other(IgnoredAny),
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct JsonTarget {
-    #[serde(default)]
-    rooms: Vec<Name>,
-    #[serde(default)]
-    except: Vec<Name>,
-}
-
-#[derive(Debug, Deserialize)]
-struct JsonSocket {
-    id: String,
-    #[serde(default)]
-    rooms: Vec<Name>,
-}
-
-#[derive(Debug, Deserialize)]
-struct JsonRequest<'a> {
-    #[serde(default)]
-    uid: String,
-    #[serde(rename = "requestId")]
-    id: Option<String>,
-    #[serde(rename = "type")]
-    kind: u64,
-    opts: Option<JsonTarget>,
-    #[serde(default)]
-    rooms: Vec<Name>,
-    sid: Option<String>,
-    room: Option<Name>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
-#[derive(Debug, Deserialize)]
-struct JsonResponse<'a> {
-    #[serde(rename = "requestId")]
-    id: String,
-    #[serde(rename = "type")]
-    kind: Option<u64>,
-    sockets: Option<Vec<JsonSocket>>,
-    #[serde(rename = "clientCount")]
-    clients: Option<u64>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
-
 /// Reads what comes on a broadcast's channel.
 pub(super) fn broadcast(payload: &[u8]) -> Result<Broadcast<'_>, ReadError> {
     let mut reader = Reader::new(payload);
@@ -194,13 +139,13 @@ pub(super) fn broadcast(payload: &[u8]) -> Result<Broadcast<'_>, ReadError> {
 /// Reads what comes on a request's channel.
 pub(super) fn request(payload: &Bytes) -> Result<Request<'_>, ReadError> {
     if payload.first() == Some(&b'{') {
-        return json_request(payload);
+        return json::request(payload);
     }
     let mut fields = Fields::default();
     fields.read(payload)?;
     if fields.kind != Some(7) {
         // Such a one is written in JSON by all who are known; its meaning is the same.
-        return json_request(notepack::json(payload)?.as_bytes());
+        return json::request(notepack::json(payload)?.as_bytes());
     }
     let (ns, data) = fields.packet.ok_or(ReadError::Form("a packet"))?;
     let target = fields.target.unwrap_or_default();
@@ -211,86 +156,16 @@ pub(super) fn request(payload: &Bytes) -> Result<Request<'_>, ReadError> {
     })
 }
 
-fn json_request<'a>(json: &[u8]) -> Result<Request<'a>, ReadError> {
-    let read: JsonRequest = serde_json::from_slice(json)?;
-    let chosen = match (read.opts, read.sid) {
-        (Some(opts), _) => Some(Chosen::Target(opts.into())),
-        (None, Some(sid)) => Some(Chosen::Socket(sid.into())),
-        (None, None) => None,
-    };
-    let needed = || chosen.ok_or(ReadError::Form("a socket"));
-    let rooms = || match read.room {
-        Some(room) => names(vec![room]),
-        None => names(read.rooms),
-    };
-    let what = match read.kind {
-        0 => What::Sockets(Target {
-            rooms: rooms(),
-            ..Target::default()
-        }),
-        1 => What::Rooms,
-        2 => What::Join(needed()?, rooms()),
-        3 => What::Leave(needed()?, rooms()),
-        4 => What::Disconnect(needed()?),
-        5 => match needed()? {
-            Chosen::Target(target) => What::Fetch(target),
-            Chosen::Socket(id) => What::Fetch(Target {
-                rooms: vec![id],
-                ..Target::default()
-            }),
-        },
-        6 => {
-            let arguments: Vec<&RawValue> = match read.data {
-                Some(data) => serde_json::from_str(data.get())?,
-                None => Vec::new(),
-            };
-            let (event, arguments) = arguments
-                .split_first()
-                .ok_or(ReadError::Form("an event's name"))?;
-            What::ServerSide(serde_json::from_str(event.get())?, data(arguments))
-        }
-        kind => return Err(ReadError::Type(kind)),
-    };
-    Ok(Request {
-        uid: read.uid,
-        id: read.id.filter(|id| id.len() <= LONGEST_ID),
-        what,
-    })
-}
-
-/// An event's arguments as one value, as our applications have it: nothing is `null`, one is itself, more are a list.
-fn data(arguments: &[&RawValue]) -> Bytes {
-    match arguments {
-        [] => Bytes::from_static(b"null"),
-        [one] => Bytes::copy_from_slice(one.get().as_bytes()),
-        more => {
-            let all: Vec<_> = more.iter().map(|it| it.get()).collect();
-            format!("[{}]", all.join(",")).into()
-        }
-    }
-}
-
 /// Reads what comes on an answer's channel.
 pub(super) fn response(payload: &Bytes) -> Result<Response<'_>, ReadError> {
     if payload.first() == Some(&b'{') {
-        let read: JsonResponse = serde_json::from_slice(payload)?;
-        let what = match (read.kind, read.sockets, read.clients) {
-            (Some(6), _, _) => Said::ServerSide(match read.data {
-                Some(data) => Bytes::copy_from_slice(data.get().as_bytes()),
-                None => Bytes::from_static(b"null"),
-            }),
-            (Some(8), _, Some(clients)) => Said::Clients(clients),
-            (None, Some(sockets), _) => {
-                let sockets = sockets.into_iter();
-                Said::Sockets(sockets.map(|it| (it.id, names(it.rooms))).collect())
-            }
-            _ => Said::Other,
-        };
-        return Ok(Response { id: read.id, what });
+        return json::response(payload);
     }
     let mut fields = Fields::default();
     fields.read(payload)?;
-    let id = fields.id.ok_or(ReadError::Form("the number of a request"))?;
+    let id = fields
+        .id
+        .ok_or(ReadError::Form("the number of a request"))?;
     let what = match (fields.kind, fields.raw_packet) {
         (Some(9), Some(packet)) => Said::Ack(packet),
         _ => Said::Other,
@@ -424,24 +299,5 @@ fn number(token: Token<'_>) -> Option<u64> {
         Token::Uint(it) => Some(it),
         Token::Float(it) if (0.0..=EXACT).contains(&it) && it.fract() == 0.0 => Some(it as u64),
         _ => None,
-    }
-}
-
-fn names(names: Vec<Name>) -> Vec<Room> {
-    let names = names.into_iter().filter_map(|name| match name {
-        Name::Text(text) => Some(text),
-        Name::Int(number) => Some(number.to_string()),
-        Name::Other(_) => None,
-    });
-    names.map(Room::Owned).collect()
-}
-
-impl From<JsonTarget> for Target {
-    fn from(read: JsonTarget) -> Self {
-        Self {
-            rooms: names(read.rooms),
-            except: names(read.except),
-            ..Self::default()
-        }
     }
 }

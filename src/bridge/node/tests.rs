@@ -4,6 +4,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
 use socketioxide_core::Value;
 
+use crate::bridge::notepack::Parser;
 use crate::wire::frame::{AckFailure, Answer, Failure, Question};
 
 mod captured;
@@ -151,9 +152,8 @@ impl Stage {
 
     fn published_json(&mut self) -> Vec<(String, Json)> {
         let published = self.published().into_iter();
-        let read = |(channel, payload): (_, Bytes)| {
-            (channel, serde_json::from_slice(&payload).unwrap())
-        };
+        let read =
+            |(channel, payload): (_, Bytes)| (channel, serde_json::from_slice(&payload).unwrap());
         published.map(read).collect()
     }
 
@@ -195,7 +195,11 @@ fn broadcast_options(rooms: &[&'static str], except: &[&'static str]) -> Broadca
 #[test]
 fn a_machine_is_counted_while_it_has_the_namespace_and_the_link() {
     let mut stage = Stage::before_the_link();
-    assert_eq!(stage.delivered(), [(None, Body::TellNamespaces)], "nothing of Redis yet");
+    assert_eq!(
+        stage.delivered(),
+        [(None, Body::TellNamespaces)],
+        "nothing of Redis yet"
+    );
     stage.node.connected();
     let outputs = stage.outputs();
     let subscribed: Vec<_> = outputs
@@ -218,7 +222,9 @@ fn a_machine_is_counted_while_it_has_the_namespace_and_the_link() {
         of("socket.io-response#NS#");
         of("socket.io-response#NS#~nodes#");
     }
-    assert!(matches!(outputs.last(), Some(Output::Elsewhere(Some(member))) if &*member.machine == "node"));
+    assert!(
+        matches!(outputs.last(), Some(Output::Elsewhere(Some(member))) if &*member.machine == "node")
+    );
 
     stage.namespace(0, "/chat", false);
     assert_eq!(stage.outputs(), [], "the other worker has it");
@@ -231,7 +237,10 @@ fn a_machine_is_counted_while_it_has_the_namespace_and_the_link() {
     assert_eq!(channels.last().unwrap().name(), "socket.io-request#/chat#~");
     stage.node.goodbye();
     let outputs = stage.outputs();
-    assert!(matches!(&outputs[..], [Output::Unsubscribe(_), Output::Elsewhere(None)]));
+    assert!(matches!(
+        &outputs[..],
+        [Output::Unsubscribe(_), Output::Elsewhere(None)]
+    ));
 }
 
 #[test]
@@ -242,7 +251,9 @@ fn anything_on_a_channel_is_counted_and_ends_nothing() {
     for n in 0..3_000 {
         let mut bytes = Vec::new();
         for _ in 0..n % 90 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
             bytes.push((random >> 33) as u8);
         }
         // Some look better at first.
@@ -251,10 +262,17 @@ fn anything_on_a_channel_is_counted_and_ends_nothing() {
         } else if n % 7 == 0 {
             bytes.splice(0..0, [0x93, 0xa1, b'u', 0x83]);
         }
-        let channel = ["socket.io#/#", "socket.io-request#/#", "socket.io-response#/#"][n % 3];
+        let channel = [
+            "socket.io#/#",
+            "socket.io-request#/#",
+            "socket.io-response#/#",
+        ][n % 3];
         stage.hears((channel.to_owned(), bytes.into()));
         for output in stage.outputs() {
-            assert!(matches!(output, Output::Tell(Notice::Garbled { .. })), "{output:?}");
+            assert!(
+                matches!(output, Output::Tell(Notice::Garbled { .. })),
+                "{output:?}"
+            );
             garbled += 1;
         }
     }
@@ -274,7 +292,11 @@ fn anything_on_a_channel_is_counted_and_ends_nothing() {
         }
     }
     stage.waits(4_000_000);
-    assert_eq!(stage.node.next_deadline(), None, "nothing is waited for any more");
+    assert_eq!(
+        stage.node.next_deadline(),
+        None,
+        "nothing is waited for any more"
+    );
 }
 
 #[test]

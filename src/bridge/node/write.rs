@@ -76,7 +76,9 @@ impl Target {
         target.rooms = named(&opts.rooms, stand_ins);
         target.except = named(&opts.except, stand_ins);
         match opts.sid {
-            Some(sid) if all => target.except.push(Name::Text(real(sid.as_str(), stand_ins))),
+            Some(sid) if all => target
+                .except
+                .push(Name::Text(real(sid.as_str(), stand_ins))),
             Some(sid) if opts.rooms.is_empty() => {
                 let id = stand_ins.real(sid)?;
                 target.rooms.push(Name::Text(id.to_owned()));

@@ -20,7 +20,10 @@ fn broadcasts_go_to_one_rooms_channel_or_to_the_base() {
     let (channel, read) = emitted(broadcast_options(&["room"], &["x"]));
     assert_eq!(channel, "socket.io#/#room#");
     assert_eq!((&*read.uid, &*read.ns), ("~nodes", "/"));
-    assert_eq!((read.target.rooms, read.target.except), (vec!["room".into()], vec!["x".into()]));
+    assert_eq!(
+        (read.target.rooms, read.target.except),
+        (vec!["room".into()], vec!["x".into()])
+    );
     let (channel, read) = emitted(broadcast_options(&[], &[]));
     assert_eq!((&*channel, read.target.rooms.len()), ("socket.io#/#", 0));
     let (channel, _) = emitted(broadcast_options(&["a", "b"], &[]));
@@ -30,7 +33,10 @@ fn broadcasts_go_to_one_rooms_channel_or_to_the_base() {
 #[test]
 fn a_room_that_is_a_number_is_named_as_text_and_as_number() {
     let (channel, read) = emitted(broadcast_options(&["42"], &["-7"]));
-    assert_eq!(channel, "socket.io#/#", "the room's channel would name the one alone");
+    assert_eq!(
+        channel, "socket.io#/#",
+        "the room's channel would name the one alone"
+    );
     assert_eq!(read.target.rooms, ["42", "42"]);
     assert_eq!(read.target.except, ["-7", "-7"]);
     for text in ["042", "4.0", "+4", "9007199254740993", ""] {
@@ -63,17 +69,21 @@ fn messages_are_as_nodes_own_servers_write_them() {
         let (their_channel, theirs) = taken(of, "two rooms except");
         assert_eq!(channel, their_channel);
         // But for the sender, and a list's length, which may be written longer.
-        let (ours, theirs) = (read::broadcast(&payload).unwrap(), read::broadcast(&theirs).unwrap());
-        assert_eq!(ours.target, theirs.target);
-        let event = |of: &read::Broadcast<'_>| {
-            notepack::event(&Bytes::copy_from_slice(of.data), of.data, Parser::Common).unwrap()
+        let read = |payload: &Bytes| {
+            let read = read::broadcast(payload).unwrap();
+            let event = notepack::event(payload, read.data, Parser::Common).unwrap();
+            (read.target, event)
         };
-        assert_eq!(event(&ours), event(&theirs));
+        assert_eq!(read(&payload), read(&theirs));
     }
     opts = broadcast_options(&["room"], &[]);
     let leave_all = broadcast_options(&[], &[]);
     for (what, opts, did) in [
-        ("join", opts.clone(), Command::Join(vec!["n".into(), "m".into()])),
+        (
+            "join",
+            opts.clone(),
+            Command::Join(vec!["n".into(), "m".into()]),
+        ),
         ("leave", leave_all, Command::Leave(vec!["n".into()])),
     ] {
         stage.says(0, None, command(opts, did));
@@ -125,12 +135,13 @@ fn all_node_servers_are_asked_and_none_of_ours() {
     let channels = stage.count(5, 3);
     assert_eq!(channels, ["socket.io-request#/#", "socket.io-request#/#~"]);
     let id = request_id(&mut stage);
-    let response = |of: &str| {
-        json!({"requestId": id, "sockets": [{"id": of, "handshake": {}, "rooms": [of, "r", 42], "data": {}}]})
-    };
+    let response = |of: &str| json!({"requestId": id, "sockets": [{"id": of, "handshake": {}, "rooms": [of, "r", 42], "data": {}}]});
     stage.hears_json("socket.io-response#/#", &response("RLPs7Ku6JgpTaIyeAAAA"));
     assert_eq!(stage.outputs(), [], "there are two of them");
-    stage.hears_json("socket.io-response#/#~nodes#", &response("ufLZMATbMUOwy-f1AAAB"));
+    stage.hears_json(
+        "socket.io-response#/#~nodes#",
+        &response("ufLZMATbMUOwy-f1AAAB"),
+    );
     let Answer::Sockets(ids) = answer(&mut stage) else {
         panic!("no sockets");
     };
@@ -138,7 +149,11 @@ fn all_node_servers_are_asked_and_none_of_ours() {
 
     // What is done with them goes to Node by their own ids: to one of them, and to a room of that name.
     let nodes = stage.node.id();
-    stage.says(0, Some(nodes), command(BroadcastOptions::new(ids[1]), Command::Disconnect));
+    stage.says(
+        0,
+        Some(nodes),
+        command(BroadcastOptions::new(ids[1]), Command::Disconnect),
+    );
     let name: &'static str = Box::leak(ids[0].to_string().into_boxed_str());
     let to_room = broadcast_options(&[name], &[]);
     stage.says(0, None, command(to_room, Command::Disconnect));
@@ -147,15 +162,29 @@ fn all_node_servers_are_asked_and_none_of_ours() {
         .into_iter()
         .map(|(_, order)| order["opts"]["rooms"].clone())
         .collect();
-    assert_eq!(rooms, [json!(["ufLZMATbMUOwy-f1AAAB"]), json!(["RLPs7Ku6JgpTaIyeAAAA"])]);
+    assert_eq!(
+        rooms,
+        [
+            json!(["ufLZMATbMUOwy-f1AAAB"]),
+            json!(["RLPs7Ku6JgpTaIyeAAAA"])
+        ]
+    );
 }
 
 #[test]
 fn a_socket_that_is_nobody_of_node_is_nobodys_concern_there() {
     let mut stage = Stage::new();
     let nodes = Some(stage.node.id());
-    stage.says(0, nodes, command(BroadcastOptions::new(socket(1)), Command::Disconnect));
-    stage.says(0, Some(worker(1).id), command(broadcast_options(&[], &[]), Command::Disconnect));
+    stage.says(
+        0,
+        nodes,
+        command(BroadcastOptions::new(socket(1)), Command::Disconnect),
+    );
+    stage.says(
+        0,
+        Some(worker(1).id),
+        command(broadcast_options(&[], &[]), Command::Disconnect),
+    );
     assert_eq!(stage.outputs(), []);
 }
 
@@ -171,7 +200,10 @@ fn rooms_are_those_of_the_sockets_that_are_meant() {
     let socket = |id: &str| json!({"id": id, "rooms": [id, "r", 42]});
     let response = json!({"requestId": id, "sockets": [socket("a"), socket("b")]});
     stage.hears_json("socket.io-response#/#", &response);
-    assert_eq!(answer(&mut stage), Answer::Rooms(vec!["42".into(), "r".into()]));
+    assert_eq!(
+        answer(&mut stage),
+        Answer::Rooms(vec!["42".into(), "r".into()])
+    );
 }
 
 #[test]
@@ -217,7 +249,10 @@ fn applications_of_all_node_servers_answer() {
     stage.asks(Question::ServerSide { event, data });
     stage.count(3, 0);
     let id = request_id(&mut stage);
-    for response in [json!({"type": 6, "requestId": id, "data": 3}), json!({"type": 6, "requestId": id})] {
+    for response in [
+        json!({"type": 6, "requestId": id, "data": 3}),
+        json!({"type": 6, "requestId": id}),
+    ] {
         stage.hears_json("socket.io-response#/#", &response);
     }
     stage.waits(2_000);
@@ -238,11 +273,20 @@ fn acknowledgements_of_nodes_clients_come_under_ids_that_are_made_up() {
     });
     stage.count(2, 0);
     let id = request_id(&mut stage);
-    let ack = |n: &str| ("socket.io-response#/#".to_owned(), write::ack(&id, &text(n)).unwrap());
+    let ack = |n: &str| {
+        (
+            "socket.io-response#/#".to_owned(),
+            write::ack(&id, &text(n)).unwrap(),
+        )
+    };
     let count = |n: u64| json!({"type": 8, "requestId": id, "clientCount": n});
     stage.hears_json("socket.io-response#/#", &count(2));
     stage.hears(ack("[1]"));
-    assert_eq!(stage.outputs(), [], "it is not known yet how many there are");
+    assert_eq!(
+        stage.outputs(),
+        [],
+        "it is not known yet how many there are"
+    );
     stage.hears_json("socket.io-response#/#", &count(1));
     let mut delivered = stage.delivered().into_iter().map(|(_, body)| match body {
         Body::Answer { ticket: 7, answer } => answer,
@@ -259,11 +303,18 @@ fn acknowledgements_of_nodes_clients_come_under_ids_that_are_made_up() {
     assert!(delivered.next().is_none());
     drop(delivered);
     stage.hears(ack("[2]"));
-    assert_eq!(answer(&mut stage), Answer::Acks(vec![(ids.pop().unwrap(), Ok(text("[2]")))]));
+    assert_eq!(
+        answer(&mut stage),
+        Answer::Acks(vec![(ids.pop().unwrap(), Ok(text("[2]")))])
+    );
     stage.waits(1_499);
     assert_eq!(stage.outputs(), []);
     stage.waits(1);
-    let delivered: Vec<_> = stage.delivered().into_iter().map(|(_, body)| body).collect();
+    let delivered: Vec<_> = stage
+        .delivered()
+        .into_iter()
+        .map(|(_, body)| body)
+        .collect();
     let late = Answer::Acks(vec![(ids[0], Err(AckFailure::Timeout))]);
     let answers = [late, Answer::AcksEnd].map(|answer| Body::Answer { ticket: 7, answer });
     assert_eq!(delivered, answers);
@@ -294,6 +345,9 @@ fn what_waits_is_bounded() {
     let published = stage.outputs();
     let of = |what: fn(&Output) -> bool| published.iter().filter(|it| what(it)).count();
     assert_eq!(of(|it| matches!(it, Output::Publish { .. })), 6);
-    assert_eq!(of(|it| matches!(it, Output::Tell(Notice::Dropped { .. }))), 4);
+    assert_eq!(
+        of(|it| matches!(it, Output::Tell(Notice::Dropped { .. }))),
+        4
+    );
     assert!(!stage.node.is_full());
 }
