@@ -277,7 +277,7 @@ fn broken_and_unknown_messages_are_errors_that_say_what_they_are() {
     let reserved = json!({"type": 2, "data": ["disconnect"]});
     assert_eq!(with(reserved), Err(NotepackError::ReservedName.into()));
     assert_eq!(decode(request, "{"), Err(EmitterError::Json(1)));
-    assert_eq!(decode(request, "[1"), Err(NotepackError::Short.into()));
+    assert_eq!(decode(request, "[1"), Err(NotepackError::Trailing.into()));
     assert_eq!(
         decode(request, r#"{"type":2,"opts":{}}"#),
         Err(EmitterError::Lacks("rooms"))
