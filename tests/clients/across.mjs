@@ -12,6 +12,8 @@ const options = {
   from: { type: "string" },
   to: { type: "string" },
   every: { type: "string", default: "5" },
+  // One message, and no lines on stdin.
+  once: { type: "boolean", default: false },
   // How long what was sent may take to be there, in milliseconds.
   patience: { type: "string", default: "20000" },
 };
@@ -56,6 +58,10 @@ await script({ options, needsUrl: false }, async (args) => {
   const [from, to] = [await member(args.from), await member(args.to)];
   to.on("message", hear);
   const [every, patience] = [count(args.every, "every"), count(args.patience, "patience")];
+  if (args.once) {
+    send(from);
+    return allAreThere(patience);
+  }
   let timer;
   const end = () => {
     clearInterval(timer);

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::harness::*;
+use super::sandbox;
 
 on_every_release!(
     without_a_url_there_is_no_bridge,
@@ -322,6 +323,19 @@ fn a_redis_far_away_is_reached_over_tls_with_a_password(release: &'static Releas
         &talker.ask("end"),
     );
     drop(talker);
+
+    // The same password as a credential that is encrypted on the disk, as docs/OPERATING.md says.
+    machine.sh("systemd-creds encrypt --name=bridge-password - /etc/my-app/bridge-password.cred </root/password
+        rm /etc/my-app/bridge-password; sed -i '/^secret_file/d' /etc/my-app/my-app.toml");
+    machine.write(
+        "/root/dropin",
+        "[Service]\nLoadCredential=\n\
+        LoadCredentialEncrypted=bridge-password:/etc/my-app/bridge-password.cred",
+    );
+    // systemctl edit my-app-bridge.service
+    sandbox::edit(&machine, "my-app-bridge.service", "/root/dropin");
+    machine.sh("systemctl restart my-app-bridge.service");
+    assert_eq!(machine.joined().ask("one")["lost"], 0);
 
     // A certificate of somebody else is refused, and said so.
     machine.sh(
