@@ -20,7 +20,7 @@ use super::line::{Arrived, Line, LineEvent};
 use super::node::{self, Node, NodeSettings};
 use super::notepack;
 use super::outage::Outage;
-use super::transport::{self, Channel, Connected as Server, Secrets, Transport, TransportError};
+use super::transport::{Channel, Secrets, Server, Transport, TransportError};
 use crate::config::Parser;
 use crate::ipc::bus::BusError;
 use crate::logging::RateLimit;
@@ -621,7 +621,7 @@ fn attempt(
         let emitters = emitters.clone();
         Box::pin(async move {
             let ca_file = parts.config.bridge.ca_file.as_deref();
-            let server = transport::connect(&parts.url, &secrets, ca_file).await?;
+            let server = Server::connect(&parts.url, &secrets, ca_file).await?;
             server.subscribe(&own).await?;
             let mut refused = None;
             if let Some(channels) = &emitters {
