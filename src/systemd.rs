@@ -38,6 +38,16 @@ pub(crate) enum Listener {
     Unix(UnixListener),
 }
 
+impl Listener {
+    /// Its port, if it has one.
+    pub(crate) fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(|at| at.port()),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
 /// One of systemd's descriptors is no listener.
 #[derive(Debug, thiserror::Error)]
 #[error(

@@ -23,7 +23,9 @@ use tokio::time::sleep;
 use super::acks::{self, Acks, Remote};
 use super::rooms::{self, Rooms, TooManyRooms};
 use super::turns::Responder;
-use super::{Bus, ClusterError, Namespace, REQUEST_TIMEOUT, Reply, WARNING_INTERVAL, shared};
+use super::{
+    Bus, ClusterError, Namespace, REQUEST_TIMEOUT, Reply, WARNING_INTERVAL, details, shared,
+};
 use crate::metrics;
 use crate::wire::frame::{Answer, Body, BusMember, Command, Question};
 
@@ -433,6 +435,16 @@ impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
                 let ids = sockets.into_iter().map(|socket| socket.id).collect();
                 tokio::spawn(acks::collect(reply, ids, acks));
                 delivered
+            }
+            Question::Details { opts, .. } => {
+                let ids = self.naming(&opts, |local| local.sockets(opts.clone()));
+                let with_rooms = ids.into_iter().map(|id| {
+                    let rooms = self.local.socket_rooms(id);
+                    (id, rooms.into_iter().collect())
+                });
+                let sockets = with_rooms.collect();
+                tokio::spawn(details::describe(reply, self.local.path().clone(), sockets));
+                1
             }
             // The bus answers it itself.
             Question::ServerSide { .. } => 0,

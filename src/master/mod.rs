@@ -56,7 +56,7 @@ use self::status::Health;
 use self::supervisor::Supervisor;
 use self::totals::Totals;
 use crate::cli::RunArgs;
-use crate::config::{Config, ConfigError, WORKERS};
+use crate::config::{Config, ConfigError};
 use crate::logging::{self, LogError, LogGuard, LogRole};
 use crate::process;
 use crate::systemd::{self, Notify};
@@ -124,7 +124,8 @@ async fn serve(
     let mut signals = Signals::new().map_err(MasterError::Start)?;
     info!("Master {} is running", std::process::id());
     let metrics = inherited.take_metrics();
-    let (listeners, missing) = listeners::open(inherited, &config.listen).await?;
+    config.workers = config.worker_count();
+    let (listeners, missing) = listeners::open(inherited, &config).await?;
     let faults = Rc::<Faults>::default();
     missing
         .describe()
@@ -132,7 +133,6 @@ async fn serve(
         .for_each(|what| faults.record(what));
     let missing = Rc::new(missing);
     let log = Log::new(log, config.log.level);
-    config.workers = worker_count(config.workers);
     let config = Rc::new(config);
     let keyring = Keyring::draw(machine(&config))?;
     let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
@@ -231,7 +231,9 @@ impl Master {
                     systemd::notify_ready();
                     self.control.set_phase(Phase::Running);
                     let health = self.health();
-                    info!("{}", health.listening(&self.parts.router.places()));
+                    let places = self.parts.router.places().into_iter();
+                    let places: Vec<_> = places.map(|it| it.place).collect();
+                    info!("{}", health.listening(&places));
                     if !health.vacant.is_empty() {
                         warn!("serving, although {}", health.missing().join("; "));
                     }
@@ -324,19 +326,6 @@ impl Signals {
 
     async fn stop_again(&mut self) {
         while !matches!(self.recv().await, SignalAction::Stop) {}
-    }
-}
-
-/// One worker for each core that this process may use: affinity and cgroup quota count.
-fn worker_count(configured: u16) -> u16 {
-    match configured {
-        0 => {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            u16::try_from(cores)
-                .unwrap_or(u16::MAX)
-                .clamp(1, *WORKERS.end())
-        }
-        some => some,
     }
 }
 

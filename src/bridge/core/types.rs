@@ -149,8 +149,6 @@ pub(in crate::bridge) enum Leaving {
     Goodbye,
     /// Nothing came from it for 3 s.
     Silence,
-    /// This machine is not connected.
-    LinkDown,
 }
 
 /// What was counted since the start.
@@ -222,7 +220,6 @@ impl fmt::Display for Notice {
                 Leaving::Silence => {
                     write!(out, "machine {name} is gone: nothing came from it for 3 s")
                 }
-                Leaving::LinkDown => write!(out, "machine {name} cannot be heard any more"),
             },
             Self::Gap { name, frames } => {
                 write!(

@@ -32,6 +32,25 @@ pub(in crate::bridge) fn event(
     parser: Parser,
 ) -> Result<Value, NotepackError> {
     named(data)?;
+    list(source, data, parser)
+}
+
+/// Makes what a client acknowledged an event with, one value of msgpack, into what workers take from clients: a list.
+///
+/// # Errors
+/// When it is broken or too large.
+pub(in crate::bridge) fn acknowledgement(
+    value: &[u8],
+    parser: Parser,
+) -> Result<Value, NotepackError> {
+    let mut data = Vec::with_capacity(1 + value.len());
+    data.push(rmp::Marker::FixArray(1).to_u8());
+    data.extend_from_slice(value);
+    let source = Bytes::from(data);
+    list(&source, &source, parser)
+}
+
+fn list(source: &Bytes, data: &[u8], parser: Parser) -> Result<Value, NotepackError> {
     let mut reader = Reader::new(data);
     let value = match parser {
         Parser::Common => {

@@ -25,7 +25,7 @@ mod read;
 mod tests;
 mod write;
 
-pub(super) use self::event::{Parser, event, json};
+pub(super) use self::event::{Parser, acknowledgement, event, json};
 pub(super) use self::read::{Reader, Token};
 pub(super) use self::write::Writer;
 

@@ -47,6 +47,11 @@ impl Writer {
         let Ok(()) = encode::write_bin(&mut self.0, it);
     }
 
+    /// A value that was read, or written by another.
+    pub(in crate::bridge) fn raw(&mut self, it: &[u8]) {
+        self.0.as_mut_vec().extend_from_slice(it);
+    }
+
     pub(in crate::bridge) fn list(&mut self, len: usize) {
         let Ok(_) = encode::write_array_len(&mut self.0, count(len));
     }

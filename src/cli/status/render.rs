@@ -42,6 +42,7 @@ pub(super) fn status(status: &Value, style: Style, width: usize) -> String {
         "\n".to_owned(),
         page.workers(),
         "\n".to_owned(),
+        page.machine(),
         page.listeners(),
         page.limits(),
         page.counts("refused", "/refused", "nobody"),
@@ -168,6 +169,17 @@ impl Page<'_> {
         paragraph("", 2, &remark, self.width)
     }
 
+    /// How a proxy in front of several machines knows this one's sessions.
+    fn machine(&self) -> String {
+        let number = number(self.status, "/machine/number");
+        let characters = text(self.status, "/machine/characters");
+        let told = number.zip(characters);
+        let told = or_dash(told, |(number, characters)| {
+            format!("{} ({characters} in session ids)", whole(number))
+        });
+        self.paragraph("machine", &told)
+    }
+
     fn listeners(&self) -> String {
         let listeners = list(self.status, "/listeners");
         if listeners.is_empty() {
@@ -179,17 +191,20 @@ impl Page<'_> {
             let address = or_dash(text(listener, "/address"), |it| it);
             let state = or_dash(text(listener, "/state"), |it| it);
             let why = text(listener, "/why");
+            let remedy = remedy(&address, why.as_deref().unwrap_or_default());
             let why = why.map_or_else(String::new, |why| {
                 // It says already what is not there.
                 let why = why.strip_prefix(&format!("{address} is ")).unwrap_or(&why);
                 format!(": {why}")
             });
-            let told = format!("{address} {state}{why}");
+            let worker = number(listener, "/worker");
+            let worker = worker.map_or_else(String::new, |slot| format!(" for worker {slot:.0}"));
+            let told = format!("{address} {state}{worker}{why}");
             if state == "listening" {
                 lines += &self.paragraph(label, &told);
                 continue;
             }
-            let told = self.paragraph(label, &format!("{told}{}", remedy(&address)));
+            let told = self.paragraph(label, &format!("{told}{remedy}"));
             lines += &told.replacen(&state, &self.style.paint(Tone::Bad, &state), 1);
         }
         lines
@@ -280,9 +295,9 @@ fn worker(worker: &Value) -> Vec<Cell> {
     ]
 }
 
-/// What brings a listener back. A unit says so itself.
-fn remedy(address: &str) -> &'static str {
-    if address.ends_with(".socket") && !address.contains('/') {
+/// What brings a listener back, if that is not said already: systemd's listeners say it.
+fn remedy(address: &str, why: &str) -> &'static str {
+    if why.contains("systemctl") || address.ends_with(".socket") && !address.contains('/') {
         return "";
     }
     ". It is tried again every 5 s; `ss -ltnp` tells who has an address"

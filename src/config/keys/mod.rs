@@ -46,6 +46,9 @@ const KEYS: &[Key] = &[
         store(&mut c.listen, v.some(|v| v.checked(str::parse)))
     }),
     key("workers", |c, v| store(&mut c.workers, v.whole(WORKERS))),
+    key("worker_listen", |c, v| {
+        store(&mut c.worker_listen, v.checked(validate::worker_listen))
+    }),
     key("balance", |c, v| store(&mut c.balance, v.word())),
     key("stop_drain", |c, v| {
         store(&mut c.stop_drain, v.duration_or_zero(SPAN))
@@ -286,6 +289,7 @@ impl Reader<'_> {
 
     /// The rules that no value breaks by itself.
     fn check_together(&mut self) {
+        self.check_worker_listen();
         let engine = &self.config.engine;
         let everybody = engine.cors_origins.iter().any(|origin| origin == "*");
         let key = "engine.cors_credentials";
@@ -314,6 +318,31 @@ impl Reader<'_> {
             };
             self.blame(key, vec![problem]);
         }
+    }
+
+    /// Each worker needs a port, and one that nobody else is to have.
+    fn check_worker_listen(&mut self) {
+        const KEY: &str = "worker_listen";
+        let (Some(ports), Some(span)) = (&self.config.worker_listen, self.given.get(KEY)) else {
+            return;
+        };
+        let workers = self.config.worker_count();
+        let text = if ports.last_port(workers).is_none() {
+            format!("{workers} workers need as many ports, and there are 65535; choose a lower one")
+        } else if let Some(other) = self
+            .config
+            .listen
+            .iter()
+            .find(|it| ports.overlaps(it, workers))
+        {
+            format!(
+                "one of the {workers} workers' ports would be {other}, which listen has; choose another"
+            )
+        } else {
+            return;
+        };
+        let span = span.clone();
+        self.blame(KEY, vec![Problem { span, text }]);
     }
 
     fn blame(&mut self, key: &str, problems: Vec<Problem>) {

@@ -387,6 +387,32 @@ fn a_fault_stays_on_one_line_and_is_not_longer_than_a_terminal() {
 }
 
 #[test]
+fn every_worker_has_a_port_of_its_own_that_nothing_else_has() {
+    let ports = |text: &str| config(text).worker_listen.map(|ports| ports.to_string());
+    assert_eq!(ports("worker_listen = \"\""), None);
+    let good = "workers = 4\nworker_listen = \"127.0.0.1:3100\"";
+    assert_eq!(ports(good), Some("127.0.0.1:3100".into()));
+    for (text, part) in [
+        ("worker_listen = \"3100\"", "a port alone"),
+        ("worker_listen = \"127.0.0.1:0\"", "the port of worker 0"),
+        ("worker_listen = \"unix:/run/a\"", "the port of worker 0"),
+        (
+            "workers = 4\nworker_listen = \"127.0.0.1:65533\"",
+            "line 2: worker_listen = \"127.0.0.1:65533\": 4 workers need as many ports",
+        ),
+        (
+            "workers = 4\nworker_listen = \"127.0.0.1:2997\"",
+            "would be 127.0.0.1:3000, which listen has",
+        ),
+    ] {
+        let faults = faults(text);
+        assert!(faults.contains(part), "{text}: {faults}");
+    }
+    assert!(ports("workers = 4\nworker_listen = \"127.0.0.1:65532\"").is_some());
+    assert!(ports("workers = 3\nworker_listen = \"127.0.0.1:2997\"").is_some());
+}
+
+#[test]
 fn no_text_makes_the_parser_panic() {
     // Every prefix of a real file, and what no file should hold.
     let text = uncommented();

@@ -6,8 +6,12 @@
 //! The bridge never costs a worker anything. While its link is up, and it gives signs of life, those who send wait for
 //! it as for a slow worker; else nobody does, and the members elsewhere are gone. What is more than [`CAP`] is dropped
 //! and counted: each frame has a number, so that the bridge knows how many it did not get.
+//!
+//! A bridge that is started anew costs nothing: what there is for it meanwhile is kept, a frame that the one before it
+//! had only in part included; and what it brings a second time is told by its sender's number.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -21,7 +25,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
 use super::{CAP, Hub, Left, SLOW, TURN, encoded, hello};
-use crate::ipc::bus::{BusError, Queue, Reader};
+use crate::ipc::bus::{BusError, Parts, Queue, Reader};
 use crate::wire::bridge::Report;
 use crate::wire::frame::{
     Body, BusMember, Frame, FrameError, Head, HeadKind, Role, Welcome, number_for_bridge,
@@ -33,6 +37,8 @@ const SILENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(250);
 /// How long it may take to say who it is.
 const HELLO: Duration = Duration::from_secs(5);
+/// What there is for other machines is kept for so long while there is no bridge: one that is started anew gets it.
+const KEPT: Duration = Duration::from_secs(30);
 /// So many members elsewhere are told to workers, and no more.
 const MOST_MEMBERS: usize = 16_384;
 
@@ -50,14 +56,24 @@ pub(crate) struct Identity {
 /// What there is of other machines.
 #[derive(Debug, Default)]
 pub(super) struct Far {
-    identity: Identity,
+    /// None: there is to be no bridge.
+    identity: Option<Identity>,
     /// How many bridges there were.
     epoch: Cell<u32>,
     /// How many frames there were for them.
     passed: Cell<u64>,
     /// How many of these found no bridge, or no room.
     lost: Cell<u64>,
+    /// What waits for the bridge, or for the next one.
+    queue: Queue,
     bridge: RefCell<Option<Rc<Bridge>>>,
+    /// When the last bridge left.
+    left: Cell<Option<Instant>>,
+    /// The members on the other machines, as a bridge told last.
+    elsewhere: RefCell<Vec<BusMember>>,
+    /// The number of the last frame of each of them: a new bridge may bring some that the one before it brought.
+    heard: RefCell<HashMap<Sid, u64>>,
+    repeats: Cell<u64>,
 }
 
 /// The bridge of this moment.
@@ -65,13 +81,12 @@ pub(super) struct Far {
 struct Bridge {
     id: Sid,
     pid: u32,
-    queue: Queue,
     /// Is it connected to the other machines?
     is_up: Cell<bool>,
     silent: Cell<bool>,
     heard: Cell<Instant>,
-    /// The members on the other machines.
-    elsewhere: RefCell<Vec<BusMember>>,
+    /// What it brought waits for a worker, so that it is not heard.
+    is_held_up: Cell<bool>,
     report: RefCell<Option<Report>>,
     since: Instant,
     replaced: Notify,
@@ -84,7 +99,7 @@ struct Seated<'a> {
 }
 
 /// The bridge, for who asks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct BridgeState {
     /// Its process, if there is one.
     pub(crate) pid: Option<u32>,
@@ -105,81 +120,125 @@ pub(crate) struct BridgeState {
 impl Far {
     pub(super) fn new(identity: Identity) -> Self {
         Self {
-            identity,
+            identity: Some(identity),
             ..Self::default()
         }
     }
 
     /// The members elsewhere; none while the link is down.
     pub(super) fn members(&self) -> Vec<BusMember> {
-        match &*self.bridge.borrow() {
-            Some(bridge) if bridge.is_up.get() => bridge.elsewhere.borrow().clone(),
-            _ => Vec::new(),
+        if self.is_up() {
+            return self.elsewhere.borrow().clone();
         }
+        Vec::new()
     }
 
     /// Is this a member elsewhere, be it out of reach for now?
     pub(super) fn knows(&self, id: Sid) -> bool {
+        let elsewhere = self.elsewhere.borrow();
         let bridge = self.bridge.borrow();
-        let is_it = |bridge: &Rc<Bridge>| {
-            let elsewhere = bridge.elsewhere.borrow();
-            bridge.id == id || elsewhere.iter().any(|member| member.id == id)
-        };
-        bridge.as_ref().is_some_and(is_it)
+        elsewhere.iter().any(|member| member.id == id)
+            || bridge.as_ref().is_some_and(|bridge| bridge.id == id)
+    }
+
+    fn is_up(&self) -> bool {
+        let bridge = self.bridge.borrow();
+        bridge.as_ref().is_some_and(|bridge| bridge.is_up.get())
     }
 
     /// Must those wait who have more for other machines?
     pub(super) fn is_slow(&self) -> bool {
         let bridge = self.bridge.borrow();
-        bridge.as_ref().is_some_and(|bridge| {
-            bridge.queue.bytes() > SLOW && bridge.is_up.get() && !bridge.silent.get()
-        })
+        self.queue.bytes() > SLOW
+            && bridge
+                .as_ref()
+                .is_some_and(|bridge| bridge.is_up.get() && !bridge.silent.get())
     }
 
-    /// Counts a frame for other machines, and gives it to the bridge, if there is one. True: what waited for that was
-    /// too much, and is lost.
+    /// Counts a frame for other machines, and keeps it for the bridge. True: what waited for that was too much, and is
+    /// lost.
     pub(super) fn push(&self, frame: &Bytes) -> bool {
         let number = self.passed.get() + 1;
         self.passed.set(number);
-        let bridge = self.bridge.borrow();
-        let Some(bridge) = &*bridge else {
-            self.lost.set(self.lost.get() + 1);
+        if self.identity.is_none() {
             return false;
-        };
-        let overflows = bridge.queue.bytes() > CAP;
-        if overflows {
-            let lost = bridge.queue.forget();
-            self.lost.set(self.lost.get() + lost as u64);
-            warn!(
-                lost,
-                pid = bridge.pid,
-                "the bridge takes nothing: broadcasts to other machines are lost"
-            );
         }
-        bridge.queue.push_parts(number_for_bridge(frame, number));
+        let overflows = self.queue.bytes() > CAP;
+        if overflows {
+            self.forget("the bridge takes nothing");
+        }
+        self.queue.push_parts(number_for_bridge(frame, number));
         overflows
+    }
+
+    fn forget(&self, why: &str) {
+        let lost = self.queue.forget() as u64;
+        self.lost.set(self.lost.get() + lost);
+        if lost > 0 {
+            warn!(lost, "{why}: frames for other machines are lost");
+        }
     }
 
     /// Gives the bridge something that is for itself.
     pub(super) fn tell(&self, frame: Bytes) {
-        if let Some(bridge) = &*self.bridge.borrow() {
-            bridge.queue.push(frame);
+        if self.bridge.borrow().is_some() {
+            self.queue.push(frame);
         }
     }
 
-    fn welcome(&self) -> Option<Bytes> {
+    /// Puts what a new bridge hears first before what waits for it.
+    fn welcome(&self, members: Option<Bytes>) {
+        let away = self.left.get().map(|left| left.elapsed());
+        if away.is_some_and(|away| away > KEPT) {
+            self.forget("there was no bridge");
+        }
+        let is_numbered = |parts: &Parts| {
+            let [head, _] = parts;
+            Head::read(head).is_ok_and(|head| head.hub_number > 0)
+        };
+        // What was for the one before it alone is for nobody any more.
+        let mut waiting = self.queue.take();
+        waiting.retain(is_numbered);
         let Identity {
             incarnation,
             machine,
-            ref name,
-        } = self.identity;
-        encoded(Body::Welcome(Welcome {
+            name,
+        } = self.identity.clone().unwrap_or_default();
+        let welcome = encoded(Body::Welcome(Welcome {
             incarnation,
             epoch: self.epoch.get(),
             machine,
-            name: name.clone(),
-            passed: self.passed.get(),
-        }))
+            name,
+            passed: self.passed.get() - waiting.len() as u64,
+        }));
+        welcome
+            .into_iter()
+            .chain(members)
+            .for_each(|frame| self.queue.push(frame));
+        waiting
+            .into_iter()
+            .for_each(|frame| self.queue.push_parts(frame));
+    }
+
+    /// Was this frame of a member elsewhere brought before? What may be lost, or has no number, never was.
+    fn is_repeat(&self, head: &Head) -> bool {
+        if head.volatile || head.counter == 0 {
+            return false;
+        }
+        let mut heard = self.heard.borrow_mut();
+        if heard.len() > 2 * MOST_MEMBERS {
+            let elsewhere = self.elsewhere.borrow();
+            let present: HashSet<_> = elsewhere.iter().map(|member| member.id).collect();
+            heard.retain(|id, _| present.contains(id));
+        }
+        let last = heard.entry(head.from).or_default();
+        let repeat = head.counter <= *last;
+        if repeat {
+            self.repeats.set(self.repeats.get() + 1);
+        } else {
+            *last = head.counter;
+        }
+        repeat
     }
 }
 
@@ -198,7 +257,7 @@ impl Hub {
         let bridge = &seated.bridge;
         let write_all = async {
             let progress = || self.moved.notify_waiters();
-            bridge.queue.write_to(&mut write, progress).await;
+            self.far.queue.write_to(&mut write, progress).await;
             // What it had brought is still to be passed on.
             std::future::pending().await
         };
@@ -223,7 +282,7 @@ impl Hub {
             epoch: self.far.epoch.get(),
             passed: self.far.passed.get(),
             lost: self.far.lost.get(),
-            waiting: bridge.map_or(0, |bridge| bridge.queue.bytes()),
+            waiting: self.far.queue.bytes(),
         }
     }
 
@@ -231,11 +290,10 @@ impl Hub {
         let bridge = Rc::new(Bridge {
             id,
             pid,
-            queue: Queue::default(),
             is_up: Cell::new(false),
             silent: Cell::new(false),
             heard: Cell::new(Instant::now()),
-            elsewhere: RefCell::default(),
+            is_held_up: Cell::new(false),
             report: RefCell::default(),
             since: Instant::now(),
             replaced: Notify::new(),
@@ -247,10 +305,8 @@ impl Hub {
             // Its members are gone with it.
             self.tell_members();
         }
-        if let Some(welcome) = self.far.welcome() {
-            bridge.queue.push(welcome);
-        }
-        self.tell_bridge_members();
+        self.far
+            .welcome(encoded(Body::Members(self.near_members())));
         self.moved.notify_waiters();
         Seated { hub: self, bridge }
     }
@@ -273,17 +329,23 @@ impl Hub {
             };
             bridge.heard.set(Instant::now());
             match head.kind {
-                HeadKind::Hello => {}
+                HeadKind::Hello | HeadKind::ForBridge => {}
                 HeadKind::Bridge => {
                     if let Err(error) = self.apply(bridge, &frame) {
                         return error.into();
                     }
                 }
                 // Nobody elsewhere speaks for a worker of this machine, or for the hub.
-                HeadKind::Ask | HeadKind::Pass if self.has(head.from) || head.from == Sid::ZERO => {
+                _ if self.has(head.from) || head.from == Sid::ZERO => {
                     return FrameError::Id.into();
                 }
-                HeadKind::Ask | HeadKind::Pass => self.bring(head, frame.clone()).await,
+                _ if self.far.is_repeat(&head) => {}
+                _ => {
+                    bridge.is_held_up.set(true);
+                    self.bring(head, frame.clone()).await;
+                    bridge.is_held_up.set(false);
+                    bridge.heard.set(Instant::now());
+                }
             }
             turn += frame.len();
             if turn >= TURN {
@@ -311,7 +373,7 @@ impl Hub {
             Body::Elsewhere(mut members) => {
                 members.retain(|member| !self.has(member.id));
                 members.truncate(MOST_MEMBERS);
-                bridge.elsewhere.replace(members);
+                self.far.elsewhere.replace(members);
                 if bridge.is_up.get() {
                     self.tell_members();
                 }
@@ -337,7 +399,7 @@ impl Hub {
     async fn watch<T>(&self, bridge: &Bridge) -> T {
         loop {
             sleep(LOOK).await;
-            let silent = bridge.heard.get().elapsed() > SILENCE;
+            let silent = !bridge.is_held_up.get() && bridge.heard.get().elapsed() > SILENCE;
             if bridge.silent.replace(silent) != silent {
                 self.moved.notify_waiters();
             }
@@ -355,6 +417,7 @@ impl Drop for Seated<'_> {
         {
             *present = None;
             drop(present);
+            self.hub.far.left.set(Some(Instant::now()));
             self.hub.tell_members();
             self.hub.moved.notify_waiters();
         }

@@ -169,6 +169,7 @@ impl Hub {
             match head.kind {
                 // Said once, at the beginning; or by a bridge.
                 HeadKind::Hello | HeadKind::Bridge => {}
+                HeadKind::ForBridge => self.far.tell(frame.clone()),
                 HeadKind::Ask | HeadKind::Pass => {
                     self.let_catch_up(head.from, head.to).await;
                     if let Err(error) = self.route(from, head, &frame) {

@@ -8,7 +8,7 @@ mod redis;
 
 pub use certificates::Certificates;
 pub use pgbouncer::PgBouncer;
-pub use postgres::Postgres;
+pub use postgres::{PASSWORD, Postgres};
 pub use redis::Redis;
 
 use std::fs::{self, File, OpenOptions};
@@ -111,7 +111,7 @@ fn unprivileged() -> Option<(u32, u32)> {
 }
 
 /// `command` as [`unprivileged`], to whom these belong from now on.
-fn lower(command: &mut Command, paths: &[&Path]) {
+pub fn lower(command: &mut Command, paths: &[&Path]) {
     if let Some((user, group)) = unprivileged() {
         for path in paths {
             chown(path, Some(user), Some(group)).unwrap();
