@@ -18,10 +18,12 @@ fn bridged(redis: &Redis) -> Setup {
     ))
 }
 
-/// The bridge is there, and connected.
+/// Waits until the bridge is connected.
 #[track_caller]
 fn connected(server: &Server) -> u32 {
-    server.wait_for_line("connected to");
+    eventually("the bridge is up", SOON, || {
+        server.control().get("/status")["bridge"]["up"] == true
+    });
     server.bridge().expect("the master has a bridge")
 }
 
@@ -86,10 +88,16 @@ fn version_7_over_ioredis_and_we_are_one_cluster() {
 #[test]
 fn a_room_over_two_node_servers_and_two_of_ours_has_every_message_once_and_in_order() {
     let redis = Redis::start();
-    let servers = [bridged(&redis).start(), bridged(&redis).start()];
+    let servers = [1, 2].map(|machine| {
+        let number = format!("machine = {machine}");
+        bridged(&redis).config(&number).start()
+    });
     for server in &servers {
         connected(server);
-        server.wait_for_line("is there, with 2 workers");
+        eventually("each knows the other one", SOON, || {
+            let status = server.control().get("/status");
+            status["bridge"]["machines"].as_array().map(Vec::len) == Some(1)
+        });
     }
     let urls = servers.each_ref().map(Server::url);
     for (adapter, library) in [("8", "redis"), ("7", "ioredis")] {
@@ -133,8 +141,11 @@ fn a_thousand_random_messages_on_each_channel_are_counted_and_end_nothing() {
             client.call("heard", json!([]))["heard"] == json!(["hello"])
         });
     }
-    let garbled = server.control().metric("my_app_bridge_node_messages_total{kind=\"garbled\"}");
-    assert!(garbled >= 3_900.0, "{garbled}");
+    let mut garbled = 0.0;
+    eventually("they are counted", SOON, || {
+        garbled = Figures::of(&server).sum("my_app_bridge_garbled_total", "");
+        garbled >= 3_900.0
+    });
     assert_eq!((server.bridge(), server.workers()), (Some(bridge), workers));
     nobody_went(crowd.iter());
 }
