@@ -6,15 +6,34 @@
 //! server takes are cut here and joined here.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use crate::config::BridgeUrl;
+
+mod advice;
+mod channels;
+mod dial;
 mod error;
+mod inbox;
+mod outbox;
+mod pieces;
+mod postgres;
+mod redis;
+mod secret;
+mod sentinel;
+mod watched;
 
 pub(super) use error::TransportError;
+pub(super) use secret::Secrets;
+
+/// A step of connecting, or an answer, takes this long at most.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes of published messages that the server has not answered yet. See [`Transport::has_room`].
 pub(super) const IN_FLIGHT: usize = 4 * 1024 * 1024;
@@ -53,6 +72,33 @@ pub(super) enum Event {
     /// The transport is of no more use, and says nothing more. What was published and has not been answered
     /// may have arrived or not.
     Ended(TransportError),
+}
+
+/// The transport that a URL asks for.
+#[derive(Debug)]
+pub(super) enum Connected {
+    /// Redis, by whichever way.
+    Redis(redis::Redis),
+    /// Postgres.
+    Postgres(postgres::Postgres),
+}
+
+/// Connects: names are looked up, sentinels asked and the password read anew. It takes 7 s at most.
+///
+/// # Errors
+/// What went wrong first, and what to do about it.
+pub(super) async fn connect(
+    url: &BridgeUrl,
+    secrets: &Secrets,
+    ca_file: Option<&Path>,
+) -> Result<Connected, TransportError> {
+    if url.is_redis() {
+        let redis = redis::Redis::connect(url, secrets, ca_file).await?;
+        Ok(Connected::Redis(redis))
+    } else {
+        let postgres = postgres::Postgres::connect(url, secrets, ca_file).await?;
+        Ok(Connected::Postgres(postgres))
+    }
 }
 
 /// What the server says to a message: how many subscribers it was passed to, where the server knows that (Redis;
@@ -112,4 +158,69 @@ pub(super) trait Transport {
 
     /// What it probably is when the own messages do not come back while the connections seem to live.
     fn silence(&self) -> &'static str;
+}
+
+impl Transport for Connected {
+    async fn subscribe(&self, channels: &[Channel]) -> Result<(), TransportError> {
+        match self {
+            Self::Redis(redis) => redis.subscribe(channels).await,
+            Self::Postgres(postgres) => postgres.subscribe(channels).await,
+        }
+    }
+
+    async fn unsubscribe(&self, channels: &[Channel]) -> Result<(), TransportError> {
+        match self {
+            Self::Redis(redis) => redis.unsubscribe(channels).await,
+            Self::Postgres(postgres) => postgres.unsubscribe(channels).await,
+        }
+    }
+
+    fn publish(&self, channel: &str, payload: Bytes) -> Receipt {
+        match self {
+            Self::Redis(redis) => redis.publish(channel, payload),
+            Self::Postgres(postgres) => postgres.publish(channel, payload),
+        }
+    }
+
+    fn publish_whole(&self, channel: &str, payload: Bytes) -> Receipt {
+        match self {
+            Self::Redis(redis) => redis.publish_whole(channel, payload),
+            Self::Postgres(postgres) => postgres.publish_whole(channel, payload),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        match self {
+            Self::Redis(redis) => redis.has_room(),
+            Self::Postgres(postgres) => postgres.has_room(),
+        }
+    }
+
+    async fn room(&self) {
+        match self {
+            Self::Redis(redis) => redis.room().await,
+            Self::Postgres(postgres) => postgres.room().await,
+        }
+    }
+
+    async fn event(&self) -> Event {
+        match self {
+            Self::Redis(redis) => redis.event().await,
+            Self::Postgres(postgres) => postgres.event().await,
+        }
+    }
+
+    async fn numsub(&self, channel: &str) -> Result<u64, TransportError> {
+        match self {
+            Self::Redis(redis) => redis.numsub(channel).await,
+            Self::Postgres(postgres) => postgres.numsub(channel).await,
+        }
+    }
+
+    fn silence(&self) -> &'static str {
+        match self {
+            Self::Redis(redis) => redis.silence(),
+            Self::Postgres(postgres) => postgres.silence(),
+        }
+    }
 }
