@@ -37,12 +37,12 @@ impl Pauses {
 }
 
 /// What an attempt has: the server, subscribed to all that is needed; and what it refused of what is not.
-pub(super) struct Connected<T> {
+pub(super) struct Arrived<T> {
     pub(super) server: T,
     pub(super) refused: Option<TransportError>,
 }
 
-type Attempt<T> = Pin<Box<dyn Future<Output = Result<Connected<T>, TransportError>>>>;
+type Attempt<T> = Pin<Box<dyn Future<Output = Result<Arrived<T>, TransportError>>>>;
 
 /// What happens on the line.
 pub(super) enum LineEvent {
@@ -140,7 +140,7 @@ impl<T: Transport, F: Fn() -> Attempt<T>> Line<T, F> {
                     continue;
                 }
                 State::Attempting(attempt) => match attempt.await {
-                    Ok(Connected { server, refused }) => {
+                    Ok(Arrived { server, refused }) => {
                         self.state = State::Up(Rc::new(server));
                         return LineEvent::Connected(refused);
                     }

@@ -16,11 +16,11 @@ use super::Parts;
 use super::core::{Core, CoreSettings, Figures, Inbound, Leaving, Notice, Output, RING_BYTES};
 use super::emitter::Emitter;
 use super::hub::HubEnd;
-use super::line::{Connected, Line, LineEvent};
+use super::line::{Arrived, Line, LineEvent};
 use super::node::{self, Node, NodeSettings};
 use super::notepack;
 use super::outage::Outage;
-use super::transport::{Channel, Secrets, Server, Transport, TransportError};
+use super::transport::{self, Channel, Connected as Server, Secrets, Transport, TransportError};
 use crate::config::Parser;
 use crate::ipc::bus::BusError;
 use crate::logging::RateLimit;
@@ -52,7 +52,7 @@ pub(super) enum End {
     HubGone,
 }
 
-type Attempting = Pin<Box<dyn Future<Output = Result<Connected<Server>, TransportError>>>>;
+type Attempting = Pin<Box<dyn Future<Output = Result<Arrived<Server>, TransportError>>>>;
 type Attempt = Box<dyn Fn() -> Attempting>;
 type Job = Pin<Box<dyn Future<Output = Done>>>;
 
@@ -483,12 +483,7 @@ impl Session {
     fn log(&mut self, notice: &Notice) {
         match notice {
             // The outage's lines say so, with more.
-            Notice::LinkUp
-            | Notice::LinkDown
-            | Notice::Left {
-                how: Leaving::LinkDown,
-                ..
-            } => debug!("{notice}"),
+            Notice::LinkUp | Notice::LinkDown => debug!("{notice}"),
             Notice::Came { name, machine, .. } => {
                 if self.numbers.len() < 4096 {
                     self.numbers.insert(name.to_string(), *machine);
@@ -542,7 +537,13 @@ impl Session {
         metrics::BRIDGE_LOST.mirror_of(Direction::In, figures.lost_in + self.overflowed);
         metrics::BRIDGE_LOST.mirror_of(Direction::Out, figures.lost_out);
         metrics::BRIDGE_OUTAGES.mirror(self.outage.count());
-        metrics::BRIDGE_GARBLED.mirror(figures.garbled);
+        let (emitted, refused) = match (&self.emitter, &self.node) {
+            (Some(emitter), _) => (emitter.taken(), emitter.refused()),
+            (None, Some(node)) => (0, node.figures().garbled),
+            (None, None) => (0, 0),
+        };
+        metrics::BRIDGE_EMITTED.mirror(emitted);
+        metrics::BRIDGE_GARBLED.mirror(figures.garbled + refused);
         metrics::BRIDGE_RING.set(figures.ring_bytes);
         metrics::BRIDGE_WAITING.set(figures.waiting_bytes);
         metrics::BRIDGE_MEMORY.set(process::resident());
@@ -617,7 +618,7 @@ fn attempt(
         let emitters = emitters.clone();
         Box::pin(async move {
             let ca_file = parts.config.bridge.ca_file.as_deref();
-            let server = Server::connect(&parts.url, &secrets, ca_file).await?;
+            let server = transport::connect(&parts.url, &secrets, ca_file).await?;
             server.subscribe(&own).await?;
             let mut refused = None;
             if let Some(channels) = &emitters {
@@ -626,7 +627,7 @@ fn attempt(
                     subscribed => subscribed?,
                 }
             }
-            Ok(Connected { server, refused })
+            Ok(Arrived { server, refused })
         })
     })
 }

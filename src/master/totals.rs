@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::hub::Hub;
 use super::pool::Pool;
 use crate::logging::LogGuard;
 use crate::metrics::{self, Direction, Kind, LEN, Label, Lag, Sample, Scope, TABLE, nanos};
@@ -128,7 +129,11 @@ impl Default for Slot {
 
 /// See the module's text.
 #[derive(Debug)]
-pub(crate) struct Totals(RefCell<BTreeMap<u16, Slot>>);
+pub(crate) struct Totals {
+    slots: RefCell<BTreeMap<u16, Slot>>,
+    /// The bridge's. Its rates are nobody's.
+    bridge: RefCell<Slot>,
+}
 
 impl Totals {
     /// For so many workers, none of which is there yet.
@@ -138,12 +143,15 @@ impl Totals {
         metrics::START_TIME.set(nanos(now.unwrap_or_default()));
         metrics::WORKERS.set(workers.into());
         let slots = (0..workers).map(|slot| (slot, Slot::default()));
-        Rc::new(Self(RefCell::new(slots.collect())))
+        Rc::new(Self {
+            slots: RefCell::new(slots.collect()),
+            bridge: RefCell::default(),
+        })
     }
 
     /// A slot has a worker.
     pub(crate) fn started(&self, slot: u16, pid: u32) {
-        let mut slots = self.0.borrow_mut();
+        let mut slots = self.slots.borrow_mut();
         let slot = slots.entry(slot).or_default();
         if slot.history.is_empty() {
             slot.remember();
@@ -155,7 +163,7 @@ impl Totals {
 
     /// A worker told its values. Those of an older one, or of another version's table, are not taken.
     pub(crate) fn set(&self, slot: u16, pid: u32, values: Vec<u64>) {
-        let mut slots = self.0.borrow_mut();
+        let mut slots = self.slots.borrow_mut();
         let slot = slots.entry(slot).or_default();
         if slot.pid == Some(pid) && values.len() == LEN {
             slot.now = values;
@@ -165,37 +173,50 @@ impl Totals {
 
     /// A worker has ended, and its sessions with it.
     pub(crate) fn gone(&self, slot: u16, pid: u32) {
-        let mut slots = self.0.borrow_mut();
+        let mut slots = self.slots.borrow_mut();
         let slot = slots.entry(slot).or_default();
         if slot.pid != Some(pid) {
             return;
         }
         slot.pid = None;
         let sessions = slot.sessions();
-        let now = std::mem::replace(&mut slot.now, vec![0; LEN]);
-        for (_, kind, at) in places() {
-            if kind != Kind::Gauge
-                && let Some(more) = now.get(at)
-            {
-                slot.keep(at, |kept| kept + more);
-            }
-        }
+        slot.fold();
         let gone = metrics::SESSIONS_ENDED.0 + Reason::WorkerGone.index();
         slot.keep(gone, |ended| ended + sessions.polling + sessions.websocket);
         slot.keep(metrics::HUB_QUEUE.0, |_| 0);
         slot.remember();
     }
 
+    /// The bridge of this number told its values last; none: there is no bridge.
+    pub(crate) fn set_bridge(&self, bridge: Option<(u32, &[u64])>) {
+        let mut slot = self.bridge.borrow_mut();
+        let number = bridge.map(|(number, _)| number);
+        if slot.pid != number {
+            slot.fold();
+            slot.pid = number;
+        }
+        if let Some((_, values)) = bridge
+            && values.len() == LEN
+        {
+            slot.now = values.to_vec();
+        }
+    }
+
+    /// What all bridges have counted, in the order of the table.
+    pub(crate) fn bridge(&self) -> Vec<u64> {
+        self.bridge.borrow().values()
+    }
+
     /// So many bytes wait in the hub for the worker of a slot.
     pub(crate) fn waits_in_hub(&self, slot: u16, bytes: usize) {
-        let mut slots = self.0.borrow_mut();
+        let mut slots = self.slots.borrow_mut();
         let slot = slots.entry(slot).or_default();
         slot.keep(metrics::HUB_QUEUE.0, |_| bytes as u64);
     }
 
     /// All metrics, as Prometheus reads them.
     pub(crate) fn render(&self) -> String {
-        let slots = self.0.borrow();
+        let slots = self.slots.borrow();
         let workers = slots.iter().map(|(&worker, slot)| Sample {
             worker: Some(worker),
             values: slot.values(),
@@ -209,7 +230,7 @@ impl Totals {
 
     /// The figures of a slot's worker, or of one that is not there.
     pub(crate) fn worker(&self, slot: u16) -> WorkerFigures {
-        let slots = self.0.borrow();
+        let slots = self.slots.borrow();
         let Some(slot) = slots.get(&slot) else {
             return WorkerFigures::default();
         };
@@ -233,7 +254,7 @@ impl Totals {
             log_lines_lost: value(metrics::LOG_LINES_LOST.0),
             ..ServerFigures::default()
         };
-        for slot in self.0.borrow().values() {
+        for slot in self.slots.borrow().values() {
             let sessions = slot.sessions();
             figures.sessions.polling += sessions.polling;
             figures.sessions.websocket += sessions.websocket;
@@ -245,7 +266,10 @@ impl Totals {
     /// What all processes have together.
     fn values(&self) -> Vec<u64> {
         let mut total = metrics::values();
-        for slot in self.0.borrow().values() {
+        for (sum, value) in total.iter_mut().zip(self.bridge.borrow().values()) {
+            *sum += value;
+        }
+        for slot in self.slots.borrow().values() {
             for (sum, value) in total.iter_mut().zip(slot.values()) {
                 *sum += value;
             }
@@ -255,7 +279,7 @@ impl Totals {
 }
 
 /// Measures the master itself, for as long as it lives.
-pub(crate) async fn measure_master(pool: &Pool, log: &LogGuard) {
+pub(crate) async fn measure_master(pool: &Pool, hub: &Hub, totals: &Totals, log: &LogGuard) {
     let mut lag = Lag::new();
     loop {
         lag.tick(&metrics::MASTER_LAG).await;
@@ -263,6 +287,11 @@ pub(crate) async fn measure_master(pool: &Pool, log: &LogGuard) {
         metrics::TAKEN_OUT.set(pool.is_taken_out().into());
         metrics::WORKERS_READY.set(pool.ready() as u64);
         metrics::LOG_LINES_LOST.mirror(log.lost());
+        let bridge = hub.bridge();
+        metrics::BRIDGE_HUB_QUEUE.set(bridge.waiting as u64);
+        metrics::BRIDGE_LOST.mirror_of(Direction::Out, bridge.lost);
+        let values = bridge.report.as_ref().map(|report| &report.values[..]);
+        totals.set_bridge(values.map(|values| (bridge.epoch, values)));
     }
 }
 
@@ -299,6 +328,18 @@ impl Slot {
     fn keep(&mut self, at: usize, change: impl FnOnce(u64) -> u64) {
         if let Some(kept) = self.kept.get_mut(at) {
             *kept = change(*kept);
+        }
+    }
+
+    /// Its process is gone: what that had counted is kept, but for gauges.
+    fn fold(&mut self) {
+        let now = std::mem::replace(&mut self.now, vec![0; LEN]);
+        for (_, kind, at) in places() {
+            if kind != Kind::Gauge
+                && let Some(more) = now.get(at)
+            {
+                self.keep(at, |kept| kept + more);
+            }
         }
     }
 

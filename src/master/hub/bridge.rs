@@ -27,6 +27,7 @@ use tracing::warn;
 use super::{CAP, Hub, Left, SLOW, TURN, encoded, hello};
 use crate::ipc::bus::{BusError, Parts, Queue, Reader};
 use crate::wire::bridge::Report;
+use crate::wire::session_id::EntropyError;
 use crate::wire::frame::{
     Body, BusMember, Frame, FrameError, Head, HeadKind, Role, Welcome, number_for_bridge,
 };
@@ -51,6 +52,21 @@ pub(crate) struct Identity {
     pub(crate) machine: u16,
     /// The machine's name.
     pub(crate) name: Str,
+}
+
+impl Identity {
+    /// A new one, for the machine of this number.
+    ///
+    /// # Errors
+    /// When the kernel has no random numbers to give.
+    pub(crate) fn draw(machine: u16) -> Result<Self, EntropyError> {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Ok(Self {
+            incarnation: getrandom::u64()?,
+            machine,
+            name: name.into(),
+        })
+    }
 }
 
 /// What there is of other machines.
