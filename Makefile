@@ -59,8 +59,8 @@ say = @printf '[%4d s] %s\n' "$$(( $$(date +%s) - $(BEGAN) ))" '$(1)'
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: client-files ## Build the server and run it on LISTEN=127.0.0.1:3000, for pages of CORS=ORIGIN, too; needs Rust, a C compiler, and npm for the browser's client
-	$(CARGO) run $(CARGO_FLAGS) --release --bin my-app -- --listen $(LISTEN) --workers $(WORKERS) $(foreach origin,$(CORS),--cors '$(origin)')
+run: client-files ## Build the server and run it on LISTEN=127.0.0.1:3000, for pages of CORS=ORIGIN, too, joined with others by BRIDGE=URL; needs Rust, a C compiler, and npm for the browser's client
+	$(CARGO) run $(CARGO_FLAGS) --release --bin my-app -- --listen $(LISTEN) --workers $(WORKERS) $(foreach origin,$(CORS),--cors '$(origin)') $(if $(BRIDGE),--bridge '$(BRIDGE)')
 
 client: ## Get the browser's client, which the server serves, with npm; run, deb and test do it, too
 	@scripts/client-files

@@ -7,6 +7,7 @@
 //! - `cli`, `config`, `logging`: what the program was asked to do, and how it tells
 //! - `master`: listeners, router, supervisor
 //! - `worker`: intake, HTTP, engine
+//! - `bridge`: the process that joins the bus of this machine to those of others
 //! - `bus`: what the workers' sockets and applications say to each other
 //! - `wire`: pure: what master and workers say to each other, and what both read of a request
 //! - `ipc`: the sockets between our processes, and the connections that they pass on
@@ -17,6 +18,8 @@
 
 pub mod api;
 pub mod app;
+#[allow(dead_code)] // until the process runs
+mod bridge;
 mod bus;
 mod cli;
 mod client_files;

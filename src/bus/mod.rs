@@ -274,7 +274,11 @@ impl Bus {
                 0
             }
             // What members say to the hub, and the hub to a bridge.
-            Body::Hello(_) | Body::Welcome(_) | Body::Elsewhere(_) | Body::Link(_) => 0,
+            Body::Hello(_)
+            | Body::Welcome(_)
+            | Body::Elsewhere(_)
+            | Body::Link(_)
+            | Body::Report(_) => 0,
         }
     }
 

@@ -92,8 +92,8 @@ pub(crate) struct RunArgs {
 
     /// Join other machines over this server, such as redis://127.0.0.1
     ///
-    /// Takes the place of the configuration's `bridge.url`. Not used when systemd starts the server: the
-    /// bridge is a service of its own there.
+    /// For trying: takes the place of the configuration's `bridge.url`.
+    /// Not used when systemd starts the server: the bridge is a service of its own there.
     #[arg(long, value_name = "URL", verbatim_doc_comment)]
     pub bridge: Option<BridgeUrl>,
 }
@@ -320,7 +320,7 @@ mod tests {
     #[test]
     fn a_master_takes_the_options_of_the_plain_run() {
         let options = "--config a.toml --listen 0.0.0.0:80 --listen unix:/run/a --workers 2 \
-                       --cors http://a.test --cors https://b.test:81";
+                       --cors http://a.test --cors https://b.test:81 --bridge redis://c.test";
         let args = RunArgs {
             config: Some("a.toml".into()),
             listen: vec![
@@ -329,6 +329,7 @@ mod tests {
             ],
             workers: Some(2),
             cors: vec!["http://a.test".into(), "https://b.test:81".into()],
+            bridge: Some("redis://c.test".parse().unwrap()),
         };
         assert_eq!(role(&format!("my-app {options}")), Role::Run(args.clone()));
         assert_eq!(
@@ -345,6 +346,24 @@ mod tests {
             Role::Check(CheckArgs { config, json: true })
         );
         assert_eq!(role("x worker 3"), Role::Worker { slot: 3 });
+    }
+
+    #[test]
+    fn a_bridge_gets_from_its_servers_options_what_concerns_it() {
+        let line = "my-app --listen 127.0.0.1:1 --config a.toml --bridge redis+unix:///run/a";
+        let Role::Run(run) = role(line) else {
+            panic!("not the server");
+        };
+        let arguments = BridgeArgs::of(&run).to_arguments();
+        let expected = ["--config", "a.toml", "--url", "redis+unix:///run/a"];
+        assert_eq!(arguments, expected);
+        let line = format!("x bridge {}", expected.join(" "));
+        assert_eq!(role(&line), Role::Bridge(BridgeArgs::of(&run)));
+        assert!(
+            BridgeArgs::of(&RunArgs::default())
+                .to_arguments()
+                .is_empty()
+        );
     }
 
     #[test]
@@ -402,6 +421,7 @@ mod tests {
             ("my-app --workers 4097", "4096"),
             ("my-app --worker", "--workers"),
             ("my-app --cors a.test", "scheme://host"),
+            ("my-app --bridge redis://:pw@a", "secret_file"),
             ("my-app --cors http://a.test/", "no slash"),
             ("my-app chek", "check"),
             ("my-app worker", "SLOT"),

@@ -136,7 +136,8 @@ async fn try_place(wanted: Wanted, listeners: &mut Vec<Listener>, refused: &mut 
     let Wanted { place, port_of } = wanted;
     let attempts = match &place {
         Place::Configured(ListenAddr::Unix(path)) => {
-            vec![(place.clone(), bind_unix(path, &place))]
+            // For the proxy's group; others have no business here.
+            vec![(place.clone(), bind_unix(path, 0o660, &place))]
         }
         Place::Address(_, address) => vec![(place.clone(), bind_address(*address, &place))],
         Place::Configured(configured @ ListenAddr::Tcp(name)) => match addresses(name).await {
@@ -184,13 +185,23 @@ pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener>
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// Opens the control socket. A directory below which it is to be by hand is made, for this user alone.
+/// Opens the control socket, which the service's group may use as well. A directory below which it is to be by hand is
+/// made, for this user alone.
 pub(super) fn bind_control(path: &Path) -> Result<Listener, ListenError> {
+    bind_own(path, 0o660)
+}
+
+/// Opens the bus's socket, likewise; it is for this user alone.
+pub(super) fn bind_bus(path: &Path) -> Result<Listener, ListenError> {
+    bind_own(path, 0o600)
+}
+
+fn bind_own(path: &Path, mode: u32) -> Result<Listener, ListenError> {
     let place = Place::Configured(ListenAddr::Unix(path.to_owned()));
     if path.parent() == Some(&runtime_directory()) {
         make_own_directory(&runtime_directory()).map_err(|error| place.error(error))?;
     }
-    bind_unix(path, &place)
+    bind_unix(path, mode, &place)
 }
 
 /// Makes a directory that only this user may enter. One that is there must be so already: below /tmp anybody may have
@@ -224,7 +235,7 @@ fn is_answered(path: &Path) -> bool {
 }
 
 /// Opens a Unix socket, in the place of one that nobody listens on any more.
-fn bind_unix(path: &Path, place: &Place) -> Result<Listener, ListenError> {
+fn bind_unix(path: &Path, mode: u32, place: &Place) -> Result<Listener, ListenError> {
     let failed = |source| place.error(source);
     match fs::symlink_metadata(path) {
         Ok(file) if !file.file_type().is_socket() => {
@@ -242,8 +253,7 @@ fn bind_unix(path: &Path, place: &Place) -> Result<Listener, ListenError> {
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
     let file = SocketFile::new(path);
-    // For the proxy's group; others have no business here.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
     // std's backlog is smaller; listen(2) may be called again.
     rustix::net::listen(&listener, BACKLOG.try_into().unwrap_or(i32::MAX))
         .map_err(|error| failed(error.into()))?;

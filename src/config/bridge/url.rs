@@ -156,6 +156,16 @@ impl BridgeUrl {
         }
     }
 
+    /// Whose password it is, if a user is named.
+    pub(crate) fn user(&self) -> Option<&str> {
+        match self {
+            Self::Redis { user, .. }
+            | Self::RedisUnix { user, .. }
+            | Self::Sentinel { user, .. }
+            | Self::Postgres { user, .. } => user.as_deref(),
+        }
+    }
+
     /// The Unix socket that is connected to, if it is one.
     pub(crate) fn socket(&self) -> Option<PathBuf> {
         match self {

@@ -76,6 +76,8 @@ pub(crate) enum Body {
     Elsewhere(Vec<BusMember>),
     /// A bridge, whenever it changed: is it connected to the other machines?
     Link(bool),
+    /// A bridge, each second: how it is, as JSON.
+    Report(Bytes),
     /// The hub, to who asked: the members that the question went to.
     Responders {
         /// The question's number.
@@ -241,6 +243,7 @@ mod kind {
     pub(super) const WELCOME: u8 = 9;
     pub(super) const ELSEWHERE: u8 = 10;
     pub(super) const LINK: u8 = 11;
+    pub(super) const REPORT: u8 = 14;
     pub(super) const ASK_SOCKETS: u8 = 16;
     pub(super) const ASK_ROOMS: u8 = 17;
     pub(super) const ASK_ACKS: u8 = 18;
@@ -284,7 +287,7 @@ impl Head {
         }
         let kind = match rest.get_u8() {
             kind::HELLO => HeadKind::Hello,
-            kind::ELSEWHERE | kind::LINK => HeadKind::Bridge,
+            kind::ELSEWHERE | kind::LINK | kind::REPORT => HeadKind::Bridge,
             kind::ASK_SOCKETS..=kind::ASK_SERVER_SIDE => HeadKind::Ask,
             _ => HeadKind::Pass,
         };
@@ -425,6 +428,7 @@ impl Body {
             Self::Members(_) => kind::MEMBERS,
             Self::Elsewhere(_) => kind::ELSEWHERE,
             Self::Link(_) => kind::LINK,
+            Self::Report(_) => kind::REPORT,
             Self::Responders { .. } => kind::RESPONDERS,
             Self::Command { command, .. } => match command {
                 Command::Emit(_) => kind::EMIT,
@@ -516,6 +520,7 @@ impl Body {
                 });
             }
             Self::Link(is_up) => out.put_u8((*is_up).into()),
+            Self::Report(report) => put_bytes(out, report),
             Self::Responders { ticket, ids } => {
                 out.put_u64_le(*ticket);
                 put_list(out, ids, put_id);
@@ -564,6 +569,7 @@ impl Body {
                 1 => true,
                 tag => return Err(FrameError::Tag(tag)),
             }),
+            kind::REPORT => Self::Report(input.bytes()?),
             kind::RESPONDERS => Self::Responders {
                 ticket: input.u64()?,
                 ids: input.list(Input::id)?,

@@ -66,6 +66,7 @@ fn all() -> Vec<Body> {
         Body::Members(vec![member("")]),
         Body::Elsewhere(vec![member("ip-10-0-0-2")]),
         Body::Link(true),
+        Body::Report(Bytes::from_static(b"{}")),
         Body::Responders {
             ticket: 1,
             ids: vec![id(1), id(2)],

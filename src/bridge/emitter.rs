@@ -1,0 +1,1 @@
+//! Messages of Socket.IO's Redis emitters, made into frames.

@@ -1,0 +1,1 @@
+//! The bridge's end of the bus.

@@ -1,0 +1,1 @@
+//! The wire of the classic Redis adapter, spoken with Node servers.

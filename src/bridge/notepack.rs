@@ -1,0 +1,1 @@
+//! msgpack as both of the emitter's dialects write it.

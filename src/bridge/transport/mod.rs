@@ -1,0 +1,1 @@
+//! The server between the machines: Redis or Postgres.
