@@ -397,8 +397,14 @@ impl Session {
                 }
                 Output::Link(is_up) => self.link(is_up),
                 Output::Reconnect(why) => {
-                    let silence = self.line.server().map_or("", |server| server.silence());
-                    self.outage.failed(format!("{why}: {silence}"));
+                    let reason = match self.line.server() {
+                        Some(_) if self.line.is_unanswered() => {
+                            format!("{} does not answer", self.parts.url)
+                        }
+                        Some(server) => format!("{why}: {}", server.silence()),
+                        None => why.to_string(),
+                    };
+                    self.outage.failed(reason);
                     self.line.drop_server();
                     self.line_lost(now);
                 }
