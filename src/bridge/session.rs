@@ -22,7 +22,7 @@ use super::line::{Arrived, Line, LineEvent};
 use super::node::{self, Node, NodeSettings};
 use super::notepack;
 use super::outage::Outage;
-use super::transport::{self, Channel, Connected as Server, Secrets, Transport, TransportError};
+use super::transport::{Channel, Secrets, Server, Transport, TransportError};
 use crate::config::Parser;
 use crate::ipc::bus::BusError;
 use crate::logging::RateLimit;
@@ -397,8 +397,14 @@ impl Session {
                 }
                 Output::Link(is_up) => self.link(is_up),
                 Output::Reconnect(why) => {
-                    let silence = self.line.server().map_or("", |server| server.silence());
-                    self.outage.failed(format!("{why}: {silence}"));
+                    let reason = match self.line.server() {
+                        Some(_) if self.line.is_unanswered() => {
+                            format!("{} does not answer", self.parts.url)
+                        }
+                        Some(server) => format!("{why}: {}", server.silence()),
+                        None => why.to_string(),
+                    };
+                    self.outage.failed(reason);
                     self.line.drop_server();
                     self.line_lost(now);
                 }
@@ -643,7 +649,7 @@ fn attempt(
         let emitters = emitters.clone();
         Box::pin(async move {
             let ca_file = parts.config.bridge.ca_file.as_deref();
-            let server = transport::connect(&parts.url, &secrets, ca_file).await?;
+            let server = Server::connect(&parts.url, &secrets, ca_file).await?;
             server.subscribe(&own).await?;
             let mut refused = None;
             if let Some(channels) = &emitters {
