@@ -66,6 +66,7 @@ mod memory;
 mod messenger;
 mod metrics;
 mod neighbours;
+mod node_servers;
 mod network;
 mod operators;
 mod operators_acks;
