@@ -32,14 +32,23 @@ impl Stand {
     /// With more lines of `[bridge]`.
     #[track_caller]
     fn with(lines: &str) -> Self {
+        Self::of([lines, lines], ["v4", "v4"])
+    }
+
+    /// With more lines of the configuration, from those of `[bridge]` on, and clients of these versions.
+    #[track_caller]
+    fn of(lines: [&str; 2], versions: [&str; 2]) -> Self {
         let redis = Redis::start();
-        let servers = [1, 2].map(|machine| server(&redis, machine, lines));
-        let transports = ["--transports", "websocket,polling,upgrade"];
-        let crowds = [0, 1].map(|nth| Crowd::official(&servers[nth], "/", 4, &transports));
+        let servers = [0, 1].map(|nth| server(&redis, nth + 1, lines[nth]));
+        let crowds = [0, 1].map(|nth| {
+            let transports = "websocket,polling,upgrade";
+            let options = ["--transports", transports, "--version", versions[nth]];
+            Crowd::official(&servers[nth], "/", 4, &options)
+        });
         let emitters = [4, 5].map(|version| Emitter::start(version, &redis.url(), "socket.io"));
         for server in &servers {
             eventually("the bridge is up", SOON, || {
-                server.control().get("/status")["bridge"]["up"] == true
+                server.control().get("/status")["bridge"]["state"] == "up"
             });
         }
         Self {
@@ -117,7 +126,7 @@ impl Stand {
 }
 
 #[track_caller]
-fn server(redis: &Redis, machine: u16, lines: &str) -> Server {
+fn server(redis: &Redis, machine: usize, lines: &str) -> Server {
     let bridge = format!(
         "[bridge]\nurl = \"{}\"\nmachine = {machine}\n{lines}",
         redis.url()
@@ -301,7 +310,7 @@ fn messages_that_make_no_sense_are_counted_and_harm_nobody() {
     let stand = Stand::new();
     let emitter = &stand.emitters[0];
     stand.settle(emitter);
-    let before = stand.counted("malformed");
+    let before = stand.counted("garbled");
     let broken = ["", "c1", "93", "7b", "93a7656d697474657280", "ddffffffff"];
     for channel in ["socket.io#/#", "socket.io-request#/#", "socket.io#/#room#"] {
         for hex in broken {
@@ -316,7 +325,7 @@ fn messages_that_make_no_sense_are_counted_and_harm_nobody() {
     let refused = broken.len() as u64 * 3 + 1;
     for (nth, before) in before.into_iter().enumerate() {
         eventually("all is counted", SOON, || {
-            stand.counted("malformed")[nth] == before + refused
+            stand.counted("garbled")[nth] == before + refused
         });
         let told = stand.servers[nth].count_lines("a message of an emitter was dropped");
         assert_eq!(told, 1, "{:?}", stand.servers[nth].log());
@@ -353,4 +362,35 @@ fn emitters_with_another_key_are_others() {
         client.hears("note", &json!("ours"));
         assert_eq!(client.payloads("note"), ["ours"]);
     }
+}
+
+#[test]
+fn clients_of_either_parser_hear_emitters_and_no_worker_ends_over_the_others() {
+    let msgpack = "[engine]\nparser = \"msgpack\"";
+    let stand = Stand::of(["", msgpack], ["v4", "msgpack"]);
+    let workers = stand.servers.each_ref().map(Server::workers);
+    let both = json!([{"$bytes": "01"}, {"$date": 0}, {"$undefined": true}]);
+    let arrives = |date: &str| json!([{"type": "Buffer", "data": [1]}, date, null]);
+    for emitter in &stand.emitters {
+        emitter.call("emit", json!({}), &json!(["value", both]));
+        for client in stand.all() {
+            // A date is one with msgpack, which the script's JSON shows as text.
+            client.hears("value", &arrives("1970-01-01T00:00:00.000Z"));
+            assert_eq!(client.take_heard().len(), 1);
+        }
+    }
+    // What a client of one machine sends to all is heard there.
+    for (nth, crowd) in stand.crowds.iter().enumerate() {
+        crowd[0].call("emit", json!([{"as": "io"}, "note", nth]));
+        for client in crowd.iter() {
+            client.hears("note", &json!(nth));
+        }
+    }
+    assert_eq!(stand.reached(&json!({})), ALL);
+    for (nth, server) in stand.servers.iter().enumerate() {
+        assert_eq!(server.workers(), workers[nth]);
+        let told = server.count_lines("a worker with another engine.parser");
+        assert!(told > 0, "{:?}", server.log());
+    }
+    nobody_went(stand.all());
 }
