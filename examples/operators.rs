@@ -14,9 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use my_app::api::{
-    self, Ack, Adapter, App, Arg, Cluster, Event, Io, PublicData, Refusal, Socket,
-};
+use my_app::api::{self, Ack, Adapter, App, Arg, Cluster, Event, Io, PublicData, Refusal, Socket};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use socketioxide::extract::{Data, SocketRef, State};

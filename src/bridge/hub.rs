@@ -98,7 +98,8 @@ impl Way {
     async fn attempt(&mut self) -> Result<HubEnd, HubError> {
         let stream = match self {
             Self::Given(end) => {
-                let stream = std::os::unix::net::UnixStream::from(end.take().ok_or(BusError::Closed)?);
+                let stream =
+                    std::os::unix::net::UnixStream::from(end.take().ok_or(BusError::Closed)?);
                 stream.set_nonblocking(true).map_err(BusError::from)?;
                 UnixStream::from_std(stream).map_err(BusError::from)?
             }

@@ -593,12 +593,13 @@ impl Session {
     }
 
     fn is_over(&mut self) -> bool {
-        let is_late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        let is_late = self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline);
         let is_alone = !self.outage.is_up();
         let node_is_done = self.job.is_none() && self.jobs.is_empty();
         is_late
-            || (self.phase == Phase::Leaving
-                && (is_alone || self.core.is_gone() && node_is_done))
+            || (self.phase == Phase::Leaving && (is_alone || self.core.is_gone() && node_is_done))
     }
 }
 
@@ -608,7 +609,9 @@ fn attempt(
     channels: &[(String, Inbound)],
     emitter: Option<&Emitter>,
 ) -> Attempt {
-    let own = channels.iter().map(|(name, _)| Channel::Exact(name.clone()));
+    let own = channels
+        .iter()
+        .map(|(name, _)| Channel::Exact(name.clone()));
     let own: Rc<[Channel]> = own.collect();
     let emitters = emitter.map(Emitter::channels);
     let secrets = Rc::new(Secrets::new(parts.config.bridge.secret_file.as_deref()));
