@@ -168,6 +168,11 @@ impl Bus {
         })
     }
 
+    /// The same, for when there may be no answer.
+    pub fn try_ask(&self, words: &[&str]) -> thread::Result<String> {
+        panic::catch_unwind(AssertUnwindSafe(|| self.ask(words)))
+    }
+
     /// Publishes these bytes; Postgres takes text alone.
     #[track_caller]
     pub fn publish(&self, channel: &str, payload: &[u8]) {
