@@ -108,7 +108,9 @@ fn machines_follow_their_sentinels_to_another_primary_and_lose_nothing() {
     let killed = Instant::now();
     eventually("another primary", SOON + SOON, || {
         // Whoever is connected in that moment is cut off.
-        second.try_ask(&["ROLE"]).is_ok_and(|role| role.starts_with("master"))
+        second
+            .try_ask(&["ROLE"])
+            .is_some_and(|role| role.starts_with("master"))
     });
     let promoted = Instant::now();
     eventually("all are with it", SOON, || {

@@ -162,15 +162,16 @@ impl Bus {
     /// What it answers to a command of `redis-cli`, or to a statement.
     #[track_caller]
     pub fn ask(&self, words: &[&str]) -> String {
-        self.within(|server| match server {
-            Either::Redis(server) => server.ask(words),
-            Either::Postgres(server) => server.ask(&words.join(" ")),
-        })
+        let answer = self.try_ask(words);
+        answer.unwrap_or_else(|| panic!("it failed: {words:?}"))
     }
 
     /// The same, for when there may be no answer.
-    pub fn try_ask(&self, words: &[&str]) -> thread::Result<String> {
-        panic::catch_unwind(AssertUnwindSafe(|| self.ask(words)))
+    pub fn try_ask(&self, words: &[&str]) -> Option<String> {
+        self.within(|server| match server {
+            Either::Redis(server) => server.try_ask(words),
+            Either::Postgres(server) => server.try_ask(&words.join(" ")),
+        })
     }
 
     /// Publishes these bytes; Postgres takes text alone.
