@@ -27,10 +27,10 @@ use tracing::warn;
 use super::{CAP, Hub, Left, SLOW, TURN, encoded, hello};
 use crate::ipc::bus::{BusError, Parts, Queue, Reader};
 use crate::wire::bridge::Report;
-use crate::wire::session_id::EntropyError;
 use crate::wire::frame::{
     Body, BusMember, Frame, FrameError, Head, HeadKind, Role, Welcome, number_for_bridge,
 };
+use crate::wire::session_id::EntropyError;
 
 /// A bridge tells of itself once a second. One that was silent for so long is waited for by nobody.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -60,7 +60,10 @@ impl Identity {
     /// # Errors
     /// When the kernel has no random numbers to give.
     pub(crate) fn draw(machine: u16) -> Result<Self, EntropyError> {
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let name = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
         Ok(Self {
             incarnation: getrandom::u64()?,
             machine,
