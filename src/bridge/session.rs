@@ -1,12 +1,14 @@
 //! A bridge for as long as its connection to the hub lives: the hub, the core, the line, emitters and Node's servers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use socketioxide_core::Sid;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
@@ -20,7 +22,7 @@ use super::line::{Arrived, Line, LineEvent};
 use super::node::{self, Node, NodeSettings};
 use super::notepack;
 use super::outage::Outage;
-use super::transport::{self, Channel, Connected as Server, Secrets, Transport, TransportError};
+use super::transport::{Channel, Secrets, Server, Transport, TransportError};
 use crate::config::Parser;
 use crate::ipc::bus::BusError;
 use crate::logging::RateLimit;
@@ -94,9 +96,10 @@ pub(super) struct Session {
     line: Line<Server, Attempt>,
     emitter: Option<Emitter>,
     node: Option<Node>,
-    /// What the server is to do for Node's part, in this order.
-    jobs: VecDeque<node::Output>,
+    /// What the server does for Node's part: one thing after the other. Meanwhile more waits there, which is bounded.
     job: Option<Job>,
+    /// Only questions have no order.
+    counts: FuturesUnordered<Job>,
     outage: Outage,
     elsewhere: Vec<BusMember>,
     node_member: Option<BusMember>,
@@ -155,8 +158,8 @@ impl Session {
             line,
             emitter,
             node,
-            jobs: VecDeque::new(),
             job: None,
+            counts: FuturesUnordered::new(),
             elsewhere: Vec::new(),
             node_member: None,
             numbers: BTreeMap::new(),
@@ -222,6 +225,7 @@ impl Session {
             event = self.line.next() => Event::Line(event),
             frame = reader.next(), if reads => Event::Hub(frame),
             done = job => Event::Job(done),
+            Some(done) = self.counts.next() => Event::Job(done),
             _ = self.report.tick() => Event::Report,
             () = self.parts.stopped(), if self.phase == Phase::Running => Event::Stop,
             () = sleep_until(due.max(now)) => Event::Due,
@@ -334,8 +338,8 @@ impl Session {
         if let Some(node) = &mut self.node {
             node.disconnected();
         }
-        self.jobs.clear();
         self.job = None;
+        self.counts.clear();
     }
 
     fn hear_message(
@@ -393,30 +397,46 @@ impl Session {
                 }
                 Output::Link(is_up) => self.link(is_up),
                 Output::Reconnect(why) => {
-                    let silence = self.line.server().map_or("", |server| server.silence());
-                    self.outage.failed(format!("{why}: {silence}"));
+                    let reason = match self.line.server() {
+                        Some(_) if self.line.is_unanswered() => {
+                            format!("{} does not answer", self.parts.url)
+                        }
+                        Some(server) => format!("{why}: {}", server.silence()),
+                        None => why.to_string(),
+                    };
+                    self.outage.failed(reason);
                     self.line.drop_server();
                     self.line_lost(now);
                 }
                 Output::Tell(notice) => self.log(&notice),
             }
         }
-        while let Some(output) = self.node.as_mut().and_then(Node::poll) {
-            match output {
-                node::Output::Deliver(frame) => self.deliver(frame),
-                node::Output::Elsewhere(member) => {
-                    self.node_member = member;
-                    self.tell_elsewhere();
+        while self.job.is_none()
+            && let Some(output) = self.node.as_mut().and_then(Node::poll)
+        {
+            self.act_for_node(output);
+        }
+    }
+
+    fn act_for_node(&mut self, output: node::Output) {
+        match output {
+            node::Output::Deliver(frame) => self.deliver(frame),
+            node::Output::Elsewhere(member) => {
+                self.node_member = member;
+                self.tell_elsewhere();
+            }
+            node::Output::Tell(notice) => {
+                if self.warnings.allows(WARNING_INTERVAL) {
+                    warn!("{notice}");
                 }
-                node::Output::Tell(notice) => {
-                    if self.warnings.allows(WARNING_INTERVAL) {
-                        warn!("{notice}");
-                    }
+            }
+            // What is for a server that is gone came too late.
+            job => {
+                if let Some(server) = self.line.server() {
+                    self.begin_job(server, job);
                 }
-                job => self.jobs.push_back(job),
             }
         }
-        self.begin_job();
     }
 
     fn tell_elsewhere(&mut self) {
@@ -435,35 +455,43 @@ impl Session {
         self.tell();
     }
 
-    /// Has the server do the next thing for Node's part, if it is there and has done the last one.
-    fn begin_job(&mut self) {
-        while self.job.is_none() {
-            let (Some(server), Some(output)) = (self.line.server(), self.jobs.pop_front()) else {
-                return;
-            };
-            self.job = match output {
-                node::Output::Publish { channel, payload } => {
-                    drop(server.publish_whole(&channel, payload));
-                    None
+    /// Has the server do something for Node's part.
+    fn begin_job(&mut self, server: Rc<Server>, output: node::Output) {
+        match output {
+            node::Output::Publish { channel, payload } => {
+                drop(server.publish_whole(&channel, payload));
+                if !server.has_room() {
+                    self.job = Some(Box::pin(async move {
+                        server.room().await;
+                        Done::Nothing
+                    }));
                 }
-                node::Output::Subscribe(channels) => Some(Box::pin(async move {
+            }
+            node::Output::Subscribe(channels) => {
+                self.job = Some(Box::pin(async move {
                     let subscribed = server.subscribe(&channels).await;
                     subscribed.map_or_else(Done::Failed, |()| Done::Nothing)
-                })),
-                node::Output::Unsubscribe(channels) => Some(Box::pin(async move {
+                }));
+            }
+            node::Output::Unsubscribe(channels) => {
+                self.job = Some(Box::pin(async move {
                     let unsubscribed = server.unsubscribe(&channels).await;
                     unsubscribed.map_or_else(Done::Failed, |()| Done::Nothing)
-                })),
-                node::Output::NumSub { id, channel } => Some(Box::pin(async move {
+                }));
+            }
+            node::Output::NumSub { id, channel } => {
+                self.counts.push(Box::pin(async move {
                     Done::Counted(id, server.numsub(&channel).await.ok())
-                })),
-                _ => None,
-            };
+                }));
+            }
+            _ => {}
         }
     }
 
     fn done(&mut self, done: Done) {
-        self.job = None;
+        if !matches!(done, Done::Counted(..)) {
+            self.job = None;
+        }
         match done {
             Done::Nothing => {}
             Done::Failed(error) => {
@@ -597,7 +625,7 @@ impl Session {
             .deadline
             .is_some_and(|deadline| Instant::now() >= deadline);
         let is_alone = !self.outage.is_up();
-        let node_is_done = self.job.is_none() && self.jobs.is_empty();
+        let node_is_done = self.job.is_none();
         is_late
             || (self.phase == Phase::Leaving && (is_alone || self.core.is_gone() && node_is_done))
     }
@@ -621,7 +649,7 @@ fn attempt(
         let emitters = emitters.clone();
         Box::pin(async move {
             let ca_file = parts.config.bridge.ca_file.as_deref();
-            let server = transport::connect(&parts.url, &secrets, ca_file).await?;
+            let server = Server::connect(&parts.url, &secrets, ca_file).await?;
             server.subscribe(&own).await?;
             let mut refused = None;
             if let Some(channels) = &emitters {

@@ -102,7 +102,12 @@ impl Secrets {
         let line = text.strip_suffix('\n').unwrap_or(&text);
         let line = line.strip_suffix('\r').unwrap_or(line);
         if line.is_empty() {
-            return Err(SecretError::Empty(name()));
+            // The unit has an empty credential where nobody wrote one.
+            return if self.named {
+                Err(SecretError::Empty(name()))
+            } else {
+                Ok(None)
+            };
         }
         if line.contains(['\n', '\r']) {
             return Err(SecretError::Lines(name()));
@@ -141,6 +146,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         let credentials = Secrets::of(None, Some(dir.path().to_owned()));
+        assert_eq!(secret(&credentials), Ok(None));
+        fs::write(dir.path().join(CREDENTIAL), "\n").unwrap();
         assert_eq!(secret(&credentials), Ok(None));
         fs::write(dir.path().join(CREDENTIAL), "from systemd\n").unwrap();
         assert_eq!(secret(&credentials), Ok(Some("from systemd".to_owned())));
