@@ -74,30 +74,32 @@ pub(super) enum Event {
     Ended(TransportError),
 }
 
-/// The transport that a URL asks for.
+/// The server that a URL names, connected.
 #[derive(Debug)]
-pub(super) enum Connected {
+pub(super) enum Server {
     /// Redis, by whichever way.
     Redis(redis::Redis),
     /// Postgres.
     Postgres(postgres::Postgres),
 }
 
-/// Connects: names are looked up, sentinels asked and the password read anew. It takes 7 s at most.
-///
-/// # Errors
-/// What went wrong first, and what to do about it.
-pub(super) async fn connect(
-    url: &BridgeUrl,
-    secrets: &Secrets,
-    ca_file: Option<&Path>,
-) -> Result<Connected, TransportError> {
-    if url.is_redis() {
-        let redis = redis::Redis::connect(url, secrets, ca_file).await?;
-        Ok(Connected::Redis(redis))
-    } else {
-        let postgres = postgres::Postgres::connect(url, secrets, ca_file).await?;
-        Ok(Connected::Postgres(postgres))
+impl Server {
+    /// Connects: names are looked up, sentinels asked and the password read anew. It takes 7 s at most.
+    ///
+    /// # Errors
+    /// What went wrong first, and what to do about it.
+    pub(super) async fn connect(
+        url: &BridgeUrl,
+        secrets: &Secrets,
+        ca_file: Option<&Path>,
+    ) -> Result<Self, TransportError> {
+        if url.is_redis() {
+            let redis = redis::Redis::connect(url, secrets, ca_file).await?;
+            Ok(Self::Redis(redis))
+        } else {
+            let postgres = postgres::Postgres::connect(url, secrets, ca_file).await?;
+            Ok(Self::Postgres(postgres))
+        }
     }
 }
 
@@ -160,7 +162,7 @@ pub(super) trait Transport {
     fn silence(&self) -> &'static str;
 }
 
-impl Transport for Connected {
+impl Transport for Server {
     async fn subscribe(&self, channels: &[Channel]) -> Result<(), TransportError> {
         match self {
             Self::Redis(redis) => redis.subscribe(channels).await,
