@@ -26,6 +26,12 @@ pub(crate) fn is_parent() -> bool {
     env::var_os("NOTIFY_SOCKET").is_some() || passes_listeners() || has_journal()
 }
 
+/// Whether systemd started this process as a service of its own, and not a shell that systemd started. Not known any more
+/// after [`listeners`].
+pub(crate) fn runs_service() -> bool {
+    env::var_os("NOTIFY_SOCKET").is_some() || passes_listeners()
+}
+
 /// Whether systemd passes listeners to this process. Not known any more after [`listeners`].
 pub(crate) fn passes_listeners() -> bool {
     env::var_os("LISTEN_FDS").is_some()
@@ -36,6 +42,16 @@ pub(crate) fn passes_listeners() -> bool {
 pub(crate) enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener),
+}
+
+impl Listener {
+    /// Its port, if it has one.
+    pub(crate) fn port(&self) -> Option<u16> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr().ok().map(|at| at.port()),
+            Self::Unix(_) => None,
+        }
+    }
 }
 
 /// One of systemd's descriptors is no listener.

@@ -30,7 +30,7 @@ _my_app() {
         options='--over --undo --config --socket --help'
         ;;
     *)
-        options='--config --listen --workers --cors --help --version'
+        options='--config --listen --workers --cors --bridge --help --version'
         ((COMP_CWORD == 1)) && words='check status why emit log drain'
         ;;
     esac
@@ -40,7 +40,7 @@ _my_app() {
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
         ;;
-    --listen | --workers | --cors | --namespace | --room | --for | --over)
+    --listen | --workers | --cors | --bridge | --namespace | --room | --for | --over)
         return
         ;;
     esac

@@ -15,6 +15,7 @@ mod status;
 mod text;
 mod why;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
@@ -27,7 +28,7 @@ use self::client::ClientError;
 use self::commands::{DrainArgs, EmitArgs, LogArgs};
 use self::status::StatusArgs;
 use self::why::WhyArgs;
-use crate::config::{Config, ConfigError, ListenAddr, Loaded, WORKERS, origin};
+use crate::config::{BridgeUrl, Config, ConfigError, ListenAddr, Loaded, WORKERS, origin};
 
 /// What this process is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub(crate) enum Role {
     Check(CheckArgs),
     /// A question to the running server, or a command.
     Ask(Question),
+    /// The bridge to other machines. Its unit starts it, or the master of a server that is run by hand.
+    Bridge(BridgeArgs),
     /// A worker. Only the master starts these, with descriptors that nobody else can give.
     Worker {
         /// The worker's number, from 0.
@@ -86,6 +89,33 @@ pub(crate) struct RunArgs {
     /// Added to the configuration's `engine.cors_origins`.
     #[arg(long, value_name = "ORIGIN", value_parser = origin, verbatim_doc_comment)]
     pub cors: Vec<String>,
+
+    /// Join other machines over this server, such as redis://127.0.0.1
+    ///
+    /// For trying: takes the place of the configuration's `bridge.url`.
+    /// Not used when systemd starts the server: the bridge is a service of its own there.
+    #[arg(long, value_name = "URL", verbatim_doc_comment)]
+    pub bridge: Option<BridgeUrl>,
+}
+
+/// The options of `my-app bridge`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BridgeArgs {
+    /// Read this configuration instead of /etc/my-app/my-app.toml
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// Takes the place of the configuration's `bridge.url`
+    #[arg(long, value_name = "URL")]
+    pub url: Option<BridgeUrl>,
+
+    /// Only say whether there is anything to run: exit 1 without `bridge.url`, else 0
+    #[arg(long)]
+    pub is_configured: bool,
+
+    /// The master has started it: standard input is its end of the bus
+    #[arg(long, hide = true)]
+    pub is_child: bool,
 }
 
 /// The options of `my-app check`.
@@ -98,6 +128,42 @@ pub(crate) struct CheckArgs {
     /// Print the report as JSON, for programs
     #[arg(long)]
     pub json: bool,
+}
+
+impl BridgeArgs {
+    /// The arguments of the bridge that belongs to a server which was started with `run`.
+    pub(crate) fn of(run: &RunArgs) -> Self {
+        Self {
+            config: run.config.clone(),
+            url: run.bridge.clone(),
+            is_configured: false,
+            is_child: false,
+        }
+    }
+
+    /// These options as a command line has them.
+    pub(crate) fn to_arguments(&self) -> Vec<OsString> {
+        let mut arguments = Vec::new();
+        if let Some(config) = &self.config {
+            arguments.extend(["--config".into(), config.into()]);
+        }
+        if let Some(url) = &self.url {
+            arguments.extend(["--url".into(), url.to_string().into()]);
+        }
+        arguments
+    }
+
+    /// The configuration with the options of the command line in their places.
+    ///
+    /// # Errors
+    /// Those of [`Config::load`].
+    pub(crate) fn load(&self) -> Result<Loaded, ConfigError> {
+        let mut loaded = Config::load(self.config.as_deref())?;
+        if let Some(url) = &self.url {
+            loaded.config.bridge.url = Some(url.clone());
+        }
+        Ok(loaded)
+    }
 }
 
 impl RunArgs {
@@ -117,6 +183,9 @@ impl RunArgs {
         }
         if let Some(workers) = self.workers {
             config.workers = workers;
+        }
+        if let Some(url) = &self.bridge {
+            config.bridge.url = Some(url.clone());
         }
         let engine = &mut config.engine;
         let everybody = self.cors.iter().any(|origin| origin == "*");
@@ -164,6 +233,9 @@ enum Command {
     /// Run the server, under a name that tells the role
     #[command(hide = true)]
     Master(RunArgs),
+    /// Join this machine with others, over the server that the configuration names
+    #[command(hide = true)]
+    Bridge(BridgeArgs),
     /// Run one worker, with the descriptors that the master passes
     #[command(hide = true)]
     Worker {
@@ -190,7 +262,7 @@ pub(crate) fn parse() -> Result<Role, Exit> {
 
 fn parse_from<T>(arguments: impl IntoIterator<Item = T>) -> Result<Role, clap::Error>
 where
-    T: Into<std::ffi::OsString> + Clone,
+    T: Into<OsString> + Clone,
 {
     let line = Line::try_parse_from(arguments)?;
     Ok(match line.command {
@@ -198,6 +270,7 @@ where
         Some(Command::Master(args)) => Role::Run(args),
         Some(Command::Check(args)) => Role::Check(args),
         Some(Command::Ask(question)) => Role::Ask(question),
+        Some(Command::Bridge(args)) => Role::Bridge(args),
         Some(Command::Worker { slot }) => Role::Worker { slot },
     })
 }
@@ -252,7 +325,7 @@ mod tests {
     #[test]
     fn a_master_takes_the_options_of_the_plain_run() {
         let options = "--config a.toml --listen 0.0.0.0:80 --listen unix:/run/a --workers 2 \
-                       --cors http://a.test --cors https://b.test:81";
+                       --cors http://a.test --cors https://b.test:81 --bridge redis://c.test";
         let args = RunArgs {
             config: Some("a.toml".into()),
             listen: vec![
@@ -261,6 +334,7 @@ mod tests {
             ],
             workers: Some(2),
             cors: vec!["http://a.test".into(), "https://b.test:81".into()],
+            bridge: Some("redis://c.test".parse().unwrap()),
         };
         assert_eq!(role(&format!("my-app {options}")), Role::Run(args.clone()));
         assert_eq!(
@@ -277,6 +351,24 @@ mod tests {
             Role::Check(CheckArgs { config, json: true })
         );
         assert_eq!(role("x worker 3"), Role::Worker { slot: 3 });
+    }
+
+    #[test]
+    fn a_bridge_gets_from_its_servers_options_what_concerns_it() {
+        let line = "my-app --listen 127.0.0.1:1 --config a.toml --bridge redis+unix:///run/a";
+        let Role::Run(run) = role(line) else {
+            panic!("not the server");
+        };
+        let arguments = BridgeArgs::of(&run).to_arguments();
+        let expected = ["--config", "a.toml", "--url", "redis+unix:///run/a"];
+        assert_eq!(arguments, expected);
+        let line = format!("x bridge {}", expected.join(" "));
+        assert_eq!(role(&line), Role::Bridge(BridgeArgs::of(&run)));
+        assert!(
+            BridgeArgs::of(&RunArgs::default())
+                .to_arguments()
+                .is_empty()
+        );
     }
 
     #[test]
@@ -334,6 +426,7 @@ mod tests {
             ("my-app --workers 4097", "4096"),
             ("my-app --worker", "--workers"),
             ("my-app --cors a.test", "scheme://host"),
+            ("my-app --bridge redis://:pw@a", "secret_file"),
             ("my-app --cors http://a.test/", "no slash"),
             ("my-app chek", "check"),
             ("my-app worker", "SLOT"),

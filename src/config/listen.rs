@@ -77,6 +77,76 @@ impl FromStr for ListenAddr {
     }
 }
 
+/// Where each worker has a port of its own: worker n at `port` + n.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct WorkerListen {
+    /// A name, an IPv4 address, or an IPv6 address in brackets.
+    host: String,
+    /// That of worker 0; never 0.
+    port: u16,
+}
+
+impl WorkerListen {
+    /// The address of the worker `slot`; none if there is no such port.
+    pub(crate) fn of(&self, slot: u16) -> Option<ListenAddr> {
+        let port = self.port.checked_add(slot)?;
+        Some(ListenAddr::Tcp(format!("{}:{port}", self.host)))
+    }
+
+    /// Which of so many workers has this port, if one has it.
+    pub(crate) fn slot_at(&self, port: u16, workers: u16) -> Option<u16> {
+        let slot = port.checked_sub(self.port)?;
+        (slot < workers).then_some(slot)
+    }
+
+    /// The last port of so many workers; none if there is no such port.
+    pub(super) fn last_port(&self, workers: u16) -> Option<u16> {
+        self.port.checked_add(workers.saturating_sub(1))
+    }
+
+    /// Would this address be one of so many workers' own? Names are not looked up, so only what is written alike, or
+    /// stands for all addresses, is told.
+    pub(super) fn overlaps(&self, address: &ListenAddr, workers: u16) -> bool {
+        let ListenAddr::Tcp(text) = address else {
+            return false;
+        };
+        let Some((host, port)) = text.rsplit_once(':') else {
+            return false;
+        };
+        let everywhere = |host: &str| matches!(host, "0.0.0.0" | "[::]");
+        let port = parse_port(port).and_then(|port| self.slot_at(port, workers));
+        let same_host = host == self.host || everywhere(host) || everywhere(&self.host);
+        port.is_some() && same_host
+    }
+}
+
+impl fmt::Display for WorkerListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+impl FromStr for WorkerListen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const FORM: &str = "write host:port, the port of worker 0, such as \"127.0.0.1:3100\", \
+                            or \"\" for no such ports";
+        match text
+            .parse()
+            .map_err(|error: ListenAddrError| error.to_string())?
+        {
+            ListenAddr::Tcp(text) => {
+                let (host, port) = text.rsplit_once(':').ok_or(FORM)?;
+                let port = parse_port(port).filter(|port| *port != 0).ok_or(FORM)?;
+                let host = host.to_owned();
+                Ok(Self { host, port })
+            }
+            ListenAddr::Unix(_) => Err(FORM.to_owned()),
+        }
+    }
+}
+
 impl TryFrom<String> for ListenAddr {
     type Error = ListenAddrError;
 
@@ -171,6 +241,44 @@ mod tests {
         ] {
             assert_eq!(parse(text), Err(error), "{text:?}");
         }
+    }
+
+    #[test]
+    fn each_worker_has_the_port_of_its_number() {
+        let ports: WorkerListen = "127.0.0.1:3100".parse().unwrap();
+        assert_eq!(ports.of(3), Some(parse("127.0.0.1:3103").unwrap()));
+        assert_eq!(ports.slot_at(3103, 4), Some(3));
+        for other in [3099, 3104] {
+            assert_eq!(ports.slot_at(other, 4), None, "{other}");
+        }
+        let last: WorkerListen = "[::1]:65535".parse().unwrap();
+        assert_eq!(last.last_port(1), Some(65535));
+        assert_eq!(last.last_port(2), None);
+        assert_eq!(last.of(1), None);
+        assert_eq!(last.to_string(), "[::1]:65535");
+        for wrong in ["3100", "localhost", "127.0.0.1:0", "unix:/a", ":3100"] {
+            assert!(wrong.parse::<WorkerListen>().is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_listens_at_a_workers_own_port_is_told() {
+        let ports: WorkerListen = "127.0.0.1:3100".parse().unwrap();
+        for (address, overlaps) in [
+            ("127.0.0.1:3099", false),
+            ("127.0.0.1:3100", true),
+            ("127.0.0.1:3103", true),
+            ("127.0.0.1:3104", false),
+            ("0.0.0.0:3101", true),
+            ("[::]:3101", true),
+            ("10.0.0.1:3101", false),
+            ("unix:/run/a:3101", false),
+        ] {
+            let address = parse(address).unwrap();
+            assert_eq!(ports.overlaps(&address, 4), overlaps, "{address}");
+        }
+        let everywhere: WorkerListen = "0.0.0.0:3100".parse().unwrap();
+        assert!(everywhere.overlaps(&parse("10.0.0.1:3101").unwrap(), 2));
     }
 
     #[test]

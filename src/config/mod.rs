@@ -12,6 +12,7 @@
 //! environment. Whether an address can be bound or a log file written is found out by those who do
 //! it.
 
+mod bridge;
 mod choices;
 mod error;
 mod keys;
@@ -33,10 +34,11 @@ use crate::wire::client_file;
 use crate::wire::link::Origin;
 use crate::wire::target::Target;
 
+pub(crate) use bridge::{BridgeConfig, BridgeUrl, HostPort, PostgresServer};
 pub(crate) use choices::{Balance, LogFormat, LogLevel, Parser, Transport};
 pub(crate) use error::ConfigError;
 pub(crate) use keys::WORKERS;
-pub(crate) use listen::ListenAddr;
+pub(crate) use listen::{ListenAddr, WorkerListen};
 pub(crate) use load::{Loaded, STANDARD_FILE, runtime_directory};
 pub(crate) use validate::origin;
 
@@ -47,6 +49,8 @@ pub(crate) struct Config {
     pub listen: Vec<ListenAddr>,
     /// How many workers run, at most 4096; 0: one for each core that the process may use.
     pub workers: u16,
+    /// Where each worker also has a port of its own; none: nowhere. Under systemd, which of its listeners are those.
+    pub worker_listen: Option<WorkerListen>,
     /// How the router picks the worker of a new session.
     pub balance: Balance,
     /// How long the sessions may take to end when the server stops; zero ends them at once.
@@ -63,6 +67,8 @@ pub(crate) struct Config {
     pub log: Log,
     /// How operators reach the running server.
     pub control: Control,
+    /// What joins this machine with others.
+    pub bridge: BridgeConfig,
 }
 
 /// The settings of Engine.IO and Socket.IO. The names and defaults are those of Node's server.
@@ -152,6 +158,7 @@ impl Default for Config {
         Self {
             listen: vec![ListenAddr::Tcp("127.0.0.1:3000".to_owned())],
             workers: 0,
+            worker_listen: None,
             balance: Balance::LeastConnection,
             stop_drain: Duration::from_secs(2),
             start_timeout: Duration::from_secs(30),
@@ -160,6 +167,7 @@ impl Default for Config {
             limits: Limits::default(),
             log: Log::default(),
             control: Control::default(),
+            bridge: BridgeConfig::default(),
         }
     }
 }
@@ -250,6 +258,19 @@ impl Default for Control {
 }
 
 impl Config {
+    /// How many workers run: as many as were configured, or one for each core that this process may use; affinity and
+    /// cgroup quota count.
+    pub(crate) fn worker_count(&self) -> u16 {
+        match self.workers {
+            0 => {
+                let cores = std::thread::available_parallelism().map_or(1, usize::from);
+                let most = *WORKERS.end();
+                u16::try_from(cores).unwrap_or(most).clamp(1, most)
+            }
+            some => some,
+        }
+    }
+
     /// Reads the file at `path`, or else [`STANDARD_FILE`] if there is one, or else takes the
     /// defaults. Without a file and without systemd the program runs by hand: it logs to the
     /// terminal only, and its control socket is in the user's own runtime directory.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use http::HeaderName;
 use ipnet::IpNet;
 
-use super::listen::{is_host, parse_port};
+use super::listen::{WorkerListen, is_host, parse_port};
 
 /// The request path of the engine, with the slash at its end that Node adds, too.
 pub(super) fn engine_path(text: &str) -> Result<String, &'static str> {
@@ -59,6 +59,14 @@ pub(super) fn control_socket(text: &str) -> Result<Option<PathBuf>, &'static str
         _ if text.ends_with('/') => Err("a directory; write the path of a socket"),
         _ if text.len() > LONGEST => Err("a Unix socket's path has 107 bytes at most"),
         _ => Ok(Some(text.into())),
+    }
+}
+
+/// The workers' own ports: none for the empty string.
+pub(super) fn worker_listen(text: &str) -> Result<Option<WorkerListen>, String> {
+    match text {
+        "" => Ok(None),
+        _ => text.parse().map(Some),
     }
 }
 

@@ -12,7 +12,7 @@ use toml::de::DeValue;
 
 use super::choices::Choices;
 
-/// What is wrong with the piece of the file at `span`.
+/// What is wrong with the piece of the file at `span`. An empty one is a value that is not to be shown.
 #[derive(Debug)]
 pub(super) struct Problem {
     pub(super) span: Range<usize>,
@@ -67,6 +67,16 @@ impl<'a> Value<'a> {
             }
             _ => self.wrong_type("a string"),
         }
+    }
+
+    /// As [`checked`](Self::checked), but what is wrong is told without the value: there may be a password in it.
+    pub(super) fn secret<T, E: Display>(self, check: impl Fn(&str) -> Result<T, E>) -> Read<T> {
+        self.checked(check).map_err(|mut problems| {
+            for problem in &mut problems {
+                problem.span.end = problem.span.start;
+            }
+            problems
+        })
     }
 
     /// One of the choices of `T`.

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
@@ -52,18 +52,26 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// [`BusError::Closed`] at the end; what had come of a frame by then is lost.
     pub(crate) async fn next(&mut self) -> Result<Bytes, BusError> {
         loop {
-            let len = frame::length(&self.buffer)?;
-            match len {
-                Some(len) if self.buffer.len() >= len => {
-                    return Ok(self.buffer.split_to(len).freeze());
-                }
-                _ => {}
+            if let Some(frame) = self.buffered() {
+                return frame;
             }
+            let len = frame::length(&self.buffer)?;
             let missing = len.unwrap_or(0).saturating_sub(self.buffer.len());
             self.buffer.reserve(missing.max(READ));
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(BusError::Closed);
             }
+        }
+    }
+
+    /// The next frame, if it has come whole already.
+    pub(crate) fn buffered(&mut self) -> Option<Result<Bytes, BusError>> {
+        match frame::length(&self.buffer) {
+            Ok(Some(len)) if self.buffer.len() >= len => {
+                Some(Ok(self.buffer.split_to(len).freeze()))
+            }
+            Ok(_) => None,
+            Err(error) => Some(Err(error.into())),
         }
     }
 }
@@ -73,21 +81,36 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 pub(crate) struct Queue {
     waiting: Mutex<Waiting>,
     filled: Notify,
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
-    frames: VecDeque<Bytes>,
-    /// In all frames, the part of the first that is written already not counted.
+    frames: VecDeque<Parts>,
+    /// In all frames, what is written already of the first not counted.
     bytes: usize,
+    /// How much of the first frame is written.
+    written: usize,
+}
+
+/// A frame: a head of its own, if it has one, and what others may share.
+pub(crate) type Parts = [Bytes; 2];
+
+fn len(parts: &Parts) -> usize {
+    parts.iter().map(Bytes::len).sum()
 }
 
 impl Queue {
     /// Appends a frame.
     pub(crate) fn push(&self, frame: Bytes) {
+        self.push_parts([frame, Bytes::new()]);
+    }
+
+    /// Appends a frame that comes in two parts.
+    pub(crate) fn push_parts(&self, parts: Parts) {
         let mut waiting = self.waiting();
-        waiting.bytes += frame.len();
-        waiting.frames.push_back(frame);
+        waiting.bytes += len(&parts);
+        waiting.frames.push_back(parts);
         drop(waiting);
         self.filled.notify_one();
     }
@@ -96,6 +119,29 @@ impl Queue {
     #[must_use]
     pub(crate) fn bytes(&self) -> usize {
         self.waiting().bytes
+    }
+
+    /// Drops what waits, but for a frame that is written in part. Returns how many frames that were.
+    pub(crate) fn forget(&self) -> usize {
+        let mut waiting = self.waiting();
+        let kept = usize::from(waiting.written > 0);
+        let dropped = waiting.frames.len().saturating_sub(kept);
+        waiting.frames.truncate(kept);
+        waiting.bytes = waiting.frames.iter().map(len).sum::<usize>() - waiting.written;
+        drop(waiting);
+        // Who writes has a batch of the old ones.
+        self.changed.notify_one();
+        dropped
+    }
+
+    /// Takes all that waits, whole: who was written to is gone, and has nothing of a frame that it has not all of.
+    pub(crate) fn take(&self) -> VecDeque<Parts> {
+        let mut waiting = self.waiting();
+        (waiting.bytes, waiting.written) = (0, 0);
+        let frames = std::mem::take(&mut waiting.frames);
+        drop(waiting);
+        self.changed.notify_one();
+        frames
     }
 
     /// Writes what waits and what will, for ever. After each write `wrote` is called.
@@ -111,8 +157,14 @@ impl Queue {
             while let batch = self.batch()
                 && !batch.is_empty()
             {
-                let slices: Vec<_> = batch.iter().map(|frame| IoSlice::new(frame)).collect();
-                match stream.write_vectored(&slices).await {
+                let slices: Vec<_> = batch.iter().map(|bytes| IoSlice::new(bytes)).collect();
+                let written = tokio::select! {
+                    biased;
+                    // A write that is pending has written nothing.
+                    () = self.changed.notified() => continue,
+                    written = stream.write_vectored(&slices) => written,
+                };
+                match written {
                     Ok(0) => return BusError::Closed,
                     Ok(bytes) => self.advance(bytes),
                     Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -126,20 +178,27 @@ impl Queue {
         }
     }
 
+    /// What is written next: never an empty piece.
     fn batch(&self) -> Vec<Bytes> {
         let waiting = self.waiting();
-        waiting.frames.iter().take(BATCH).cloned().collect()
+        let mut skipped = waiting.written;
+        let frames = waiting.frames.iter().take(BATCH);
+        let parts = frames.flatten().filter_map(|part| {
+            let skip = skipped.min(part.len());
+            skipped -= skip;
+            (skip < part.len()).then(|| part.slice(skip..))
+        });
+        parts.collect()
     }
 
-    fn advance(&self, mut written: usize) {
+    fn advance(&self, written: usize) {
         let mut waiting = self.waiting();
         waiting.bytes = waiting.bytes.saturating_sub(written);
-        while let Some(first) = waiting.frames.front_mut() {
-            if written < first.len() {
-                first.advance(written);
-                return;
-            }
-            written -= first.len();
+        waiting.written += written;
+        while let Some(first) = waiting.frames.front().map(len)
+            && waiting.written >= first
+        {
+            waiting.written -= first;
             waiting.frames.pop_front();
         }
     }
@@ -193,6 +252,54 @@ mod tests {
             error = write => panic!("{error}"),
             () = read => {}
         }
+        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_cuts_no_frame() {
+        let (near, far) = tokio::io::duplex(100);
+        let (_, mut writer) = tokio::io::split(near);
+        let mut reader = Reader::new(far);
+        let queue = Queue::default();
+        let halves = |frame: Bytes| [frame.slice(..60), frame.slice(60..)];
+        for at in [30, 61, 200] {
+            // A pipe that has taken some of the first frame, and the end of the one before, by then.
+            let frames: Vec<_> = (1..4).map(|n| event(vec![n; at * 10])).collect();
+            for frame in &frames {
+                queue.push_parts(halves(frame.clone()));
+            }
+            let write = queue.write_to(&mut writer, || ());
+            assert!(timeout(Duration::from_millis(20), write).await.is_err());
+            assert_eq!(queue.forget(), 2);
+            let last = event(vec![9]);
+            queue.push(last.clone());
+            let read = async { [reader.next().await.unwrap(), reader.next().await.unwrap()] };
+            tokio::select! {
+                error = queue.write_to(&mut writer, || ()) => panic!("{error}"),
+                read = read => assert_eq!(read, [frames[0].clone(), last]),
+            }
+            assert_eq!(queue.bytes(), 0);
+            assert_eq!(queue.forget(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_that_was_not_written_to_its_end_is_taken_whole() {
+        let queue = Queue::default();
+        let frames = [event(vec![1; 500]), event(vec![2; 10])];
+        for frame in &frames {
+            queue.push_parts([frame.slice(..60), frame.slice(60..)]);
+        }
+        let (near, _far) = tokio::io::duplex(100);
+        let (_, mut writer) = tokio::io::split(near);
+        let write = queue.write_to(&mut writer, || ());
+        assert!(timeout(Duration::from_millis(20), write).await.is_err());
+        let taken: Vec<_> = queue
+            .take()
+            .into_iter()
+            .map(|parts| parts.concat())
+            .collect();
+        assert_eq!(taken, frames);
         assert_eq!(queue.bytes(), 0);
     }
 

@@ -187,6 +187,7 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let handoff = Handoff {
             origin: Origin::Unix,
+            port_of: None,
             opens: true,
             reservation: None,
             admitted: None,

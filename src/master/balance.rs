@@ -60,6 +60,14 @@ impl Balancer {
     }
 }
 
+/// Whom the method chooses from: who connects to a worker's own port has chosen it, as long as it answers.
+pub(crate) fn preferred(mut candidates: Vec<Candidate>, port_of: Option<u16>) -> Vec<Candidate> {
+    if candidates.iter().any(|it| Some(it.slot) == port_of) {
+        candidates.retain(|it| Some(it.slot) == port_of);
+    }
+    candidates
+}
+
 /// How many sessions there may be, and how many there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Room {
@@ -141,6 +149,17 @@ mod tests {
                 "{limit} {sessions} {loads:?}"
             );
         }
+    }
+
+    #[test]
+    fn who_has_chosen_a_worker_gets_it_unless_it_does_not_answer() {
+        let loads = [9, 0, 5];
+        for (port_of, expected) in [(None, 1), (Some(0), 0), (Some(2), 2), (Some(3), 1)] {
+            let mut balancer = Balancer::new(Balance::LeastConnection);
+            let candidates = preferred(candidates(&loads), port_of);
+            assert_eq!(balancer.choose(&candidates), Some(expected), "{port_of:?}");
+        }
+        assert_eq!(preferred(Vec::new(), Some(0)), []);
     }
 
     #[test]

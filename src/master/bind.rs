@@ -23,13 +23,21 @@ use tracing::{info, warn};
 
 use super::listeners::{ListenError, Listener, SocketFile};
 use super::router::Router;
-use crate::config::{ListenAddr, runtime_directory};
+use crate::config::{ListenAddr, WorkerListen, runtime_directory};
 
 /// The kernel caps it at net.core.somaxconn (listen(2)).
 const BACKLOG: u32 = 65_535;
 
 /// How often what could not be had is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+
+/// Something to listen at, and for whom.
+#[derive(Debug, Clone)]
+struct Wanted {
+    place: Place,
+    /// The worker whose own port it is.
+    port_of: Option<u16>,
+}
 
 /// Something to listen at.
 #[derive(Debug, Clone)]
@@ -68,26 +76,30 @@ impl std::fmt::Display for Place {
 /// Where nobody listens although somebody should.
 #[derive(Debug)]
 pub(super) struct Refused {
-    place: Place,
+    wanted: Wanted,
     pub(super) error: ListenError,
 }
 
 impl Refused {
     pub(super) fn place(&self) -> String {
-        self.place.to_string()
+        self.wanted.place.to_string()
     }
 }
 
-/// Binds all addresses: the listeners that could be had, and what could not.
-pub(super) async fn bind(addresses: &[ListenAddr]) -> (Vec<Listener>, Vec<Refused>) {
+/// Binds all addresses: the listeners that could be had, and what could not. The ports of the workers are bound here, too:
+/// their listeners live longer than they, so that nobody is refused while one is replaced.
+pub(super) async fn bind(
+    addresses: &[ListenAddr],
+    of_workers: Option<&WorkerListen>,
+    workers: u16,
+) -> (Vec<Listener>, Vec<Refused>) {
+    let for_all = addresses.iter().map(|address| (address.clone(), None));
+    let own = (0..workers).filter_map(|slot| Some((of_workers?.of(slot)?, Some(slot))));
     let (mut listeners, mut refused) = Default::default();
-    for address in addresses {
-        try_place(
-            Place::Configured(address.clone()),
-            &mut listeners,
-            &mut refused,
-        )
-        .await;
+    for (address, port_of) in for_all.chain(own) {
+        let place = Place::Configured(address);
+        let wanted = Wanted { place, port_of };
+        try_place(wanted, &mut listeners, &mut refused).await;
     }
     (listeners, refused)
 }
@@ -96,13 +108,13 @@ pub(super) async fn bind(addresses: &[ListenAddr]) -> (Vec<Listener>, Vec<Refuse
 pub(super) async fn keep_trying(missing: Rc<RefCell<Vec<Refused>>>, router: Rc<Router>) {
     while !missing.borrow().is_empty() {
         sleep(RETRY).await;
-        let places: Vec<_> = missing.borrow().iter().map(|r| r.place.clone()).collect();
+        let again: Vec<_> = missing.borrow().iter().map(|r| r.wanted.clone()).collect();
         let mut still_refused = Vec::new();
-        for place in places {
+        for wanted in again {
             let mut listeners = Vec::new();
-            try_place(place.clone(), &mut listeners, &mut still_refused).await;
+            try_place(wanted.clone(), &mut listeners, &mut still_refused).await;
             if !listeners.is_empty() {
-                info!("listening on {place} now");
+                info!("listening on {} now", wanted.place);
             }
             for listener in listeners {
                 router.listen(listener);
@@ -120,10 +132,12 @@ pub(super) fn complain(refused: &[Refused]) {
     }
 }
 
-async fn try_place(place: Place, listeners: &mut Vec<Listener>, refused: &mut Vec<Refused>) {
+async fn try_place(wanted: Wanted, listeners: &mut Vec<Listener>, refused: &mut Vec<Refused>) {
+    let Wanted { place, port_of } = wanted;
     let attempts = match &place {
         Place::Configured(ListenAddr::Unix(path)) => {
-            vec![(place.clone(), bind_unix(path, &place))]
+            // For the proxy's group; others have no business here.
+            vec![(place.clone(), bind_unix(path, 0o660, &place))]
         }
         Place::Address(_, address) => vec![(place.clone(), bind_address(*address, &place))],
         Place::Configured(configured @ ListenAddr::Tcp(name)) => match addresses(name).await {
@@ -140,8 +154,11 @@ async fn try_place(place: Place, listeners: &mut Vec<Listener>, refused: &mut Ve
     };
     for (place, listener) in attempts {
         match listener {
-            Ok(listener) => listeners.push(listener),
-            Err(error) => refused.push(Refused { place, error }),
+            Ok(listener) => listeners.push(listener.of_worker(port_of)),
+            Err(error) => {
+                let wanted = Wanted { place, port_of };
+                refused.push(Refused { wanted, error });
+            }
         }
     }
 }
@@ -168,13 +185,23 @@ pub(super) fn bind_tcp(address: SocketAddr) -> io::Result<std::net::TcpListener>
     socket.listen(BACKLOG)?.into_std()
 }
 
-/// Opens the control socket. A directory below which it is to be by hand is made, for this user alone.
+/// Opens the control socket, which the service's group may use as well. A directory below which it is to be by hand is
+/// made, for this user alone.
 pub(super) fn bind_control(path: &Path) -> Result<Listener, ListenError> {
+    bind_own(path, 0o660)
+}
+
+/// Opens the bus's socket, likewise; it is for this user alone.
+pub(super) fn bind_bus(path: &Path) -> Result<Listener, ListenError> {
+    bind_own(path, 0o600)
+}
+
+fn bind_own(path: &Path, mode: u32) -> Result<Listener, ListenError> {
     let place = Place::Configured(ListenAddr::Unix(path.to_owned()));
     if path.parent() == Some(&runtime_directory()) {
         make_own_directory(&runtime_directory()).map_err(|error| place.error(error))?;
     }
-    bind_unix(path, &place)
+    bind_unix(path, mode, &place)
 }
 
 /// Makes a directory that only this user may enter. One that is there must be so already: below /tmp anybody may have
@@ -208,7 +235,7 @@ fn is_answered(path: &Path) -> bool {
 }
 
 /// Opens a Unix socket, in the place of one that nobody listens on any more.
-fn bind_unix(path: &Path, place: &Place) -> Result<Listener, ListenError> {
+fn bind_unix(path: &Path, mode: u32, place: &Place) -> Result<Listener, ListenError> {
     let failed = |source| place.error(source);
     match fs::symlink_metadata(path) {
         Ok(file) if !file.file_type().is_socket() => {
@@ -226,8 +253,7 @@ fn bind_unix(path: &Path, place: &Place) -> Result<Listener, ListenError> {
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
     let file = SocketFile::new(path);
-    // For the proxy's group; others have no business here.
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660)).map_err(failed)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed)?;
     // std's backlog is smaller; listen(2) may be called again.
     rustix::net::listen(&listener, BACKLOG.try_into().unwrap_or(i32::MAX))
         .map_err(|error| failed(error.into()))?;
@@ -253,7 +279,7 @@ mod tests {
             tcp("no.invalid:1"),
             tcp("127.0.0.1:0"),
         ];
-        let (listeners, refused) = bind(&addresses).await;
+        let (listeners, refused) = bind(&addresses, None, 1).await;
         assert_eq!(listeners.len(), 1);
         let said: Vec<_> = refused.iter().map(|r| r.error.to_string()).collect();
         assert_eq!(said.len(), 3, "{said:?}");
@@ -269,6 +295,28 @@ mod tests {
             said[2].starts_with("cannot listen on no.invalid:1: "),
             "{said:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn each_worker_gets_a_port_and_one_that_is_taken_costs_no_other() {
+        // Three ports in a row, and the second is taken.
+        let (ports, held) = (0..100)
+            .find_map(|_| {
+                let first = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                let port = first.local_addr().unwrap().port();
+                let second = std::net::TcpListener::bind(("127.0.0.1", port.checked_add(1)?));
+                let third = std::net::TcpListener::bind(("127.0.0.1", port.checked_add(2)?));
+                let (second, _) = (second.ok()?, third.ok()?);
+                Some((format!("127.0.0.1:{port}"), second))
+            })
+            .unwrap();
+        let ports: WorkerListen = ports.parse().unwrap();
+        let (listeners, refused) = bind(&[], Some(&ports), 3).await;
+        let of: Vec<_> = listeners.iter().map(Listener::port_of).collect();
+        assert_eq!(of, [Some(0), Some(2)]);
+        assert_eq!(refused.len(), 1);
+        assert_eq!(refused[0].place(), held.local_addr().unwrap().to_string());
+        assert_eq!(refused[0].wanted.port_of, Some(1));
     }
 
     #[test]

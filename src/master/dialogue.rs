@@ -109,11 +109,12 @@ impl Slot {
                 ticket,
                 client,
                 dispatched,
+                port_of,
             } => {
-                let place = self
-                    .parts
-                    .pool
-                    .reserve(member, client.map(Into::into), dispatched);
+                let place =
+                    self.parts
+                        .pool
+                        .reserve(member, client.map(Into::into), dispatched, port_of);
                 if let Err(why) = place {
                     self.parts.pool.refused(why, client);
                 }

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::bind::{self, Refused};
 use super::router::Router;
-use crate::config::ListenAddr;
+use crate::config::Config;
 use crate::ipc::conn::{self, Conn};
 use crate::systemd::{self, NotAListener};
 use crate::wire::link::Origin;
@@ -81,6 +81,8 @@ pub(crate) struct Listener {
     caught_up: Cell<bool>,
     /// Where it is, as clients write it.
     place: String,
+    /// The worker whose own port it is.
+    port_of: Option<u16>,
     _file: Option<SocketFile>,
 }
 
@@ -95,6 +97,7 @@ impl Listener {
             socket: Conn::Tcp(listener),
             caught_up: Cell::new(false),
             place,
+            port_of: None,
             _file: None,
         })
     }
@@ -109,6 +112,7 @@ impl Listener {
             socket: Conn::Unix(listener),
             caught_up: Cell::new(true),
             place,
+            port_of: None,
             _file: file,
         })
     }
@@ -118,6 +122,16 @@ impl Listener {
             systemd::Listener::Tcp(listener) => Self::tcp(listener),
             systemd::Listener::Unix(listener) => Self::unix(listener, None),
         }
+    }
+
+    /// The same as this worker's own; none: everybody's.
+    pub(super) fn of_worker(self, port_of: Option<u16>) -> Self {
+        Self { port_of, ..self }
+    }
+
+    /// The worker whose own port it is.
+    pub(crate) fn port_of(&self) -> Option<u16> {
+        self.port_of
     }
 
     /// Where it is: `http://127.0.0.1:3000`, `unix:/run/my-app/my-app.sock`.
@@ -196,6 +210,8 @@ impl Inherited {
 #[derive(Debug, Default)]
 pub(crate) struct Missing {
     units: Vec<String>,
+    /// Ports of workers that systemd does not open.
+    ports: Vec<String>,
     addresses: Rc<RefCell<Vec<Refused>>>,
 }
 
@@ -203,21 +219,24 @@ impl Missing {
     /// What the status line says of them.
     pub(crate) fn describe(&self) -> Vec<String> {
         let units = self.units.iter().map(|unit| absent(unit));
+        let ports = (!self.ports.is_empty()).then(|| unopened(&self.ports));
         let addresses = self.addresses.borrow();
         let addresses = addresses
             .iter()
             .map(|refused| format!("{}, tried again", refused.error));
-        units.chain(addresses).collect()
+        units.chain(ports).chain(addresses).collect()
     }
 
     /// Which they are, and why each is missing.
     pub(crate) fn list(&self) -> Vec<(String, String)> {
         let units = self.units.iter().map(|unit| (unit.clone(), absent(unit)));
+        let ports = self.ports.iter();
+        let ports = ports.map(|port| (port.clone(), unopened(std::slice::from_ref(port))));
         let addresses = self.addresses.borrow();
         let addresses = addresses
             .iter()
             .map(|refused| (refused.place(), refused.error.to_string()));
-        units.chain(addresses).collect()
+        units.chain(ports).chain(addresses).collect()
     }
 
     /// Tries the addresses again, for as long as there are any; what can be had goes to the router.
@@ -228,9 +247,39 @@ impl Missing {
 
 fn absent(unit: &str) -> String {
     // Its restart would be no restart of the service, which takes no further listener while it runs.
-    let of_metrics = unit.ends_with("-metrics.socket");
-    let restarted = if of_metrics { "my-app.service" } else { unit };
+    let is_a_part = unit.ends_with("-metrics.socket") || unit.contains("-worker@");
+    let restarted = if is_a_part { "my-app.service" } else { unit };
     format!("{unit} is not open: 'systemctl restart {restarted}' once its address is free")
+}
+
+/// What is said of workers' ports that no unit opens.
+fn unopened(ports: &[String]) -> String {
+    let all = ports.join(", ");
+    let units = ports.iter().filter_map(|port| port.rsplit_once(':'));
+    let units: Vec<_> = units
+        .map(|(_, port)| format!("my-app-worker@{port}.socket"))
+        .collect();
+    format!(
+        "worker_listen: systemd opens no {all}: 'systemctl enable {}', then 'systemctl restart my-app.service'",
+        units.join(" ")
+    )
+}
+
+/// The ports of workers that systemd has not passed; those whose unit is known to be missing are told with that.
+fn unopened_ports(config: &Config, listeners: &[Listener], units: &[String]) -> Vec<String> {
+    let Some(ports) = &config.worker_listen else {
+        return Vec::new();
+    };
+    let has = |slot| listeners.iter().any(|it| it.port_of == Some(slot));
+    let missing = (0..config.workers).filter(|slot| !has(*slot));
+    let missing = missing.filter_map(|slot| ports.of(slot));
+    let missing = missing.map(|address| address.to_string());
+    let is_told = |address: &str| {
+        let port = address.rsplit_once(':').map_or("", |(_, port)| port);
+        let unit = format!("my-app-worker@{port}.socket");
+        units.contains(&unit)
+    };
+    missing.filter(|address| !is_told(address)).collect()
 }
 
 /// Opens the listeners: systemd's, or else those that the configuration names. One that cannot be had is
@@ -240,7 +289,7 @@ fn absent(unit: &str) -> String {
 /// When there is none at all.
 pub(crate) async fn open(
     inherited: Inherited,
-    addresses: &[ListenAddr],
+    config: &Config,
 ) -> Result<(Vec<Listener>, Missing), ListenError> {
     let Inherited {
         listeners: passed,
@@ -249,7 +298,8 @@ pub(crate) async fn open(
         metrics: _,
     } = inherited;
     if passed.is_empty() && useless.is_empty() {
-        let (listeners, mut refused) = bind::bind(addresses).await;
+        let (addresses, of_workers) = (&config.listen, config.worker_listen.as_ref());
+        let (listeners, mut refused) = bind::bind(addresses, of_workers, config.workers).await;
         if listeners.is_empty() && !refused.is_empty() {
             return Err(match refused.len() {
                 1 => refused.swap_remove(0).error,
@@ -259,6 +309,7 @@ pub(crate) async fn open(
         bind::complain(&refused);
         let missing = Missing {
             units: Vec::new(),
+            ports: Vec::new(),
             addresses: Rc::new(RefCell::new(refused)),
         };
         return Ok((listeners, missing));
@@ -266,8 +317,13 @@ pub(crate) async fn open(
     let mut errors: Vec<_> = useless.into_iter().map(ListenError::from).collect();
     let mut listeners = Vec::new();
     for listener in passed {
+        // Which unit it is from does not matter: the port tells.
+        let port_of = config.worker_listen.as_ref().and_then(|ports| {
+            let port = listener.port()?;
+            ports.slot_at(port, config.workers)
+        });
         match Listener::of_systemd(listener) {
-            Ok(listener) => listeners.push(listener),
+            Ok(listener) => listeners.push(listener.of_worker(port_of)),
             Err(error) => errors.push(ListenError::Watch(error)),
         }
     }
@@ -283,8 +339,13 @@ pub(crate) async fn open(
             absent(unit)
         );
     }
+    let ports = unopened_ports(config, &listeners, &units);
+    if !ports.is_empty() {
+        warn!("{}; the other listeners serve", unopened(&ports));
+    }
     let missing = Missing {
         units,
+        ports,
         addresses: Rc::default(),
     };
     Ok((listeners, missing))

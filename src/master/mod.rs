@@ -13,6 +13,7 @@
 
 mod balance;
 mod bind;
+mod bridge;
 mod child;
 mod control;
 mod dialogue;
@@ -34,6 +35,7 @@ mod supervisor;
 mod totals;
 
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -42,9 +44,11 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
+use self::bridge::Bridges;
 use self::control::{Control, Phase};
 use self::ends::Ends;
 use self::faults::Faults;
+use self::hub::{Hub, Identity};
 use self::listeners::{Inherited, ListenError, Missing};
 use self::log::Log;
 use self::pool::Pool;
@@ -54,8 +58,8 @@ use self::slots::Slots;
 use self::status::Health;
 use self::supervisor::Supervisor;
 use self::totals::Totals;
-use crate::cli::RunArgs;
-use crate::config::{Config, ConfigError, WORKERS};
+use crate::cli::{BridgeArgs, RunArgs};
+use crate::config::{Config, ConfigError};
 use crate::logging::{self, LogError, LogGuard, LogRole};
 use crate::process;
 use crate::systemd::{self, Notify};
@@ -102,28 +106,34 @@ pub(crate) enum MasterError {
 pub(crate) fn run(args: &RunArgs) -> Result<(), MasterError> {
     let loaded = args.load()?;
     let config = loaded.config;
+    // Not known any more after that.
+    let is_service = systemd::runs_service();
     // Before any thread is started.
     let inherited = Inherited::take();
     let log = logging::init(&config.log, LogRole::Master)?;
     process::raise_descriptor_limit();
+    // systemd has a unit for it.
+    let bridge = (!is_service).then(|| BridgeArgs::of(args));
     // The main thread runs all of it: a worker dies with the thread that started it (prctl(2),
     // PR_SET_PDEATHSIG).
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(MasterError::Start)?;
-    LocalSet::new().block_on(&runtime, serve(config, inherited, log))
+    LocalSet::new().block_on(&runtime, serve(config, inherited, log, bridge))
 }
 
 async fn serve(
     mut config: Config,
     mut inherited: Inherited,
     log: LogGuard,
+    own_bridge: Option<BridgeArgs>,
 ) -> Result<(), MasterError> {
     let mut signals = Signals::new().map_err(MasterError::Start)?;
     info!("Master {} is running", std::process::id());
     let metrics = inherited.take_metrics();
-    let (listeners, missing) = listeners::open(inherited, &config.listen).await?;
+    config.workers = config.worker_count();
+    let (listeners, missing) = listeners::open(inherited, &config).await?;
     let faults = Rc::<Faults>::default();
     missing
         .describe()
@@ -131,9 +141,12 @@ async fn serve(
         .for_each(|what| faults.record(what));
     let missing = Rc::new(missing);
     let log = Log::new(log, config.log.level);
-    config.workers = worker_count(config.workers);
     let config = Rc::new(config);
-    let keyring = Keyring::draw(machine())?;
+    let keyring = Keyring::draw(machine(&config))?;
+    let hub = Rc::new(match config.bridge.url {
+        Some(_) => Hub::new(Identity::draw(keyring.machine())?),
+        None => Hub::default(),
+    });
     let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
     let slots = Rc::new(Slots::new(config.workers));
     let totals = Totals::new(config.workers);
@@ -149,13 +162,16 @@ async fn serve(
         totals,
         questions: Rc::default(),
         log,
+        hub,
     };
+    let bridges = Bridges::start(&parts, own_bridge);
     let control = Control::new(parts.clone());
     let _served = control.serve(metrics);
     let mut master = Master {
         workers: Supervisor::start(&parts),
         notify: Notify::from_env(TICK),
         control,
+        bridges,
         parts,
     };
     master.run(&mut signals).await?;
@@ -177,6 +193,7 @@ struct Parts {
     totals: Rc<Totals>,
     questions: Rc<Questions>,
     log: Rc<Log>,
+    hub: Rc<Hub>,
 }
 
 /// The running server.
@@ -185,6 +202,7 @@ struct Master {
     notify: Notify,
     control: Rc<Control>,
     workers: Supervisor,
+    bridges: Bridges,
 }
 
 impl Master {
@@ -201,6 +219,8 @@ impl Master {
         let mut memory = std::pin::pin!(process::give_memory_back());
         let mut figures = std::pin::pin!(totals::measure_master(
             &self.parts.pool,
+            &self.parts.hub,
+            &self.parts.totals,
             self.parts.log.guard()
         ));
         loop {
@@ -230,7 +250,9 @@ impl Master {
                     systemd::notify_ready();
                     self.control.set_phase(Phase::Running);
                     let health = self.health();
-                    info!("{}", health.listening(&self.parts.router.places()));
+                    let places = self.parts.router.places().into_iter();
+                    let places: Vec<_> = places.map(|it| it.place).collect();
+                    info!("{}", health.listening(&places));
                     if !health.vacant.is_empty() {
                         warn!("serving, although {}", health.missing().join("; "));
                     }
@@ -258,6 +280,7 @@ impl Master {
             vacant: self.parts.slots.vacant(),
             clients: self.parts.pool.sessions(),
             deaf: self.parts.missing.describe(),
+            apart: bridge::missing(&self.parts),
         }
     }
 
@@ -276,7 +299,7 @@ impl Master {
         let mut tick = interval(TICK);
         loop {
             tokio::select! {
-                () = self.workers.left() => return,
+                () = self.workers.left() => return self.bridges.stop().await,
                 () = &mut deadline => return warn!("workers that did not leave in time are killed"),
                 () = signals.stop_again() => return warn!("stopped at once, as asked twice"),
                 _ = tick.tick() => systemd::extend_timeout(),
@@ -326,23 +349,18 @@ impl Signals {
     }
 }
 
-/// One worker for each core that this process may use: affinity and cgroup quota count.
-fn worker_count(configured: u16) -> u16 {
-    match configured {
-        0 => {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            u16::try_from(cores)
-                .unwrap_or(u16::MAX)
-                .clamp(1, *WORKERS.end())
-        }
-        some => some,
-    }
-}
-
-/// A number for this machine, the same at every start (machine-id(5)).
-fn machine() -> u16 {
+/// A number for this machine, the same at every start: the configured one, or made from machine-id(5). A server that
+/// is run by hand beside another one has a number of its own.
+fn machine(config: &Config) -> u16 {
     use sha2::Digest;
-    let id = std::fs::read("/etc/machine-id").unwrap_or_default();
-    let [high, low, ..]: [u8; 32] = sha2::Sha256::digest(&id).into();
+    if config.bridge.machine > 0 {
+        return config.bridge.machine;
+    }
+    let mut hash = sha2::Sha256::new();
+    hash.update(std::fs::read("/etc/machine-id").unwrap_or_default());
+    if let Some(instance) = config.instance() {
+        hash.update(instance.as_os_str().as_bytes());
+    }
+    let [high, low, ..]: [u8; 32] = hash.finalize().into();
     u16::from_be_bytes([high, low])
 }

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tracing::{debug, warn};
 
-use super::balance::{Balancer, Candidate, Room};
+use super::balance::{Balancer, Candidate, Room, preferred};
 use super::member::Member;
 use super::rate::Rate;
 use crate::config::{Balance, Limits};
@@ -124,9 +124,11 @@ impl Pool {
         }
     }
 
-    /// The worker that gets the next connection; one that `opens` a session is counted at once.
-    pub(crate) fn choose(&self, opens: bool) -> Option<Rc<Member>> {
-        let slot = self.balancer.borrow_mut().choose(&self.candidates())?;
+    /// The worker that gets the next connection, that of `port_of` if it answers; one that `opens` a session is
+    /// counted at once.
+    pub(crate) fn choose(&self, opens: bool, port_of: Option<u16>) -> Option<Rc<Member>> {
+        let mut balancer = self.balancer.borrow_mut();
+        let slot = balancer.choose(&preferred(self.candidates(), port_of))?;
         let member = self.members.borrow().get(&slot).cloned()?;
         if opens {
             member.count_up();
@@ -135,6 +137,7 @@ impl Pool {
     }
 
     /// Where a session of `client` is to be opened for which `asker` asks, if it may be; it is counted there at once.
+    /// It came over the port of the slot `port_of`, if that has one.
     ///
     /// # Errors
     /// Why it may not.
@@ -143,13 +146,15 @@ impl Pool {
         asker: &Rc<Member>,
         client: Option<ClientKey>,
         dispatched: bool,
+        port_of: Option<u16>,
     ) -> Result<Place, NoPlace> {
         let slot = if dispatched {
             // There was room when the connection was dispatched, and it is counted since.
             asker.home.slot
         } else {
             let mut balancer = self.balancer.borrow_mut();
-            let slot = balancer.place(self.room(), &self.candidates(), asker.home.slot);
+            let candidates = preferred(self.candidates(), port_of);
+            let slot = balancer.place(self.room(), &candidates, asker.home.slot);
             slot.ok_or(NoPlace::Full)?
         };
         let member = self.members.borrow().get(&slot).cloned();

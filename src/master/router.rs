@@ -71,6 +71,15 @@ enum Seen {
     Closed,
 }
 
+/// A place where connections are accepted.
+#[derive(Debug, Clone)]
+pub(crate) struct Accepting {
+    /// As clients write it.
+    pub(crate) place: String,
+    /// The worker whose own port it is.
+    pub(crate) port_of: Option<u16>,
+}
+
 /// One for all listeners. Connections that no worker has yet are its own.
 #[derive(Debug)]
 pub(crate) struct Router {
@@ -81,7 +90,7 @@ pub(crate) struct Router {
     routing: Rc<Routing>,
     accepting: RefCell<Vec<AbortHandle>>,
     /// Where it accepts.
-    places: RefCell<Vec<String>>,
+    places: RefCell<Vec<Accepting>>,
     reserve: Reserve,
     complaints: RateLimit,
 }
@@ -108,13 +117,16 @@ impl Router {
 
     /// Accepts from this one, too.
     pub(crate) fn listen(self: &Rc<Self>, listener: Listener) {
-        self.places.borrow_mut().push(listener.place().to_owned());
+        self.places.borrow_mut().push(Accepting {
+            place: listener.place().to_owned(),
+            port_of: listener.port_of(),
+        });
         let task = spawn_local(Rc::clone(self).accept(listener));
         self.accepting.borrow_mut().push(task.abort_handle());
     }
 
     /// Where it accepts connections, or did until it was stopped.
-    pub(crate) fn places(&self) -> Vec<String> {
+    pub(crate) fn places(&self) -> Vec<Accepting> {
         self.places.borrow().clone()
     }
 
@@ -137,7 +149,8 @@ impl Router {
                         self.complain(&"those that are left are for the workers");
                         self.wait_for_room(conn).await
                     };
-                    let route = Rc::clone(&self).route(conn, origin, Instant::now());
+                    let port_of = listener.port_of();
+                    let route = Rc::clone(&self).route(conn, origin, port_of, Instant::now());
                     let mut route = Box::pin(route);
                     // Most are on their way at once; only who has to wait needs a task.
                     let polled = poll_fn(|cx| Poll::Ready(route.as_mut().poll(cx))).await;
@@ -177,7 +190,13 @@ impl Router {
     }
 
     /// What few connections need is boxed: the rest of the future is small.
-    async fn route(self: Rc<Self>, conn: OwnedFd, origin: Origin, accepted: Instant) {
+    async fn route(
+        self: Rc<Self>,
+        conn: OwnedFd,
+        origin: Origin,
+        port_of: Option<u16>,
+        accepted: Instant,
+    ) {
         let limits = &self.config.limits;
         let limit = u64::from(limits.max_connections);
         if limit > 0 && self.pool.connections() + self.routing.count() >= limit {
@@ -198,7 +217,8 @@ impl Router {
         };
         match seen {
             Some(Seen::Request(destination)) => {
-                self.dispatch(conn, origin, accepted, destination).await;
+                self.dispatch(conn, origin, port_of, accepted, destination)
+                    .await;
             }
             Some(Seen::Check { check, head }) => {
                 let answer = check.answer(self.pool.readiness());
@@ -317,6 +337,7 @@ impl Router {
         &self,
         mut conn: OwnedFd,
         origin: Origin,
+        port_of: Option<u16>,
         accepted: Instant,
         destination: Destination,
     ) {
@@ -335,7 +356,7 @@ impl Router {
             }
             let changed = self.pool.changed();
             let member = home.and_then(|home| self.pool.at(home));
-            let Some(member) = member.or_else(|| self.pool.choose(opens)) else {
+            let Some(member) = member.or_else(|| self.pool.choose(opens, port_of)) else {
                 // No worker, or none that answers.
                 let _ = timeout(ACCEPT_PAUSE, changed).await;
                 continue;
@@ -343,6 +364,7 @@ impl Router {
             let age_ms = u32::try_from(accepted.elapsed().as_millis()).unwrap_or(u32::MAX);
             let handoff = Handoff {
                 origin,
+                port_of,
                 opens,
                 reservation: None,
                 admitted: None,
@@ -367,7 +389,10 @@ impl Router {
             let accepted = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
             if handoff.is_new() && matches!(self.peek(conn.as_fd()), Ok(Seen::Request(_))) {
                 metrics::RESCUED.inc();
-                spawn_local(Rc::clone(self).route(conn, handoff.origin, accepted));
+                let Handoff {
+                    origin, port_of, ..
+                } = handoff;
+                spawn_local(Rc::clone(self).route(conn, origin, port_of, accepted));
             }
         }
     }

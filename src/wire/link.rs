@@ -88,6 +88,8 @@ pub(crate) enum ToMaster {
         client: Option<IpAddr>,
         /// Was the connection dispatched to this worker for the session? Then that is its home.
         dispatched: bool,
+        /// The slot [to whose own port](Handoff::port_of) the connection came.
+        port_of: Option<u16>,
     },
     /// What the worker has counted: the values of the table of `src/metrics.rs`, in its order. Sent when they
     /// have changed, four times a second at most.
@@ -178,6 +180,9 @@ pub(crate) struct Welcome {
 pub(crate) struct Handoff {
     /// Who is at the other end.
     pub origin: Origin,
+    /// The slot to whose own port (`worker_listen`) it came: whoever chose the port chose the worker of the sessions
+    /// that are opened over it.
+    pub port_of: Option<u16>,
     /// Was it dispatched as a new session, so that a session is counted for it until the worker
     /// says what became of it?
     pub opens: bool,

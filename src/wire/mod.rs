@@ -3,6 +3,7 @@
 //! Everything here is pure: bytes in, values out, no I/O, so that the router and a
 //! worker can never disagree about a request, and a fuzzer can call all of it.
 
+pub(crate) mod bridge;
 pub(crate) mod client;
 pub(crate) mod client_file;
 mod client_names;

@@ -73,6 +73,21 @@ impl Keyring {
         })
     }
 
+    /// The machine's number, below [`FIELD_LIMIT`].
+    #[must_use]
+    pub(crate) fn machine(&self) -> u16 {
+        self.machine
+    }
+
+    /// The two characters behind the engine's id in the names of this machine's sessions: by them a proxy knows the
+    /// machine.
+    #[must_use]
+    pub(crate) fn machine_characters(&self) -> String {
+        let mut characters = String::with_capacity(2);
+        push_field(&mut characters, self.machine);
+        characters
+    }
+
     /// The name, outside the engine, of the session that the engine calls `bare`.
     #[must_use]
     pub(crate) fn tag(&self, bare: &str, home: Home) -> String {

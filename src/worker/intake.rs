@@ -46,6 +46,7 @@ pub(crate) async fn serve(
     let opening = Opening::of(&worker.sessions, &handoff);
     let Handoff {
         origin,
+        port_of,
         admitted,
         age_ms,
         head,
@@ -60,6 +61,7 @@ pub(crate) async fn serve(
     let begun = begun.unwrap_or_else(Instant::now);
     let stall_timeout = worker.config.engine.write_stall_timeout;
     let mut first = First {
+        port_of,
         opening,
         admitted,
         refused: None,

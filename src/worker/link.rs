@@ -113,16 +113,18 @@ impl Master {
     }
 
     /// Which worker is to have a new session of this client, and may it be opened? If its connection was
-    /// dispatched for it, it is this one.
+    /// dispatched for it, it is this one; if it came to a worker's own port, that one.
     pub(crate) async fn reserve(
         &self,
         ClientAddr(client): ClientAddr,
         dispatched: bool,
+        port_of: Option<u16>,
     ) -> Result<Result<(Home, Opening), NoPlace>, AskError> {
         let question = |ticket| ToMaster::Reserve {
             ticket,
             client,
             dispatched,
+            port_of,
         };
         match self.ask(question).await? {
             Answer::Home(place) => Ok(place),
@@ -208,7 +210,7 @@ mod tests {
         let place = |number| Answer::Home(Ok((HOME, Opening::reserved(&sessions, number))));
 
         // It goes before the answer comes.
-        let mut asking = Box::pin(master.reserve(ClientAddr(None), false));
+        let mut asking = Box::pin(master.reserve(ClientAddr(None), false, None));
         let ticket = tokio::select! {
             ticket = asked(&link) => ticket,
             _ = &mut asking => panic!("nobody has answered"),
@@ -218,7 +220,7 @@ mod tests {
         assert_eq!(sessions.take_released(), [1]);
 
         // It goes with the answer under way.
-        let mut asking = Box::pin(master.reserve(ClientAddr(None), false));
+        let mut asking = Box::pin(master.reserve(ClientAddr(None), false, None));
         let ticket = tokio::select! {
             ticket = asked(&link) => ticket,
             _ = &mut asking => panic!("nobody has answered"),
@@ -238,7 +240,7 @@ mod tests {
             let place = (HOME, Opening::reserved(&sessions, 7));
             master.answered(ticket, Answer::Home(Ok(place)));
         };
-        let (reserved, ()) = tokio::join!(master.reserve(ClientAddr(None), false), answer);
+        let (reserved, ()) = tokio::join!(master.reserve(ClientAddr(None), false, None), answer);
         let (home, opening) = reserved.unwrap().unwrap();
         assert_eq!((home, opening.reservation()), (HOME, Some(7)));
         assert!(sessions.take_released().is_empty());
@@ -249,7 +251,7 @@ mod tests {
     #[tokio::test]
     async fn a_master_that_does_not_answer_is_waited_for_no_longer_than_agreed() {
         let (master, _link) = ends();
-        let asked = master.reserve(ClientAddr(None), false).await;
+        let asked = master.reserve(ClientAddr(None), false, None).await;
         assert!(matches!(asked, Err(AskError::Late)), "{asked:?}");
         assert!(master.waiting().is_empty());
     }

@@ -313,6 +313,7 @@ async fn connect(worker: &Worker, home: Home) -> Result<SendRequest<Body>, Forwa
     let (ours, theirs) = UnixStream::pair()?;
     let handoff = Handoff {
         origin: Origin::Worker,
+        port_of: None,
         opens: false,
         reservation: None,
         admitted: None,

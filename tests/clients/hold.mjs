@@ -4,6 +4,7 @@
 //
 //   node hold.mjs --client v4 --transport websocket --clients 100 --every 200 --url URL
 
+import http from "node:http";
 import { createInterface } from "node:readline";
 import { count, fail, progress, script, sleep, waiting, withDeadline } from "./lib/script.mjs";
 import { client, describeError } from "./lib/clients.mjs";
@@ -13,6 +14,8 @@ const options = {
   transport: { type: "string", default: "websocket" },
   clients: { type: "string" },
   every: { type: "string", default: "1000" },
+  arrive: { type: "string", default: "0" }, // ms between two clients
+  addresses: { type: "string" }, // each has a loopback address of its own, in 127.N.0.0/16
   grace: { type: "string", default: "2000" },
   reconnect: { type: "boolean", default: false },
 };
@@ -35,6 +38,12 @@ const totals = {
 const tally = (table, key) => (table[key] = (table[key] ?? 0) + 1);
 const holders = [];
 
+/** What has a client's connections come from an address that no other client has: 127.N.0.1 and so on. */
+function addressed(network, number) {
+  const localAddress = `127.${network}.${Math.floor(number / 250)}.${(number % 250) + 1}`;
+  return { agent: new http.Agent({ keepAlive: true, localAddress }) };
+}
+
 class Holder {
   constructor(args, number, every) {
     this.pending = []; // numbers sent and not yet echoed, oldest first
@@ -49,6 +58,7 @@ class Holder {
       reconnection: args.reconnect,
       reconnectionDelay: 200,
       reconnectionDelayMax: 1000,
+      ...(args.addresses ? addressed(args.addresses, number) : {}),
     });
     this.first = new Promise((resolve, reject) => {
       this.socket.on("connect", () => {
@@ -139,7 +149,12 @@ async function obeyLines() {
 await script({ options, onDeadline: stats }, async (args) => {
   const clients = count(args.clients, "clients");
   const every = count(args.every, "every");
-  for (let i = 0; i < clients; i++) holders.push(new Holder(args, i, every));
+  const pause = count(args.arrive, "arrive");
+  for (let i = 0; i < clients; i++) {
+    holders.push(new Holder(args, i, every));
+    holders[i].first.catch(() => {}); // told below
+    if (pause > 0) await sleep(pause);
+  }
   const connected = () => `${clients} clients to connect (${totals.connected} are, errors: ${JSON.stringify(totals.connectErrors)})`;
   await waiting(connected, Promise.all(holders.map((holder) => holder.first))).catch((error) => fail(`expected ${connected()}, came ${describeError(error)}`));
   progress(JSON.stringify({ connected: totals.connected }));

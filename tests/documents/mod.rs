@@ -16,7 +16,10 @@ use std::path::{Path, PathBuf};
 pub use proofs::{PROOFS, Proof};
 
 /// What a line of a block that is no shell's begins with: output, JSON, queries, configuration.
-const NO_COMMANDS: [&str; 6] = [
+const NO_COMMANDS: [&str; 9] = [
+    "[bridge]",
+    "[Service]",
+    "unixsocket ",
     "2026-",
     "{",
     "sum by ",
@@ -47,6 +50,7 @@ const PROGRAMS: &[&str] = &[
     "my-app",
     "node",
     "npm",
+    "redis-server",
     "rm",
     "rsync",
     "scripts/apt-repo",
@@ -59,6 +63,7 @@ const PROGRAMS: &[&str] = &[
     "ssh",
     "sudo",
     "systemctl",
+    "systemd-creds",
     "usermod",
     "wget",
     "/usr/share/my-app/adopt",

@@ -35,7 +35,7 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
 
     // The command line.
     (Like("tests/docs/commands.rs", "the_synopsis_of_the_readme_is_that_of_the_help"), &[
-        "my-app [--config FILE] [--listen ADDR]... [--workers N] [--cors ORIGIN]...",
+        "my-app [--config FILE] [--listen ADDR]... [--workers N] [--cors ORIGIN]... [--bridge URL]",
         "my-app check [--config FILE] [--json]",
         "my-app status [--json] [--watch]",
         "my-app why SOCKET-ID|ADDRESS [--json]",
@@ -91,6 +91,23 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
         "systemctl disable --now my-app.service my-app.socket my-app-tcp.socket",
     ]),
     (Verbatim("tests/package/listeners.rs"), &["systemctl disable --now my-app-tcp.socket"]),
+    (Like("tests/it/documents.rs", "contains(\"BRIDGE=\")"), &[
+        "redis-server --port 6380 --save '' &",
+        "make run BRIDGE=redis://127.0.0.1:6380 &",
+        "XDG_RUNTIME_DIR=$(mktemp -d) make run LISTEN=127.0.0.1:3001 BRIDGE=redis://127.0.0.1:6380",
+    ]),
+    (Verbatim("tests/package/bridge.rs"), &["systemctl restart my-app-bridge.service", "systemctl edit my-app-bridge.service"]),
+    (Like("tests/package/bridge.rs", "install -m 600 /dev/stdin /etc/my-app/bridge-password"), &[
+        "install -m 600 /dev/stdin /etc/my-app/bridge-password && systemctl restart my-app-bridge.service",
+    ]),
+    (Like("tests/package/bridge.rs", "install -o root -g my-app-runner -m 640"), &[
+        "install -o root -g my-app-runner -m 640 /dev/stdin /etc/my-app/redis-password",
+    ]),
+    (Like("tests/package/bridge.rs", "systemd-creds encrypt --name=bridge-password - /etc/my-app/bridge-password.cred"), &[
+        "systemd-creds encrypt --name=bridge-password - /etc/my-app/bridge-password.cred",
+    ]),
+    (Like("tests/package/bridge.rs", "-u my-app-bridge"), &["journalctl -u my-app-bridge"]),
+    (Like("tests/package/bridge.rs", "systemctl show"), &["systemctl status my-app-bridge.service"]),
     (Verbatim("tests/package/metrics.rs"), &[
         "systemctl enable my-app-metrics.socket && systemctl restart my-app.service",
         "systemctl cat my-app-metrics.socket",
@@ -161,6 +178,13 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
         "cargo test --test it messenger",
     ]),
     (Like("Makefile", "$(CARGO) run"), &["cargo run -- --listen 127.0.0.1:3000", "make run CORS=http://localhost:8000"]),
+    (Like("tests/docs/scaling.rs", "model::table(machines, &load, &costs)"), &[
+        "cargo run --example scaling -- --machines 100",
+        "cargo run --example scaling -- --machines 100 --sessions 2000000 --in-all",
+        "cargo run --example scaling -- --machines 100 --batch 6",
+        "cargo run --example scaling -- --machines 50 --bus postgres",
+        "cargo run --example scaling -- --machines 10 --sessions 100000 --every 5 --fan-out 20 --workers 16",
+    ]),
     (Like("tests/it/differential.rs", "run.mjs"), &["node run.mjs"]),
     (Like("tests/package/archive.rs", "two_builds_of_a_commit_are_the_same_bytes"), &["sha256sum my-app.deb"]),
     (Like("Makefile", "--no-print-directory fork-tests"), &["make fork-tests"]),

@@ -5,6 +5,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::harness::*;
@@ -112,11 +113,9 @@ impl Drop for Made {
     }
 }
 
-#[test]
-fn make_run_builds_the_server_and_runs_it() {
-    let dir = tempfile::tempdir().unwrap();
-    // What is built for these tests is not built once more.
-    let cargo = dir.path().join("cargo");
+/// A `cargo` for make, by which what is built for these tests is not built once more.
+fn cargo_of_the_tests(folder: &Path) -> PathBuf {
+    let cargo = folder.join("cargo");
     let is_release = program().ends_with("release/my-app");
     let unwanted = if is_release { "" } else { "--release" };
     let script = format!(
@@ -125,6 +124,13 @@ fn make_run_builds_the_server_and_runs_it() {
     );
     fs::write(&cargo, script).unwrap();
     fs::set_permissions(&cargo, fs::Permissions::from_mode(0o755)).unwrap();
+    cargo
+}
+
+#[test]
+fn make_run_builds_the_server_and_runs_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let cargo = cargo_of_the_tests(dir.path());
     let port = free_port();
     let mut make = Command::new("make");
     make.args(["run", "WORKERS=2"])
@@ -145,4 +151,53 @@ fn make_run_builds_the_server_and_runs_it() {
     );
     let mut socket = WebSocket::open(Raw::tcp(([127, 0, 0, 1], port).into()));
     socket.echo("hello");
+}
+
+#[test]
+fn the_readmes_two_servers_and_a_redis_on_one_laptop_are_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let cargo = cargo_of_the_tests(dir.path());
+    let readme =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let block = readme
+        .split("\n\n")
+        .find(|block| block.contains("BRIDGE=") && block.contains("redis-server"));
+    let [redis, one, two] = [free_port(), free_port(), free_port()].map(|port| port.to_string());
+    let lines = block.expect("README has these lines");
+    // The first one takes the usual port, which is not free for tests.
+    let script = lines
+        .replace("make run BRIDGE", "make run LISTEN=127.0.0.1:3000 BRIDGE")
+        .replace("make run", "make run WORKERS=1")
+        .replace("6380", &redis)
+        .replace("3000", &one)
+        .replace("3001", &two);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", &script])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("CARGO", &cargo)
+        .env("XDG_RUNTIME_DIR", dir.path())
+        .env("XDG_STATE_HOME", dir.path())
+        .env("TMPDIR", dir.path())
+        .stdin(Stdio::null())
+        .process_group(0);
+    let _made = Made(shell.spawn().unwrap());
+    let [one, two] = [one, two].map(|port| format!("http://127.0.0.1:{port}"));
+    let mut said = String::new();
+    eventually(
+        "what is sent at one is there at the other",
+        3 * SOON,
+        || {
+            let mut across = Command::new("node");
+            across
+                .arg("tests/clients/across.mjs")
+                .args(["--from", &one, "--to", &two])
+                .args(["--once", "--patience", "1000", "--deadline", "10"])
+                .current_dir(env!("CARGO_MANIFEST_DIR"));
+            let output = across.stdin(Stdio::null()).output().unwrap();
+            said = String::from_utf8_lossy(&output.stdout).into_owned();
+            output.status.success() && said.contains("\"lost\":0")
+        },
+    );
+    saw("between two servers of one laptop", &said);
 }

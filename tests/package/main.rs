@@ -28,6 +28,7 @@ macro_rules! on_every_release {
 
 mod archive;
 mod beside;
+mod bridge;
 mod control;
 mod doctor;
 mod faults;
@@ -48,3 +49,4 @@ mod settings;
 mod takeover;
 mod times;
 mod upgrade;
+mod worker_ports;

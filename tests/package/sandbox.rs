@@ -20,7 +20,7 @@ fn the_service_is_shut_in(release: &'static Release) {
 }
 
 /// `systemctl edit my-app.service`, `systemctl edit my-app-tcp.socket`: an editor in which somebody writes what is in a file.
-fn edit(machine: &Machine, unit: &str, file: &str) {
+pub fn edit(machine: &Machine, unit: &str, file: &str) {
     machine.write(
         "/root/editor",
         &format!("#!/bin/sh\nfor name; do :; done\nsed -i '2r {file}' \"$name\""),

@@ -53,7 +53,7 @@ pub(super) fn seen(unit: &Unit, log: Option<&Path>) -> Seen {
 }
 
 /// The numbers of a user and its groups.
-struct Identity {
+pub(super) struct Identity {
     user: Uid,
     group: Gid,
     groups: Vec<Gid>,
@@ -63,17 +63,30 @@ impl Identity {
     /// As the system's own tools know them, whatever they know them from.
     fn of(user: &str, group: &str) -> Option<Self> {
         let Person { uid, groups, .. } = Person::of_name(user)?;
-        let (entry, _) = look::command(&["getent", "group", group])?;
-        let group = Gid::from_raw(entry.split(':').nth(2)?.parse().ok()?);
         Some(Self {
             user: Uid::from_raw(uid),
-            group,
+            group: number_of_group(group)?,
             groups: groups.into_iter().map(Gid::from_raw).collect(),
         })
     }
 
+    /// As whom a unit runs, with the groups that it has beside those of its user.
+    pub(super) fn of_unit(unit: &Unit) -> Option<Self> {
+        let service = Service::of(unit);
+        let mut identity = service.identity()?;
+        for group in unit.get("SupplementaryGroups").split_whitespace() {
+            identity.groups.extend(number_of_group(group));
+        }
+        Some(identity)
+    }
+
+    /// Whether this process has these rights already.
+    pub(super) fn is_this_process(&self) -> bool {
+        geteuid() == self.user
+    }
+
     /// Gives this thread the rights of the user, for good.
-    fn become_it(&self) -> bool {
+    pub(super) fn become_it(&self) -> bool {
         let Self {
             user,
             group,
@@ -83,6 +96,11 @@ impl Identity {
             && set_thread_res_gid(*group, *group, *group).is_ok()
             && set_thread_res_uid(*user, *user, *user).is_ok()
     }
+}
+
+fn number_of_group(name: &str) -> Option<Gid> {
+    let (entry, _) = look::command(&["getent", "group", name])?;
+    Some(Gid::from_raw(entry.split(':').nth(2)?.parse().ok()?))
 }
 
 /// What systemd says about the service.

@@ -40,6 +40,16 @@ pub(super) enum Id {
     TrustsEverybody,
     /// The program was built without the files that `serve_client` is about.
     NoClientFiles,
+    /// The bridge to other machines does not run, and should.
+    BridgeStopped,
+    /// Something of `[bridge]` makes no difference.
+    BridgeUnused,
+    /// The bridge's password, or the authorities of its TLS, cannot be read, or the password by too many.
+    BridgeSecret,
+    /// The bridge's server does not answer.
+    BridgeUnreachable,
+    /// nginx chooses machines by their numbers, and this one's is made up.
+    MachineNumber,
     /// The service's user may not write the log file.
     LogUnwritable,
     /// The service is not running.
@@ -54,6 +64,8 @@ pub(super) enum Id {
     SocketOpen,
     /// Another program has one of our ports.
     PortTaken,
+    /// Workers shall have ports of their own, which systemd does not open.
+    WorkerPorts,
     /// Port 80 does not lead to my-app, and should.
     Port80,
     /// nginx is not running.

@@ -4,9 +4,10 @@
 //! changed: what would start the service, or make a file, is not done. Nothing is waited for without end.
 //!
 //! ```text
-//! config, files, units, sockets, ports, kernel, nginx/ ─▶ Finding ─▶ text, JSON, exit code
+//! config, files, units, sockets, ports, kernel, bridge/, nginx/ ─▶ Finding ─▶ text, JSON, exit code
 //! ```
 
+mod bridge;
 mod config;
 mod files;
 mod finding;
@@ -100,6 +101,7 @@ fn look_at_all(loaded: &Loaded) -> Seen {
     let mut seen = Seen::from(remarks);
     if !Path::new(PACKAGE).exists() {
         seen.add(listening::by_hand(&loaded.config));
+        seen.add(bridge::by_hand(&loaded.config.bridge));
         seen.cannot_see("more than the configuration: the package is not installed here");
         return seen;
     }
@@ -118,6 +120,7 @@ fn look_at_all(loaded: &Loaded) -> Seen {
         let config = of_the_service(loaded);
         seen.add(files::seen(&units.service, config.log.file.as_deref()));
         seen.add(sockets::of_control(config.control.socket.as_deref()));
+        seen.add(bridge::seen(&config.bridge, units));
     }
     let master = units.service.get("MainPID").parse().ok();
     let in_force = master.filter(|pid| *pid != 0).and_then(units::open_files);

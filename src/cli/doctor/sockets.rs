@@ -63,6 +63,11 @@ pub(super) fn name_of(uid: u32) -> String {
     name_in("passwd", uid)
 }
 
+/// The name of a group, or the number where there is none.
+pub(super) fn group_name_of(gid: u32) -> String {
+    name_in("group", gid)
+}
+
 fn name_in(database: &str, number: u32) -> String {
     let said = look::command(&["getent", database, &number.to_string()]);
     let name = said.as_ref().and_then(|(said, _)| said.split(':').next());
@@ -122,7 +127,7 @@ pub(super) fn of_nginx(unit: &Unit, nginx: Option<&Person>) -> Seen {
             return Err(ErrorKind::NotFound);
         }
         let socket = Rights::of(&socket);
-        let group = name_in("group", socket.gid);
+        let group = group_name_of(socket.gid);
         Ok(Door {
             folder,
             socket,

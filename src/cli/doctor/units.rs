@@ -8,6 +8,7 @@ use super::look;
 pub(super) const SERVICE: &str = "my-app.service";
 pub(super) const SOCKET: &str = "my-app.socket";
 pub(super) const TCP_SOCKET: &str = "my-app-tcp.socket";
+pub(super) const BRIDGE: &str = "my-app-bridge.service";
 
 /// Few files for a process that has one for each client.
 const FEW_FILES: u64 = 65_536;
@@ -48,6 +49,7 @@ pub(super) struct Units {
     pub(super) service: Unit,
     pub(super) socket: Unit,
     pub(super) tcp: Unit,
+    pub(super) bridge: Unit,
     pub(super) nginx: Unit,
 }
 
@@ -61,10 +63,13 @@ impl Units {
             "systemctl",
             "show",
             "--property=Id,LoadState,ActiveState,Result,UnitFileState,MainPID,User,Group,ProtectSystem,ReadWritePaths,\
-             LimitNOFILE,Listen,SocketMode,SocketGroup",
+             LimitNOFILE,Listen,SocketMode,SocketGroup,SupplementaryGroups,LoadCredentialEncrypted,\
+             ActiveEnterTimestamp",
+            "--timestamp=unix",
             SERVICE,
             SOCKET,
             TCP_SOCKET,
+            BRIDGE,
             "nginx.service",
         ])?;
         let units = Self::parse(&said);
@@ -85,6 +90,7 @@ impl Units {
             service: of(SERVICE),
             socket: of(SOCKET),
             tcp: of(TCP_SOCKET),
+            bridge: of(BRIDGE),
             nginx: of("nginx.service"),
         }
     }

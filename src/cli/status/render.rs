@@ -22,6 +22,9 @@ const LIMITS: [(&str, &str); 6] = [
     ("open_files", "open files of a process"),
 ];
 
+/// So many other machines are named.
+const MACHINES: usize = 20;
+
 /// The figures of a worker; wide enough for what stands above two of them.
 const COLUMNS: [&str; 9] = [
     "poll", " ws", "  in", " out", "  in", " out", "memory", "lag", "queue",
@@ -42,7 +45,9 @@ pub(super) fn status(status: &Value, style: Style, width: usize) -> String {
         "\n".to_owned(),
         page.workers(),
         "\n".to_owned(),
+        page.machine(),
         page.listeners(),
+        page.bridge(),
         page.limits(),
         page.counts("refused", "/refused", "nobody"),
         page.counts("ended", "/ended", "no session"),
@@ -168,6 +173,17 @@ impl Page<'_> {
         paragraph("", 2, &remark, self.width)
     }
 
+    /// How a proxy in front of several machines knows this one's sessions.
+    fn machine(&self) -> String {
+        let number = number(self.status, "/machine/number");
+        let characters = text(self.status, "/machine/characters");
+        let told = number.zip(characters);
+        let told = or_dash(told, |(number, characters)| {
+            format!("{} ({characters} in session ids)", whole(number))
+        });
+        self.paragraph("machine", &told)
+    }
+
     fn listeners(&self) -> String {
         let listeners = list(self.status, "/listeners");
         if listeners.is_empty() {
@@ -179,20 +195,68 @@ impl Page<'_> {
             let address = or_dash(text(listener, "/address"), |it| it);
             let state = or_dash(text(listener, "/state"), |it| it);
             let why = text(listener, "/why");
+            let remedy = remedy(&address, why.as_deref().unwrap_or_default());
             let why = why.map_or_else(String::new, |why| {
                 // It says already what is not there.
                 let why = why.strip_prefix(&format!("{address} is ")).unwrap_or(&why);
                 format!(": {why}")
             });
-            let told = format!("{address} {state}{why}");
+            let worker = number(listener, "/worker");
+            let worker = worker.map_or_else(String::new, |slot| format!(" for worker {slot:.0}"));
+            let told = format!("{address} {state}{worker}{why}");
             if state == "listening" {
                 lines += &self.paragraph(label, &told);
                 continue;
             }
-            let told = self.paragraph(label, &format!("{told}{}", remedy(&address)));
+            let told = self.paragraph(label, &format!("{told}{remedy}"));
             lines += &told.replacen(&state, &self.style.paint(Tone::Bad, &state), 1);
         }
         lines
+    }
+
+    /// The link to other machines, if there is to be one.
+    fn bridge(&self) -> String {
+        let Some(bridge) = self.status.get("bridge").filter(|it| it.is_object()) else {
+            return String::new();
+        };
+        let get = |pointer: &str| number(bridge, pointer);
+        let state = or_dash(text(bridge, "/state"), |it| it);
+        let since =
+            get("/since_seconds").map_or_else(String::new, |it| format!(" for {}", span(it)));
+        let server = or_dash(text(bridge, "/server"), |it| it);
+        let machines = list(bridge, "/machines").iter().map(|machine| {
+            let name = or_dash(text(machine, "/name"), |it| it);
+            let workers = or_dash(number(machine, "/workers"), |it| counted(it, "worker"));
+            format!("{name} ({workers})")
+        });
+        let machines: Vec<_> = machines.take(MACHINES).collect();
+        let more = list(bridge, "/machines").len().saturating_sub(MACHINES);
+        let more = if more > 0 {
+            format!(", and {more} more")
+        } else {
+            String::new()
+        };
+        let machines = match machines.is_empty() {
+            true => "no other machine".to_owned(),
+            false => format!("other machines: {}{more}", machines.join(", ")),
+        };
+        let told = self.paragraph(
+            "bridge",
+            &format!("{state}{since}, over {server}; {machines}"),
+        );
+        let tone = if state == "up" { Tone::Good } else { Tone::Bad };
+        let told = told.replacen(&state, &self.style.paint(tone, &state), 1);
+        let count = |name: &str| or_dash(get(&format!("/{name}")), whole);
+        let figures = format!(
+            "frames: {} in, {} out; {} repaired, {} and {} lost; {} kept for who missed something",
+            count("frames_in"),
+            count("frames_out"),
+            count("repaired"),
+            count("lost_in"),
+            count("lost_out"),
+            or_dash(get("/ring_bytes"), size),
+        );
+        told + &self.paragraph("", &figures)
     }
 
     fn limits(&self) -> String {
@@ -280,9 +344,9 @@ fn worker(worker: &Value) -> Vec<Cell> {
     ]
 }
 
-/// What brings a listener back. A unit says so itself.
-fn remedy(address: &str) -> &'static str {
-    if address.ends_with(".socket") && !address.contains('/') {
+/// What brings a listener back, if that is not said already: systemd's listeners say it.
+fn remedy(address: &str, why: &str) -> &'static str {
+    if why.contains("systemctl") || address.ends_with(".socket") && !address.contains('/') {
         return "";
     }
     ". It is tried again every 5 s; `ss -ltnp` tells who has an address"

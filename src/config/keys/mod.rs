@@ -3,16 +3,18 @@
 //!
 //! Text goes in, a [`Parsed`] or all [`Faults`] come out. Never reads a file or the environment.
 
+mod together;
+
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 
-use super::Config;
 use super::error::{Fault, Faults};
-use super::validate;
 use super::value::{Problem, Read, Value, kind};
+use super::{Config, bridge, validate};
+use crate::wire::session_id::FIELD_LIMIT;
 
 /// Below a tenth of a second, timers cost more than they tell. Above a day, a unit is mistyped.
 const SPAN: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
@@ -21,6 +23,10 @@ const WATCHDOG: RangeInclusive<Duration> = Duration::from_secs(1)..=DAY;
 const DAY: Duration = Duration::from_hours(24);
 /// A session buffers whole messages, so a gibibyte is far beyond use; above, a digit is mistyped.
 const PAYLOAD: RangeInclusive<usize> = 1..=1 << 30;
+/// A machine that is gone for longer than five minutes is a new one to the others.
+const CATCH_UP: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(5);
+/// The numbers that session ids have room for; 0 is made from /etc/machine-id.
+pub(crate) const MACHINES: RangeInclusive<u16> = 0..=FIELD_LIMIT - 1;
 /// In bytes; a pebibyte is beyond any machine.
 const MEMORY: RangeInclusive<u64> = 0..=1 << 50;
 /// More workers than any machine has cores.
@@ -42,6 +48,9 @@ const KEYS: &[Key] = &[
         store(&mut c.listen, v.some(|v| v.checked(str::parse)))
     }),
     key("workers", |c, v| store(&mut c.workers, v.whole(WORKERS))),
+    key("worker_listen", |c, v| {
+        store(&mut c.worker_listen, v.checked(validate::worker_listen))
+    }),
     key("balance", |c, v| store(&mut c.balance, v.word())),
     key("stop_drain", |c, v| {
         store(&mut c.stop_drain, v.duration_or_zero(SPAN))
@@ -143,6 +152,34 @@ const KEYS: &[Key] = &[
     key("control.socket", |c, v| {
         store(&mut c.control.socket, v.checked(validate::control_socket))
     }),
+    key("bridge.url", |c, v| {
+        store(&mut c.bridge.url, v.secret(bridge::address))
+    }),
+    key("bridge.secret_file", |c, v| {
+        store(&mut c.bridge.secret_file, v.checked(bridge::file))
+    }),
+    key("bridge.ca_file", |c, v| {
+        store(&mut c.bridge.ca_file, v.checked(bridge::file))
+    }),
+    key("bridge.prefix", |c, v| {
+        store(&mut c.bridge.prefix, v.checked(bridge::prefix))
+    }),
+    key("bridge.machine", |c, v| {
+        store(&mut c.bridge.machine, v.whole(MACHINES))
+    }),
+    key("bridge.catch_up", |c, v| {
+        store(&mut c.bridge.catch_up, v.duration(CATCH_UP))
+    }),
+    key("bridge.emitter", |c, v| {
+        store(&mut c.bridge.emitter, v.truth())
+    }),
+    key("bridge.emitter_prefix", |c, v| {
+        store(
+            &mut c.bridge.emitter_prefix,
+            v.checked(bridge::emitter_prefix),
+        )
+    }),
+    key("bridge.node", |c, v| store(&mut c.bridge.node, v.truth())),
 ];
 
 fn store<T>(field: &mut T, value: Read<T>) -> Read<()> {
@@ -252,33 +289,16 @@ impl Reader<'_> {
         }
     }
 
-    /// The rules that no value breaks by itself.
-    fn check_together(&mut self) {
-        let engine = &self.config.engine;
-        let everybody = engine.cors_origins.iter().any(|origin| origin == "*");
-        let key = "engine.cors_credentials";
-        if let Some(span) = self
-            .given
-            .get(key)
-            .filter(|_| everybody && engine.cors_credentials)
-        {
-            // The Fetch standard, "CORS protocol and credentials".
-            let text = "browsers refuse credentials together with cors_origins = [\"*\"]; \
-                        list the origins";
-            let problem = Problem {
-                span: span.clone(),
-                text: text.to_owned(),
-            };
-            self.blame(key, vec![problem]);
-        }
-    }
-
     fn blame(&mut self, key: &str, problems: Vec<Problem>) {
         for Problem { span, text } in problems {
             self.faults.push(Fault {
                 line: line_at(self.text, span.start),
                 key: Some(key.to_owned()),
-                value: Some(shown(self.text.get(span).unwrap_or_default())),
+                value: self
+                    .text
+                    .get(span)
+                    .filter(|text| !text.is_empty())
+                    .map(shown),
                 problem: text,
             });
         }

@@ -3,7 +3,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::config::{Balance, ListenAddr, LogFormat, LogLevel, Parser, Transport};
+use crate::config::{Balance, BridgeConfig, ListenAddr, LogFormat, LogLevel, Parser, Transport};
 
 /// The faults of `text`, one a line.
 fn faults(text: &str) -> String {
@@ -99,7 +99,31 @@ fn every_key_reaches_its_own_field() {
         stats_interval = "0s"
         [control]
         socket = "/run/c.sock"
+        [bridge]
+        url = "redis://u@a:7000"
+        secret_file = "/etc/s"
+        ca_file = "/etc/ca.pem"
+        prefix = "p"
+        machine = 4095
+        catch_up = "30s"
+        emitter = false
+        emitter_prefix = "k"
+        node = true
         "#,
+    );
+    assert_eq!(
+        config.bridge,
+        BridgeConfig {
+            url: Some("redis://u@a:7000".parse().unwrap()),
+            secret_file: Some("/etc/s".into()),
+            ca_file: Some("/etc/ca.pem".into()),
+            prefix: "p".to_owned(),
+            machine: 4095,
+            catch_up: Duration::from_secs(30),
+            emitter: false,
+            emitter_prefix: "k".to_owned(),
+            node: true,
+        }
     );
     let unix = ListenAddr::Unix("/run/a.sock".into());
     assert_eq!(config.listen, [ListenAddr::Tcp("[::1]:80".into()), unix]);
@@ -149,7 +173,9 @@ fn every_key_reaches_its_own_field() {
 
 #[test]
 fn a_configuration_survives_the_way_to_a_worker() {
-    let config = config("limits.trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nlog.file = \"/a\"\n");
+    let config = config(
+        "limits.trusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nlog.file = \"/a\"\nbridge.url = \"redis://a\"\n",
+    );
     let json = serde_json::to_string(&config).unwrap();
     assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
 }
@@ -327,6 +353,30 @@ fn every_origin_cannot_be_mixed_with_some_or_with_credentials() {
 }
 
 #[test]
+fn an_address_of_the_bridge_is_never_repeated_for_there_may_be_a_password_in_it() {
+    let told = faults("[bridge]\nurl = \"redis://:hunter2@a\"\nmachine = 4096");
+    assert_eq!(
+        told,
+        "line 2: bridge.url: a password; leave it out, write it alone into a file and name that in \
+         bridge.secret_file\n\
+         line 3: bridge.machine = 4096: out of range; write a whole number from 0 to 4095"
+    );
+    let told = faults("bridge.url = [\"redis://:hunter2@a\"]");
+    assert!(!told.contains("hunter2"), "{told}");
+}
+
+#[test]
+fn nodes_servers_are_met_on_a_redis_only() {
+    let text = |url| format!("[bridge]\nnode = true\nurl = \"{url}\"");
+    assert!(config(&text("redis://a")).bridge.node);
+    let told = faults(&text("postgres://a/b"));
+    assert!(
+        told.starts_with("line 2: bridge.node = true: Node's"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_fault_stays_on_one_line_and_is_not_longer_than_a_terminal() {
     let fault = faults(&format!("balance = \"\"\"\n{}\"\"\"", "x".repeat(500)));
     assert!(
@@ -334,6 +384,32 @@ fn a_fault_stays_on_one_line_and_is_not_longer_than_a_terminal() {
         "{fault}"
     );
     assert!(fault.contains("x…: write one of") && !fault.contains('\n'));
+}
+
+#[test]
+fn every_worker_has_a_port_of_its_own_that_nothing_else_has() {
+    let ports = |text: &str| config(text).worker_listen.map(|ports| ports.to_string());
+    assert_eq!(ports("worker_listen = \"\""), None);
+    let good = "workers = 4\nworker_listen = \"127.0.0.1:3100\"";
+    assert_eq!(ports(good), Some("127.0.0.1:3100".into()));
+    for (text, part) in [
+        ("worker_listen = \"3100\"", "a port alone"),
+        ("worker_listen = \"127.0.0.1:0\"", "the port of worker 0"),
+        ("worker_listen = \"unix:/run/a\"", "the port of worker 0"),
+        (
+            "workers = 4\nworker_listen = \"127.0.0.1:65533\"",
+            "line 2: worker_listen = \"127.0.0.1:65533\": 4 workers need as many ports",
+        ),
+        (
+            "workers = 4\nworker_listen = \"127.0.0.1:2997\"",
+            "would be 127.0.0.1:3000, which listen has",
+        ),
+    ] {
+        let faults = faults(text);
+        assert!(faults.contains(part), "{text}: {faults}");
+    }
+    assert!(ports("workers = 4\nworker_listen = \"127.0.0.1:65532\"").is_some());
+    assert!(ports("workers = 3\nworker_listen = \"127.0.0.1:2997\"").is_some());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::super::slots::{SlotState, Vacancy};
 use super::super::status::Health;
 use super::super::totals::{Rates, SessionCounts, WorkerFigures};
+use super::bridge::{BridgeStatus, bridge};
 use super::{Control, Phase};
 use crate::process;
 use crate::wire::control::Reason;
@@ -20,6 +21,7 @@ pub(super) struct Status {
     reasons: Vec<String>,
     version: &'static str,
     pid: u32,
+    machine: MachineStatus,
     started_at: String,
     uptime_seconds: f64,
     taken_out: bool,
@@ -32,6 +34,15 @@ pub(super) struct Status {
     ended: BTreeMap<Reason, u64>,
     faults: Vec<FaultStatus>,
     log: LogStatus,
+    bridge: Option<BridgeStatus>,
+}
+
+/// How the machine's sessions are told from those of others.
+#[derive(Debug, Serialize)]
+struct MachineStatus {
+    number: u16,
+    /// The number as it stands in session ids, behind the first 16 characters.
+    characters: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,6 +59,8 @@ struct WorkerStatus {
 #[derive(Debug, Serialize)]
 struct ListenerStatus {
     address: String,
+    /// Whose own port it is.
+    worker: Option<u16>,
     state: &'static str,
     why: Option<String>,
 }
@@ -87,6 +100,10 @@ pub(super) fn status(control: &Control) -> Status {
         reasons,
         version: env!("CARGO_PKG_VERSION"),
         pid: std::process::id(),
+        machine: MachineStatus {
+            number: parts.pool.keyring().machine(),
+            characters: parts.pool.keyring().machine_characters(),
+        },
         started_at: time(control.started_at, Unit::Second),
         uptime_seconds: seconds(control.since.elapsed()),
         taken_out: parts.pool.is_taken_out(),
@@ -113,6 +130,7 @@ pub(super) fn status(control: &Control) -> Status {
             until: parts.log.until().map(|until| time(until, Unit::Second)),
             lines_lost: figures.log_lines_lost,
         },
+        bridge: bridge(parts),
     }
 }
 
@@ -124,6 +142,7 @@ fn state(control: &Control) -> (&'static str, Vec<String>) {
         vacant: parts.slots.vacant(),
         clients: parts.pool.sessions(),
         deaf: parts.missing.describe(),
+        apart: super::super::bridge::missing(parts),
     };
     let mut reasons = health.missing();
     reasons.extend(stalled(control));
@@ -166,14 +185,16 @@ fn worker(control: &Control, slot: SlotState) -> WorkerStatus {
 
 fn listeners(control: &Control) -> Vec<ListenerStatus> {
     let places = control.parts.router.places().into_iter();
-    let listening = places.map(|address| ListenerStatus {
-        address,
+    let listening = places.map(|it| ListenerStatus {
+        address: it.place,
+        worker: it.port_of,
         state: "listening",
         why: None,
     });
     let missing = control.parts.missing.list().into_iter();
     let missing = missing.map(|(address, why)| ListenerStatus {
         address,
+        worker: None,
         state: "missing",
         why: Some(why),
     });

@@ -7,6 +7,12 @@
 //! Nothing is dropped and nobody waits for the dead. A worker that is slower than what it is sent, or busy for a
 //! second or two, slows down who sends it. One that has been silent for a quarter of `watchdog` slows nobody any more:
 //! it is given up when more than [`CAP`] bytes wait for it (and after `watchdog` the supervisor ends it).
+//!
+//! Members on other machines are reached over the bridge, which is one more member: see [`bridge`].
+
+mod bridge;
+mod door;
+mod far;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -20,6 +26,8 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tracing::{debug, warn};
 
+use self::far::Far;
+pub(crate) use self::far::Identity;
 use crate::ipc::bus::{BusError, Queue, Reader};
 use crate::wire::frame::{Body, BusMember, Frame, FrameError, Head, HeadKind, Role};
 
@@ -42,7 +50,9 @@ pub(crate) enum Left {
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
     seats: RefCell<Vec<Rc<Seat>>>,
-    /// Some worker took something, or left, or died.
+    /// The way to other machines.
+    far: Far,
+    /// Somebody took something, or left, or died.
     moved: Notify,
 }
 
@@ -53,6 +63,13 @@ struct Seat {
     /// It has not answered for long; nobody waits for it.
     silent: Cell<bool>,
     overflowed: Notify,
+}
+
+/// Who gets a frame.
+struct Receivers {
+    workers: Vec<Rc<Seat>>,
+    /// Members on other machines get it, too: it is the bridge's, if there is one.
+    far: bool,
 }
 
 impl fmt::Debug for Seat {
@@ -68,11 +85,19 @@ struct Seated<'a> {
 }
 
 impl Hub {
+    /// The hub of a server whose bridges are told this.
+    pub(crate) fn new(identity: Identity) -> Self {
+        Self {
+            far: Far::new(identity),
+            ..Self::default()
+        }
+    }
+
     /// Serves one worker until it leaves or must be given up.
     pub(crate) async fn serve(&self, slot: u16, pid: u32, stream: UnixStream) -> Left {
         let (read, mut write) = stream.into_split();
         let mut reader = Reader::new(read);
-        let id = match hello(&mut reader).await {
+        let id = match hello(&mut reader, Role::Worker).await {
             Ok(id) => id,
             Err(error) => return error.into(),
         };
@@ -125,6 +150,7 @@ impl Hub {
         });
         self.seats.borrow_mut().push(Rc::clone(&seat));
         self.tell_members();
+        self.tell_bridge_members();
         Seated { hub: self, seat }
     }
 
@@ -137,14 +163,16 @@ impl Hub {
                 Err(error) => return error,
             };
             let head = match Head::read(&frame) {
+                Ok(head) if head.from != from.member.id => return FrameError::Id.into(),
                 Ok(head) => head,
                 Err(error) => return error.into(),
             };
             match head.kind {
-                // Said once, at the beginning.
+                // Said once, at the beginning; or by a bridge.
                 HeadKind::Hello | HeadKind::Bridge => {}
+                HeadKind::ForBridge => self.far.tell(frame.clone()),
                 HeadKind::Ask | HeadKind::Pass => {
-                    self.let_catch_up(from, head.to).await;
+                    self.let_catch_up(head.from, head.to).await;
                     if let Err(error) = self.route(from, head, &frame) {
                         return error.into();
                     }
@@ -158,23 +186,31 @@ impl Hub {
         }
     }
 
-    /// Who gets what `from` sends to `to`.
-    fn receivers(&self, from: &Seat, to: Option<Sid>) -> Vec<Rc<Seat>> {
-        let mut receivers = self.seats.borrow().clone();
-        receivers.retain(|seat| match to {
+    /// Who gets what the worker `from` sends to `to`.
+    fn receivers(&self, from: Sid, to: Option<Sid>) -> Receivers {
+        let workers = self.workers(Some(from), to);
+        let far = to.is_none_or(|to| workers.is_empty() && self.far.knows(to));
+        Receivers { workers, far }
+    }
+
+    /// This worker, or all but one.
+    fn workers(&self, but: Option<Sid>, to: Option<Sid>) -> Vec<Rc<Seat>> {
+        let mut workers = self.seats.borrow().clone();
+        workers.retain(|seat| match to {
             Some(to) => seat.member.id == to,
-            None => seat.member != from.member,
+            None => Some(seat.member.id) != but,
         });
-        receivers
+        workers
     }
 
     /// Waits while anybody who is to get more, and is not silent, has too much waiting. That ends when it has
     /// taken some, or is gone, or has been silent for long. Nothing comes between the end of this and the sending.
-    async fn let_catch_up(&self, from: &Seat, to: Option<Sid>) {
-        let slow = |seat: &Rc<Seat>| seat.queue.bytes() > SLOW && !seat.silent.get();
+    async fn let_catch_up(&self, from: Sid, to: Option<Sid>) {
         loop {
             let moved = self.moved.notified();
-            if !self.receivers(from, to).iter().any(slow) {
+            let receivers = self.receivers(from, to);
+            let far = receivers.far && self.far.is_slow();
+            if !far && !receivers.workers.iter().any(|seat| seat.is_slow()) {
                 return;
             }
             moved.await;
@@ -182,16 +218,24 @@ impl Hub {
     }
 
     fn route(&self, from: &Seat, head: Head, frame: &Bytes) -> Result<(), FrameError> {
-        let receivers = self.receivers(from, head.to);
+        let receivers = self.receivers(head.from, head.to);
         if head.kind == HeadKind::Ask {
             let ticket = Head::ticket(frame).ok_or(FrameError::Short)?;
-            let ids = receivers.iter().map(|seat| seat.member.id).collect();
+            let near = receivers.workers.iter().map(|seat| seat.member.id);
+            let mut ids: Vec<_> = near.collect();
+            if receivers.far {
+                let far = self.far.members().into_iter().map(|member| member.id);
+                ids.extend(far.filter(|id| head.to.is_none_or(|to| *id == to)));
+            }
             if let Some(responders) = encoded(Body::Responders { ticket, ids }) {
                 from.push(responders);
             }
         }
-        for seat in receivers {
+        for seat in receivers.workers {
             seat.push(frame.clone());
+        }
+        if receivers.far && self.far.push(frame) {
+            self.tell_bridge_members();
         }
         Ok(())
     }
@@ -199,11 +243,29 @@ impl Hub {
     /// Tells everybody who is a member. In each worker's queue this stands behind all that came
     /// from a member that left, and before all that will come from one that joined.
     fn tell_members(&self) {
-        let seats = self.seats.borrow();
-        let members: Vec<_> = seats.iter().map(|seat| seat.member.clone()).collect();
+        let mut members = self.near_members();
+        members.extend(self.far.members());
         if let Some(frame) = encoded(Body::Members(members)) {
+            let seats = self.seats.borrow();
             seats.iter().for_each(|seat| seat.push(frame.clone()));
         }
+    }
+
+    fn tell_bridge_members(&self) {
+        if let Some(frame) = encoded(Body::Members(self.near_members())) {
+            self.far.tell(frame);
+        }
+    }
+
+    fn near_members(&self) -> Vec<BusMember> {
+        let seats = self.seats.borrow();
+        seats.iter().map(|seat| seat.member.clone()).collect()
+    }
+
+    /// Is there such a worker?
+    fn has(&self, id: Sid) -> bool {
+        let seats = self.seats.borrow();
+        seats.iter().any(|seat| seat.member.id == id)
     }
 }
 
@@ -224,6 +286,10 @@ impl Seat {
         }
         self.queue.push(frame);
     }
+
+    fn is_slow(&self) -> bool {
+        self.queue.bytes() > SLOW && !self.silent.get()
+    }
 }
 
 impl Drop for Seated<'_> {
@@ -232,17 +298,18 @@ impl Drop for Seated<'_> {
         seats.retain(|seat| !Rc::ptr_eq(seat, &self.seat));
         drop(seats);
         self.hub.tell_members();
+        self.hub.tell_bridge_members();
         self.hub.moved.notify_waiters();
     }
 }
 
-/// A worker's first frame.
-async fn hello(reader: &mut Reader<OwnedReadHalf>) -> Result<Sid, BusError> {
+/// A member's first frame.
+async fn hello(reader: &mut Reader<OwnedReadHalf>, role: Role) -> Result<Sid, BusError> {
     let frame = Frame::decode(&reader.next().await?)?;
     match frame.body {
-        Body::Hello(Role::Worker) if frame.from != Sid::ZERO => Ok(frame.from),
+        Body::Hello(said) if said == role && frame.from != Sid::ZERO => Ok(frame.from),
         other => {
-            debug!(?other, "a worker did not say who it is");
+            debug!(?other, "a member of the bus did not say who it is");
             Err(FrameError::Kind(0).into())
         }
     }

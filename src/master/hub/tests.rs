@@ -6,24 +6,24 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 use tokio::time::{sleep, timeout};
 
-const SOON: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_secs(10);
 
 /// A worker, as the hub meets it.
-struct Peer {
-    id: Sid,
+pub(super) struct Peer {
+    pub(super) id: Sid,
     reader: Reader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
     served: JoinHandle<Left>,
 }
 
 /// Runs a test on a hub.
-async fn on_a_hub<F: Future<Output = ()>>(test: impl FnOnce(Rc<Hub>) -> F) {
+pub(super) async fn on_a_hub<F: Future<Output = ()>>(test: impl FnOnce(Rc<Hub>) -> F) {
     LocalSet::new().run_until(test(Rc::default())).await;
 }
 
 impl Peer {
     /// Joins, and hears that it is a member.
-    async fn join(hub: &Rc<Hub>, slot: u16) -> Self {
+    pub(super) async fn join(hub: &Rc<Hub>, slot: u16) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let served = spawn_local({
             let hub = Rc::clone(hub);
@@ -41,13 +41,13 @@ impl Peer {
         peer
     }
 
-    async fn send(&mut self, to: Option<Sid>, body: Body) {
+    pub(super) async fn send(&mut self, to: Option<Sid>, body: Body) {
         let from = self.id;
         let frame = Frame { to, from, body }.encode().unwrap();
         self.writer.write_all(&frame).await.unwrap();
     }
 
-    async fn emit(&mut self, to: Option<Sid>, n: usize, bytes: usize) {
+    pub(super) async fn emit(&mut self, to: Option<Sid>, n: usize, bytes: usize) {
         let body = Body::ServerSide {
             event: n.to_string().into(),
             data: vec![0; bytes].into(),
@@ -55,13 +55,13 @@ impl Peer {
         self.send(to, body).await;
     }
 
-    async fn next(&mut self) -> Body {
+    pub(super) async fn next(&mut self) -> Body {
         let frame = timeout(SOON, self.reader.next()).await.unwrap().unwrap();
         Frame::decode(&frame).unwrap().body
     }
 
     /// The slots of the next list of members.
-    async fn members(&mut self) -> Vec<u16> {
+    pub(super) async fn members(&mut self) -> Vec<u16> {
         match self.next().await {
             Body::Members(members) => members.iter().map(|member| member.slot).collect(),
             other => panic!("{other:?}"),
@@ -69,14 +69,14 @@ impl Peer {
     }
 
     /// The number of the next event.
-    async fn event(&mut self) -> usize {
+    pub(super) async fn event(&mut self) -> usize {
         match self.next().await {
             Body::ServerSide { event, .. } => event.parse().unwrap(),
             other => panic!("{other:?}"),
         }
     }
 
-    async fn left(self) -> Left {
+    pub(super) async fn left(self) -> Left {
         timeout(SOON, self.served).await.unwrap().unwrap()
     }
 }
@@ -265,6 +265,20 @@ async fn many_who_send_at_once_do_not_overflow_who_is_alive() {
         for sender in sending {
             sender.await.unwrap();
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_speaks_for_another_is_given_up() {
+    on_a_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        let mut liar = Peer::join(&hub, 1).await;
+        assert_eq!(a.members().await, [0, 1]);
+        liar.id = a.id;
+        liar.emit(None, 1, 1).await;
+        assert!(matches!(liar.left().await, Left::GivenUp(_)));
+        assert_eq!(a.members().await, [0], "and nothing else came");
     })
     .await;
 }

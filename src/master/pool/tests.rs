@@ -54,7 +54,10 @@ impl Scene {
 
     /// The worker `asker` asks; the slot that it is told, and the number.
     fn reserve(&self, asker: usize) -> Option<(u16, u64)> {
-        let place = self.pool.reserve(&self.members[asker], None, false).ok()?;
+        let place = self
+            .pool
+            .reserve(&self.members[asker], None, false, None)
+            .ok()?;
         Some((place.home.slot, place.reservation))
     }
 }
@@ -122,6 +125,7 @@ async fn a_connection_that_its_home_does_not_take_is_not_counted_there() {
     scene.links.clear();
     let handoff = Handoff {
         origin: Origin::Unix,
+        port_of: None,
         opens: true,
         reservation: None,
         admitted: Some(LetIn::default()),
@@ -131,6 +135,26 @@ async fn a_connection_that_its_home_does_not_take_is_not_counted_there() {
     let (conn, _peer) = pair().unwrap();
     assert!(home.take(conn, handoff).await.is_err());
     assert_eq!(scene.loads(), [0]);
+}
+
+#[tokio::test]
+async fn who_comes_to_a_workers_own_port_is_opened_there_unless_it_does_not_answer() {
+    let scene = Scene::new(3, 0);
+    let slot_of = |port_of| {
+        let asker = &scene.members[0];
+        let place = scene.pool.reserve(asker, None, false, port_of).unwrap();
+        place.home.slot
+    };
+    assert_eq!([Some(2); 3].map(slot_of), [2, 2, 2]);
+    assert_eq!(scene.loads(), [0, 0, 3]);
+    let chosen = scene.pool.choose(true, Some(1)).unwrap();
+    assert_eq!(chosen.home.slot, 1);
+    scene.members[2].set_stalled(true);
+    assert_eq!(slot_of(Some(2)), 0, "the least loaded of the others");
+    // Dispatched connections are counted where they went.
+    let asker = &scene.members[1];
+    let place = scene.pool.reserve(asker, None, true, Some(0)).unwrap();
+    assert_eq!(place.home.slot, 1);
 }
 
 #[tokio::test]
@@ -165,7 +189,7 @@ async fn sessions_are_limited_whatever_connections_they_come_over() {
     let (slot, number) = scene.reserve(0).unwrap();
     assert_eq!(slot, 1);
     assert!(!scene.pool.is_full());
-    assert!(scene.pool.choose(true).is_some());
+    assert!(scene.pool.choose(true, None).is_some());
     assert!(scene.pool.is_full());
     assert_eq!(scene.reserve(1), None);
     scene.pool.release(number);
@@ -186,7 +210,7 @@ async fn a_worker_that_does_not_answer_gets_nothing_new() {
 #[tokio::test]
 async fn a_place_travels_over_the_link() {
     let scene = Scene::new(1, 0);
-    let place = scene.pool.reserve(&scene.members[0], None, false);
+    let place = scene.pool.reserve(&scene.members[0], None, false, None);
     let answer = ToWorker::Home { ticket: 5, place };
     scene.members[0].link.send(&answer, None).await.unwrap();
     let heard = scene.links[0].recv(&mut Inbox::default()).await.unwrap().0;
@@ -205,7 +229,7 @@ async fn one_client_has_no_more_sessions_than_it_may_over_all_workers() {
     let scene = Scene::with(2, &limits);
     let client = |text: &str| text.parse::<std::net::IpAddr>().ok().map(ClientKey::from);
     let (greedy, other) = (client("2001:db8::1"), client("2001:db8:0:1::1"));
-    let ask = |who| scene.pool.reserve(&scene.members[0], who, false);
+    let ask = |who| scene.pool.reserve(&scene.members[0], who, false, None);
     let places = [greedy, greedy, greedy].map(|who| ask(who).unwrap());
     assert_eq!(ask(client("2001:db8::2")), Err(NoPlace::ClientFull));
     assert!(ask(other).is_ok() && ask(None).is_ok());
@@ -229,7 +253,7 @@ async fn one_client_has_no_more_sessions_than_it_may_over_all_workers() {
     // A worker's clients go with it.
     scene.pool.remove(&scene.members[0]);
     assert_eq!(scene.pool.connections_of(greedy.unwrap()), 0);
-    let ask = || scene.pool.reserve(&scene.members[1], greedy, true);
+    let ask = || scene.pool.reserve(&scene.members[1], greedy, true, None);
     let free = std::iter::repeat_with(ask).take_while(Result::is_ok);
     assert_eq!(free.count(), 2);
 }
@@ -242,7 +266,11 @@ async fn who_asks_for_too_many_sessions_leaves_some_to_others() {
     };
     let scene = Scene::with(2, &limits);
     let client = |nth: u8| Some(ClientKey::from(std::net::IpAddr::from([192, 0, 2, nth])));
-    let ask = |nth| scene.pool.reserve(&scene.members[0], client(nth), true);
+    let ask = |nth| {
+        scene
+            .pool
+            .reserve(&scene.members[0], client(nth), true, None)
+    };
     let began = std::time::Instant::now();
     let greedy = std::iter::repeat_with(|| ask(1)).take_while(Result::is_ok);
     assert!((20..25).contains(&greedy.count()) || began.elapsed() > Duration::from_millis(200));

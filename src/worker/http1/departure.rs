@@ -101,6 +101,7 @@ impl Connection {
                 let (opening, admitted) = opening.unzip();
                 let handoff = Handoff {
                     origin: self.origin,
+                    port_of: self.port_of,
                     opens: opening.is_some(),
                     reservation: None,
                     // An upgrade is let in by the worker that has its session.

@@ -66,7 +66,7 @@ impl First {
         if counted {
             return Ok(None);
         }
-        match worker.link.reserve(client, dispatched).await {
+        match worker.link.reserve(client, dispatched, self.port_of).await {
             Ok(Ok((home, opening))) if home != worker.home => Ok(Some((home, opening))),
             Ok(Ok((_, opening))) => {
                 self.opening = Some(opening);

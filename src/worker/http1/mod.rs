@@ -69,9 +69,11 @@ const IDLE: Duration = Duration::from_secs(75);
 /// Who asks with this header gets it back: so `nginx-site` sees whether a request that it sent to nginx came here.
 const MARK: HeaderName = HeaderName::from_static("x-my-app-mark");
 
-/// What is known of a connection's first request before hyper reads it; of later ones nothing is.
+/// What is known of a connection's first request before hyper reads it; of later ones only where they came.
 #[derive(Debug, Default)]
 pub(crate) struct First {
+    /// The slot to whose own port the connection came.
+    pub(crate) port_of: Option<u16>,
     /// The session that it opens is counted for this worker.
     pub(crate) opening: Option<Opening>,
     /// It was let in.
@@ -93,6 +95,7 @@ pub(crate) struct ConnInfo {
 struct Connection {
     worker: Arc<Worker>,
     origin: Origin,
+    port_of: Option<u16>,
     control: Arc<Control>,
     first: Mutex<Option<First>>,
     departure: Mutex<Option<Departure>>,
@@ -107,6 +110,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, info: ConnInfo) {
     let connection = Arc::new(Connection {
         worker,
         origin: info.origin,
+        port_of: info.first.port_of,
         control: Arc::clone(&control),
         first: Mutex::new(Some(info.first)),
         departure: Mutex::new(None),
@@ -189,6 +193,7 @@ impl Connection {
     async fn serve(&self, word: Said, parts: Parts, body: Incoming) -> Response<Body> {
         let worker = &self.worker;
         let mut first = take(&self.first).unwrap_or_default();
+        first.port_of = self.port_of;
         let client = match self.origin {
             Origin::Worker if word.delivered => return answer::bare(StatusCode::NO_CONTENT),
             Origin::Worker => {

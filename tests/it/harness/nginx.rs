@@ -40,6 +40,25 @@ impl Nginx {
         Self::run(dir, port, &config)
     }
 
+    /// Starts one with a shipped example, in which the first of each pair stands for the second, and two workers of
+    /// its own.
+    #[track_caller]
+    pub fn example(name: &str, changes: &[(&str, String)]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let files = Path::new(env!("CARGO_MANIFEST_DIR")).join("nginx");
+        let example = fs::read_to_string(files.join(name)).unwrap();
+        let mut config = frame(dir.path(), 2) + &example + "}\n";
+        let listen = format!("listen 127.0.0.1:{port} backlog=4096;");
+        let log = dir.path().display().to_string();
+        let own = [("listen 80;", listen), ("/var/log/nginx", log)];
+        for (shipped, here) in own.iter().chain(changes) {
+            assert!(config.contains(shipped), "{name} has no {shipped}");
+            config = config.replace(shipped, here);
+        }
+        Self::run(dir, port, &config)
+    }
+
     #[track_caller]
     fn run(dir: TempDir, port: u16, text: &str) -> Self {
         let config = dir.path().join("nginx.conf");
@@ -62,6 +81,25 @@ impl Nginx {
             TcpStream::connect(addr).is_ok()
         });
         nginx
+    }
+
+    /// Has it read its configuration anew, with something else in the place of `was`.
+    #[track_caller]
+    pub fn reload_with(&self, was: &str, is: &str) {
+        let file = self.dir.path().join("nginx.conf");
+        let config = fs::read_to_string(&file).unwrap();
+        assert_eq!(config.matches(was).count(), 1, "{was} in {config}");
+        fs::write(&file, config.replace(was, is)).unwrap();
+        let complaints = self.complaints();
+        signal_process(self.child.id(), "HUP");
+        // Its own words for it are below what it logs here; its workers are others then.
+        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let before = fs::read_to_string(&children).unwrap();
+        eventually("nginx has new workers", SOON, || {
+            let now = fs::read_to_string(&children).unwrap();
+            now.split(' ').any(|pid| !before.contains(pid))
+        });
+        assert_eq!(self.complaints(), complaints);
     }
 
     pub fn url(&self) -> String {

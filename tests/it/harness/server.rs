@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
 
+use super::machines::{NetSpace, Space};
 use super::{Control, Raw, SOON, eventually};
 
 /// How a server is started.
@@ -32,6 +33,7 @@ pub struct Setup {
     unix: bool,
     wait: bool,
     prefix: Vec<String>,
+    network: Option<NetSpace>,
     program: PathBuf,
     more: Vec<String>,
     own_group: bool,
@@ -40,6 +42,8 @@ pub struct Setup {
     metrics: bool,
     level: &'static str,
     inherits: Option<Inherited>,
+    at: Option<SocketAddr>,
+    worker_ports: Vec<u16>,
 }
 
 /// The listeners that another server had.
@@ -56,6 +60,8 @@ pub struct Server {
     pub pid: u32,
     /// Where it listens.
     pub addr: SocketAddr,
+    /// Where that address is, if not in the test's own network.
+    pub network: Option<NetSpace>,
     /// Where it tells its metrics, if it was asked to.
     pub metrics: Option<SocketAddr>,
     control: PathBuf,
@@ -87,6 +93,7 @@ impl Setup {
             unix: false,
             wait: true,
             prefix: Vec::new(),
+            network: None,
             program: program(),
             more: Vec::new(),
             own_group: false,
@@ -95,6 +102,8 @@ impl Setup {
             metrics: false,
             level: "info",
             inherits: None,
+            at: None,
+            worker_ports: Vec::new(),
         }
     }
 
@@ -145,6 +154,13 @@ impl Setup {
     /// Started by another program, which becomes it: `taskset -c 0`.
     pub fn under(mut self, prefix: &[&str]) -> Self {
         self.prefix = prefix.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// On a machine of its own.
+    pub fn on(mut self, machine: &Space) -> Self {
+        self.prefix.splice(0..0, machine.prefix());
+        self.network = Some(machine.network());
         self
     }
 
@@ -200,6 +216,21 @@ impl Setup {
         self.systemd()
     }
 
+    /// At this address instead of one that nobody had a moment ago.
+    pub fn at(mut self, addr: SocketAddr) -> Self {
+        self.at = Some(addr);
+        self
+    }
+
+    /// Each worker has one of these ports, which follow each other, for its own. Of systemd the server gets those
+    /// that are in `passed`.
+    pub fn worker_ports(mut self, ports: &[u16], passed: &[u16]) -> Self {
+        self.worker_ports = passed.to_vec();
+        let first = ports[0];
+        self.workers(ports.len().try_into().unwrap())
+            .top(&format!("worker_listen = \"127.0.0.1:{first}\""))
+    }
+
     /// Does not wait for the workers.
     pub fn unwaited(mut self) -> Self {
         self.wait = false;
@@ -226,6 +257,7 @@ impl Setup {
         let log = log.unwrap_or_else(|| dir.path().join("app.log"));
         let inherits = self.inherits.take();
         let control = self.control.take();
+        let network = self.network.take();
         let Self { top, tables, .. } = &self;
         let log = log.display();
         let level = self.level;
@@ -257,8 +289,17 @@ impl Setup {
                     metrics = Some(listener.local_addr().unwrap());
                     kept.push(listener.into());
                 }
+                let ports = self.worker_ports.iter();
+                kept.extend(ports.map(|&port| {
+                    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+                    OwnedFd::from(listener)
+                }));
             }
-            command = as_systemd(&command, &kept);
+            let mut names = vec!["my-app-tcp".to_owned(), "my-app".to_owned()];
+            names.extend(self.metrics.then(|| "metrics".to_owned()));
+            let ports = self.worker_ports.iter();
+            names.extend(ports.map(|port| format!("my-app-worker@{port}")));
+            command = as_systemd(&command, &names, &kept);
         } else if self.socket_activate {
             let listener = SocketAddr::from(([127, 0, 0, 1], free_port()));
             addr = Some(listener);
@@ -271,9 +312,11 @@ impl Setup {
                 .stderr(Stdio::piped());
             command = tool;
         } else {
-            let port = free_port();
-            addr = addr.or(Some(SocketAddr::from(([127, 0, 0, 1], port))));
-            command.arg("--listen").arg(format!("127.0.0.1:{port}"));
+            let listener = self
+                .at
+                .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], free_port())));
+            addr = addr.or(Some(listener));
+            command.arg("--listen").arg(listener.to_string());
             if self.unix {
                 command
                     .arg("--listen")
@@ -301,6 +344,7 @@ impl Setup {
             child,
             pid,
             addr: addr.unwrap(),
+            network,
             metrics,
             control,
             unix,
@@ -357,11 +401,9 @@ impl Setup {
 }
 
 /// The same program with these listeners, as systemd passes them.
-fn as_systemd(command: &Command, listeners: &[OwnedFd]) -> Command {
+fn as_systemd(command: &Command, names: &[String], listeners: &[OwnedFd]) -> Command {
     // LISTEN_PID cannot be known before the process exists; a shell knows its own.
     let mut shell = Command::new("sh");
-    let names = ["my-app-tcp", "my-app", "metrics"];
-    let names = &names[..listeners.len()];
     shell
         .args(["-c", "LISTEN_PID=$$ exec \"$@\"", "sh"])
         .env("LISTEN_FDS", listeners.len().to_string())
@@ -394,18 +436,29 @@ impl Server {
 
     /// The workers of this moment, in the order of their slots.
     pub fn workers(&self) -> Vec<u32> {
-        let children = format!("/proc/{0}/task/{0}/children", self.pid);
-        let children = fs::read_to_string(children).unwrap_or_default();
-        let mut slots: Vec<(u16, u32)> = children
-            .split_whitespace()
-            .filter_map(|pid| pid.parse().ok())
-            .filter_map(|pid: u32| {
-                let name = super::names(pid);
-                Some((name.strip_prefix("my-app: worker ")?.parse().ok()?, pid))
-            })
-            .collect();
+        let named = self.children().into_iter();
+        let slots = named.filter_map(|(pid, name)| {
+            let slot = name.strip_prefix("my-app: worker ")?;
+            Some((slot.parse::<u16>().ok()?, pid))
+        });
+        let mut slots: Vec<_> = slots.collect();
         slots.sort_unstable();
         slots.into_iter().map(|(_, pid)| pid).collect()
+    }
+
+    /// The bridge of this moment.
+    pub fn bridge(&self) -> Option<u32> {
+        let mut named = self.children().into_iter();
+        let bridge = named.find(|(_, name)| name.starts_with("my-app: bridge"));
+        bridge.map(|(pid, _)| pid)
+    }
+
+    /// The master's children, with their names.
+    fn children(&self) -> Vec<(u32, String)> {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid);
+        let children = fs::read_to_string(children).unwrap_or_default();
+        let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        pids.map(|pid| (pid, super::names(pid))).collect()
     }
 
     /// Everything that it printed so far.
@@ -551,6 +604,23 @@ pub fn free_port() -> u16 {
         .local_addr()
         .unwrap()
         .port()
+}
+
+/// So many ports of 127.0.0.1 that follow each other, on which nobody listened a moment ago.
+pub fn free_ports(count: u16) -> Vec<u16> {
+    loop {
+        let first = free_port();
+        let Some(last) = first.checked_add(count - 1) else {
+            continue;
+        };
+        let ports: Vec<_> = (first..=last).collect();
+        if ports
+            .iter()
+            .all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        {
+            return ports;
+        }
+    }
 }
 
 fn collect(from: impl std::io::Read + Send + 'static, into: &Arc<Mutex<Vec<String>>>) {

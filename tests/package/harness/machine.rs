@@ -47,6 +47,11 @@ impl Machine {
         Self::boot(release, &["prometheus"])
     }
 
+    /// A Debian with its Redis, which is Valkey since Debian 13, and without nginx.
+    pub fn with_redis(release: &'static Release) -> Self {
+        Self::boot(release, &["redis"])
+    }
+
     /// A Debian with sshd, Ansible, sudo and make, and without nginx.
     pub fn of_a_fleet(release: &'static Release) -> Self {
         Self::boot(release, &["fleet"])

@@ -2,6 +2,7 @@
 
 mod glob;
 mod limits;
+mod machines;
 mod port80;
 mod running;
 mod servers;
@@ -70,6 +71,8 @@ pub(super) fn seen(machine: &Machine<'_>) -> Seen {
     } else {
         seen.add(port80::of_another(machine));
     }
+    seen.findings
+        .extend(machines::judge(&tree, machine.config.bridge.machine));
     seen.findings
         .extend(limits::of_requests(&tree, machine.config));
     seen.findings

@@ -9,6 +9,7 @@ fn example() -> Value {
         "reasons": ["worker 1 is not running", "the listener 0.0.0.0:3000 is missing"],
         "version": "0.1.0",
         "pid": 437,
+        "machine": {"number": 12, "characters": "AM"},
         "started_at": "2026-11-27T03:00:00Z",
         "uptime_seconds": 11_523.5,
         "taken_out": false,
@@ -35,7 +36,8 @@ fn example() -> Value {
             }
         ],
         "listeners": [
-            {"address": "unix:/run/my-app/my-app.sock", "state": "listening", "why": null},
+            {"address": "unix:/run/my-app/my-app.sock", "worker": null, "state": "listening", "why": null},
+            {"address": "http://127.0.0.1:3100", "worker": 0, "state": "listening", "why": null},
             {"address": "0.0.0.0:3000", "state": "missing", "why": "the address is in use"}
         ],
         "limits": {
@@ -72,7 +74,9 @@ worker     pid state  poll    ws    in   out   in  out memory   lag queue
   worker 0: 2 restarts so far, the last 12 min 3 s ago
   worker 1: failed: exit status 70, three times
 
+machine    12 (AM in session ids)
 listeners  unix:/run/my-app/my-app.sock listening
+           http://127.0.0.1:3100 listening for worker 0
            0.0.0.0:3000 missing: the address is in use. It is tried again every
            5 s; `ss -ltnp` tells who has an address
 limits     connections: no limit; for each address: 20; new sessions in a
@@ -123,6 +127,7 @@ bytes      -/s in, -/s out
                  sessions     msg/s   bytes/s
 worker pid state poll  ws   in  out   in  out memory lag queue
 
+machine    -
 listeners  -
 limits     connections: -; for each address: -; new sessions in a second: -;
            rooms of a socket: -; memory of a worker: -; open files of a process:

@@ -1,0 +1,262 @@
+//! The hub's side of the bridge, which joins this bus to those of other machines.
+//!
+//! There is one bridge at a time. A newer one takes the place of an older one: that one may hang, and systemd or the
+//! master have started the other because of it.
+//!
+//! The bridge never costs a worker anything. While its link is up, and it gives signs of life, those who send wait for
+//! it as for a slow worker; else nobody does, and the members elsewhere are gone. What is more than the hub's cap is dropped
+//! and counted: each frame has a number, so that the bridge knows how many it did not get.
+//!
+//! A bridge that is started anew costs nothing: what there is for it meanwhile is kept, a frame that the one before it
+//! had only in part included; and what it brings a second time is told by its sender's number.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use socketioxide_core::Sid;
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedReadHalf;
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::warn;
+
+use super::far::MOST_MEMBERS;
+use super::{Hub, Left, TURN, encoded, hello};
+use crate::ipc::bus::{BusError, Reader};
+use crate::wire::bridge::Report;
+use crate::wire::frame::{Body, Frame, FrameError, Head, HeadKind, Role};
+
+/// A bridge tells of itself once a second. One that was silent for so long is waited for by nobody.
+const SILENCE: Duration = Duration::from_secs(2);
+/// How often that is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// How long it may take to say who it is.
+const HELLO: Duration = Duration::from_secs(5);
+/// The bridge of this moment.
+#[derive(Debug)]
+pub(super) struct Bridge {
+    pub(super) id: Sid,
+    pub(super) pid: u32,
+    /// Is it connected to the other machines?
+    pub(super) is_up: Cell<bool>,
+    pub(super) silent: Cell<bool>,
+    heard: Cell<Instant>,
+    /// What it brought waits for a worker, so that it is not heard.
+    is_held_up: Cell<bool>,
+    report: RefCell<Option<Report>>,
+    since: Instant,
+    replaced: Notify,
+}
+
+/// The bridge until dropped.
+struct Seated<'a> {
+    hub: &'a Hub,
+    bridge: Rc<Bridge>,
+}
+
+/// The bridge, for who asks.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct BridgeState {
+    /// Its process, if there is one.
+    pub(crate) pid: Option<u32>,
+    /// How long it has been there.
+    pub(crate) uptime: Option<Duration>,
+    /// What it told last.
+    pub(crate) report: Option<Report>,
+    /// How many bridges there were, this one among them.
+    pub(crate) epoch: u32,
+    /// Frames that were for other machines.
+    pub(crate) passed: u64,
+    /// How many of these found no bridge, or no room before it.
+    pub(crate) lost: u64,
+    /// Bytes that wait for it.
+    pub(crate) waiting: usize,
+}
+
+impl Hub {
+    /// Serves the bridge until it leaves, or another takes its place.
+    pub(crate) async fn serve_bridge(&self, pid: u32, stream: UnixStream) -> Left {
+        let (read, mut write) = stream.into_split();
+        let mut reader = Reader::new(read);
+        let id = match timeout(HELLO, hello(&mut reader, Role::Bridge)).await {
+            Ok(Ok(id)) if !self.has(id) => id,
+            Ok(Ok(_)) => return Left::GivenUp("it has a worker's id".to_owned()),
+            Ok(Err(error)) => return error.into(),
+            Err(_) => return Left::GivenUp("it did not say who it is".to_owned()),
+        };
+        let seated = self.seat_bridge(id, pid);
+        let bridge = &seated.bridge;
+        let write_all = async {
+            let progress = || self.moved.notify_waiters();
+            self.far.queue.write_to(&mut write, progress).await;
+            // What it had brought is still to be passed on.
+            std::future::pending().await
+        };
+        tokio::select! {
+            error = self.hear_bridge(bridge, &mut reader) => error.into(),
+            left = write_all => left,
+            never = self.watch(bridge) => never,
+            () = bridge.replaced.notified() => {
+                Left::GivenUp("another bridge took its place".to_owned())
+            }
+        }
+    }
+
+    /// The bridge of this moment; none if there was never one.
+    pub(crate) fn bridge(&self) -> BridgeState {
+        let bridge = self.far.bridge.borrow();
+        let bridge = bridge.as_ref();
+        BridgeState {
+            pid: bridge.map(|bridge| bridge.pid),
+            uptime: bridge.map(|bridge| bridge.since.elapsed()),
+            report: bridge.and_then(|bridge| bridge.report.borrow().clone()),
+            epoch: self.far.epoch.get(),
+            passed: self.far.passed.get(),
+            lost: self.far.lost.get(),
+            waiting: self.far.queue.bytes(),
+        }
+    }
+
+    fn seat_bridge(&self, id: Sid, pid: u32) -> Seated<'_> {
+        let bridge = Rc::new(Bridge {
+            id,
+            pid,
+            is_up: Cell::new(false),
+            silent: Cell::new(false),
+            heard: Cell::new(Instant::now()),
+            is_held_up: Cell::new(false),
+            report: RefCell::default(),
+            since: Instant::now(),
+            replaced: Notify::new(),
+        });
+        self.far.epoch.set(self.far.epoch.get().saturating_add(1));
+        let older = self.far.bridge.replace(Some(Rc::clone(&bridge)));
+        if let Some(older) = older {
+            older.replaced.notify_one();
+            // Its members are gone with it.
+            self.tell_members();
+        }
+        self.far
+            .welcome(encoded(Body::Members(self.near_members())));
+        self.moved.notify_waiters();
+        Seated { hub: self, bridge }
+    }
+
+    /// Hears what the bridge says, and gives workers what it brings them.
+    async fn hear_bridge(
+        &self,
+        bridge: &Rc<Bridge>,
+        reader: &mut Reader<OwnedReadHalf>,
+    ) -> BusError {
+        let mut turn = 0;
+        loop {
+            let frame = match reader.next().await {
+                Ok(frame) => frame,
+                Err(error) => return error,
+            };
+            let head = match Head::read(&frame) {
+                Ok(head) => head,
+                Err(error) => return error.into(),
+            };
+            bridge.heard.set(Instant::now());
+            match head.kind {
+                HeadKind::Hello | HeadKind::ForBridge => {}
+                HeadKind::Bridge => {
+                    if let Err(error) = self.apply(bridge, &frame) {
+                        return error.into();
+                    }
+                }
+                // Nobody elsewhere speaks for a worker of this machine, or for the hub.
+                _ if self.has(head.from) || head.from == Sid::ZERO => {
+                    return FrameError::Id.into();
+                }
+                _ if self.far.is_repeat(&head) => {}
+                _ => {
+                    bridge.is_held_up.set(true);
+                    self.bring(head, frame.clone()).await;
+                    bridge.is_held_up.set(false);
+                    bridge.heard.set(Instant::now());
+                }
+            }
+            turn += frame.len();
+            if turn >= TURN {
+                turn = 0;
+                yield_now().await;
+            }
+        }
+    }
+
+    /// Gives a frame from elsewhere to the worker that it is for, or to all; never back to the bridge.
+    async fn bring(&self, head: Head, frame: Bytes) {
+        loop {
+            let moved = self.moved.notified();
+            let workers = self.workers(None, head.to);
+            if !workers.iter().any(|seat| seat.is_slow()) {
+                return workers.iter().for_each(|seat| seat.push(frame.clone()));
+            }
+            moved.await;
+        }
+    }
+
+    /// Does what a bridge tells the hub.
+    fn apply(&self, bridge: &Rc<Bridge>, frame: &Bytes) -> Result<(), FrameError> {
+        match Frame::decode(frame)?.body {
+            Body::Elsewhere(mut members) => {
+                members.retain(|member| !self.has(member.id));
+                members.truncate(MOST_MEMBERS);
+                self.far.elsewhere.replace(members);
+                if bridge.is_up.get() {
+                    self.tell_members();
+                }
+            }
+            Body::Link(is_up) => {
+                if bridge.is_up.replace(is_up) != is_up {
+                    self.tell_members();
+                    self.moved.notify_waiters();
+                }
+            }
+            Body::Report(report) => match serde_json::from_slice(&report) {
+                Ok(report) => {
+                    bridge.report.replace(Some(report));
+                }
+                Err(error) => warn!(%error, "what the bridge tells of itself makes no sense"),
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Sees whether the bridge gives signs of life, for as long as it is there.
+    async fn watch<T>(&self, bridge: &Bridge) -> T {
+        loop {
+            sleep(LOOK).await;
+            let silent = !bridge.is_held_up.get() && bridge.heard.get().elapsed() > SILENCE;
+            if bridge.silent.replace(silent) != silent {
+                self.moved.notify_waiters();
+            }
+        }
+    }
+}
+
+impl Drop for Seated<'_> {
+    fn drop(&mut self) {
+        let mut present = self.hub.far.bridge.borrow_mut();
+        // Another may have taken its place.
+        if present
+            .as_ref()
+            .is_some_and(|it| Rc::ptr_eq(it, &self.bridge))
+        {
+            *present = None;
+            drop(present);
+            self.hub.far.left.set(Some(Instant::now()));
+            self.hub.tell_members();
+            self.hub.moved.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
