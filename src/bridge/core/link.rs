@@ -275,9 +275,10 @@ impl Core {
         let gone = self.peers.iter().filter(|peer| peer.alive);
         let gone = gone.map(super::peers::Peer::gone_at).min();
         let soon = (is_missing || self.ending.is_some()).then(|| after(now, SOON));
-        let beat = match self.link.is_connected() {
-            true if self.ending.is_none() => self.link.next_beat,
-            _ => after(now, BEAT),
+        let beat = if self.link.is_connected() && self.ending.is_none() {
+            self.link.next_beat
+        } else {
+            after(now, BEAT)
         };
         let times = [gone, soon, self.link.echo_deadline(), Some(beat)];
         self.wake = times.into_iter().flatten().min().unwrap_or(beat);

@@ -21,6 +21,7 @@ pub(super) const HOLD_ALL: usize = 64 << 20;
 
 /// Another machine.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Peer {
     /// Its bridge.
     pub address: Address,

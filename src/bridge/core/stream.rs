@@ -299,9 +299,9 @@ impl Stream {
 
     /// For too long nothing came of what is missing: it goes on behind it. Then [`Stream::next`] may have something.
     pub(super) fn give_up(&mut self, now: Instant) {
-        if !self
+        if self
             .missing
-            .is_some_and(|missing| now >= after(missing, HOLD_TIME))
+            .is_none_or(|missing| now < after(missing, HOLD_TIME))
         {
             return;
         }
@@ -338,11 +338,10 @@ impl Stream {
     /// Another bridge of the same master begins anew; `passed` frames had come from its hub before. What is held back is
     /// to be taken before, by [`Stream::skip`].
     pub(super) fn begin_anew(&mut self, passed: u64) {
-        let lost = match self.started {
-            true => (self.lost).saturating_add(passed.saturating_sub(self.at.hub)),
-            false => self.lost,
-        };
-        let started = self.started;
+        if self.started {
+            self.lose(passed.saturating_sub(self.at.hub));
+        }
+        let (started, lost) = (self.started, self.lost);
         *self = Self::new(self.me);
         self.lost = lost;
         if started {

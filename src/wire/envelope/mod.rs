@@ -138,7 +138,7 @@ pub(crate) enum Message {
 
 /// Bytes that are no message between bridges.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EnvelopeError {
+pub(crate) enum EnvelopeError {
     /// Of another version of the envelope.
     #[error("version {0} of the messages between machines; this is version {VERSION}")]
     Version(u8),
