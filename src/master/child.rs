@@ -21,7 +21,10 @@ pub(super) fn spawn(slot: u16, link: OwnedFd) -> io::Result<Child> {
 pub(super) fn spawn_bridge(args: &BridgeArgs, bus: OwnedFd) -> io::Result<Child> {
     let arguments = args.to_arguments();
     let mut command = itself(bus);
-    command.args(["bridge", "--is-child"]).args(arguments).spawn()
+    command
+        .args(["bridge", "--is-child"])
+        .args(arguments)
+        .spawn()
 }
 
 /// This program, which dies with the master's runtime.

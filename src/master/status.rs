@@ -132,7 +132,11 @@ mod tests {
             apart: Some("no link to other machines: connecting".into()),
             ..Health::default()
         };
-        assert!(health.line().ends_with("; no link to other machines: connecting"));
+        assert!(
+            health
+                .line()
+                .ends_with("; no link to other machines: connecting")
+        );
     }
 
     #[test]

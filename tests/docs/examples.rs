@@ -34,7 +34,7 @@ const CODE: [(&str, &str, &[&str]); 6] = [
 ];
 
 /// What else stands in fenced blocks, and where it is tried.
-const OTHERS: [(&str, &str, &str); 4] = [
+const OTHERS: [(&str, &str, &str); 5] = [
     (
         "README.md",
         "html",
@@ -45,6 +45,11 @@ const OTHERS: [(&str, &str, &str); 4] = [
         "docs/OPERATING.md",
         "yaml",
         "read as cloud-init would, below",
+    ),
+    (
+        "docs/SCALING.md",
+        "toml",
+        "tests/docs/scaling.rs has the program read it",
     ),
     (
         "docs/PERFORMANCE.md",

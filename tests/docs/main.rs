@@ -25,6 +25,7 @@ mod monitoring;
 mod pages;
 mod rename;
 mod repository;
+mod scaling;
 
 /// The top of the sources.
 const PROJECT: &str = env!("CARGO_MANIFEST_DIR");

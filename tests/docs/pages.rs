@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{PROJECT, read};
 
 /// Every page, but for those of folders with their own tools.
-const PAGES: [&str; 15] = [
+const PAGES: [&str; 16] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -21,6 +21,7 @@ const PAGES: [&str; 15] = [
     "docs/OPERATING.md",
     "docs/PERFORMANCE.md",
     "docs/RELEASING.md",
+    "docs/SCALING.md",
     "docs/TESTING.md",
 ];
 

@@ -135,7 +135,10 @@ fn owned(top: &Path) -> BTreeSet<String> {
         if !["systemd", "nginx", "monitoring"].contains(&folder) {
             continue;
         }
-        for line in text(top, &path).lines().map(str::trim) {
+        // What systemd puts into an instance's name is the admin's.
+        let text = text(top, &path);
+        let lines = text.lines().map(str::trim);
+        for line in lines.filter(|line| !line.contains("%i")) {
             let is_setting = [
                 "ListenStream=/",
                 "ListenStream=127",

@@ -178,6 +178,13 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
         "cargo test --test it messenger",
     ]),
     (Like("Makefile", "$(CARGO) run"), &["cargo run -- --listen 127.0.0.1:3000", "make run CORS=http://localhost:8000"]),
+    (Like("tests/docs/scaling.rs", "model::table(machines, &load, &costs)"), &[
+        "cargo run --example scaling -- --machines 100",
+        "cargo run --example scaling -- --machines 100 --sessions 2000000 --in-all",
+        "cargo run --example scaling -- --machines 100 --batch 6",
+        "cargo run --example scaling -- --machines 50 --bus postgres",
+        "cargo run --example scaling -- --machines 10 --sessions 100000 --every 5 --fan-out 20 --workers 16",
+    ]),
     (Like("tests/it/differential.rs", "run.mjs"), &["node run.mjs"]),
     (Like("tests/package/archive.rs", "two_builds_of_a_commit_are_the_same_bytes"), &["sha256sum my-app.deb"]),
     (Like("Makefile", "--no-print-directory fork-tests"), &["make fork-tests"]),

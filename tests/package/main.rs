@@ -49,3 +49,4 @@ mod settings;
 mod takeover;
 mod times;
 mod upgrade;
+mod worker_ports;

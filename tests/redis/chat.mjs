@@ -2,14 +2,11 @@
 // the namespace /chat, one room over all of them. A client of each server sends so many messages as fast as it can;
 // everybody else has each of them once, and those of one sender in order.
 //
-//   node chat.mjs --adapter 7|8 --library redis|ioredis --redis PORT --url URL --url URL --messages N [--garbage N]
-//
-// With --garbage so many random messages come on each of the adapter's channels meanwhile.
+//   node chat.mjs --adapter 7|8 --library redis|ioredis --redis PORT --url URL --url URL --messages N
 
 import assert from "node:assert/strict";
-import { randomBytes, randomInt } from "node:crypto";
 import { parseArgs } from "node:util";
-import { Client, connection, fail, nodeServer, until } from "./lib/nodes.mjs";
+import { Client, fail, nodeServer, until } from "./lib/nodes.mjs";
 
 const text = { type: "string" };
 const { values: args } = parseArgs({
@@ -19,7 +16,6 @@ const { values: args } = parseArgs({
     redis: text,
     url: { type: "string", multiple: true },
     messages: text,
-    garbage: { type: "string", default: "0" },
   },
 });
 setTimeout(() => fail("it takes too long"), 120_000).unref();
@@ -69,19 +65,6 @@ for (const client of clients) {
   });
 }
 const began = Date.now();
-const garbage = Number(args.garbage);
-if (garbage > 0) {
-  const redis = await connection({ ...args, library: "ioredis" });
-  for (const ns of ["/", "/chat"]) {
-    for (const channel of [`socket.io#${ns}#`, `socket.io-request#${ns}#`, `socket.io-response#${ns}#`]) {
-      for (let n = 0; n < garbage; n++) {
-        // Node's servers do not survive all of it: for them it is of a namespace that they do not have.
-        redis.publish(channel.replace("#/", "#/ours").replace("#/ourschat", "#/chat"), randomBytes(randomInt(1, 200)));
-      }
-    }
-  }
-  await redis.quit();
-}
 const acks = senders.flatMap(({ socket }) =>
   Array.from({ length: messages }, (_, n) => socket.emitWithAck("message", "room", payload(n))),
 );

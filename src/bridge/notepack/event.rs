@@ -83,19 +83,18 @@ pub(in crate::bridge) fn json(source: &Bytes) -> Result<String, NotepackError> {
     }
 }
 
-/// Does an event begin with a name that clients take?
+/// Does an event begin with a name that clients take? It is text or a number.
 fn named(data: &[u8]) -> Result<(), NotepackError> {
     let mut reader = Reader::new(data);
-    match (reader.next()?, reader.next()) {
-        (Token::List(_), Ok(Token::Text(name))) => {
-            let reserved = RESERVED.iter().any(|word| word.as_bytes() == name);
-            if reserved {
-                return Err(NotepackError::ReservedName);
-            }
-            Ok(())
+    let Token::List(1..) = reader.next()? else {
+        return Err(NotepackError::Event);
+    };
+    match reader.next()? {
+        Token::Text(name) if RESERVED.iter().any(|word| word.as_bytes() == name) => {
+            Err(NotepackError::ReservedName)
         }
-        (Token::List(_), Ok(Token::Uint(_) | Token::Int(_) | Token::Float(_))) => Ok(()),
-        (Token::List(1..), Err(error)) => Err(error),
+        Token::Text(_) | Token::Uint(_) | Token::Int(_) => Ok(()),
+        Token::Float(name) if name.is_finite() => Ok(()),
         _ => Err(NotepackError::Event),
     }
 }

@@ -64,6 +64,8 @@ pub(super) enum Id {
     SocketOpen,
     /// Another program has one of our ports.
     PortTaken,
+    /// Workers shall have ports of their own, which systemd does not open.
+    WorkerPorts,
     /// Port 80 does not lead to my-app, and should.
     Port80,
     /// nginx is not running.

@@ -8,7 +8,7 @@ use super::finding::{Finding, Id, Seen};
 use super::http::{Answer, ask};
 use super::look;
 use super::ports::{self, Holder, Listener};
-use super::units::{TCP_SOCKET, Units};
+use super::units::{SERVICE, TCP_SOCKET, Units};
 use crate::config::{Config, ListenAddr};
 
 /// How long a name may take to be resolved.
@@ -21,7 +21,60 @@ pub(super) fn of_the_service(machine: &Machine<'_>) -> Seen {
         let (there, holders) = at(address, &mut seen);
         seen.findings.push(taken(address, &there, &holders));
     }
+    if machine.is_the_services && machine.units.service.is("active") {
+        seen.findings
+            .extend(unopened(&worker_ports(machine.config)));
+    }
     seen
+}
+
+/// The addresses of the workers' own ports at which nobody listens.
+fn worker_ports(config: &Config) -> Vec<SocketAddr> {
+    let Some(ports) = &config.worker_listen else {
+        return Vec::new();
+    };
+    let addresses = (0..config.worker_count()).filter_map(|slot| ports.of(slot));
+    let addresses = addresses.filter_map(|it| resolved(&it));
+    let listeners = ports::listeners();
+    let mut addresses: Vec<_> = addresses.collect();
+    addresses.retain(|address| !listeners.iter().any(|it| it.takes(*address)));
+    addresses
+}
+
+/// Ports that `worker_listen` names, and no socket unit opens.
+fn unopened(addresses: &[SocketAddr]) -> Option<Finding> {
+    let list = |each: fn(&SocketAddr) -> String, between| {
+        let all: Vec<_> = addresses.iter().map(each).collect();
+        all.join(between)
+    };
+    let units = list(|it| format!("my-app-worker@{}.socket", it.port()), " ");
+    (!addresses.is_empty()).then(|| {
+        Finding::warning(
+            Id::WorkerPorts,
+            format!(
+                "nobody listens at {}: worker_listen names it, and systemd opens it for no worker",
+                list(ToString::to_string, ", ")
+            ),
+            "what nginx sends there is refused",
+            format!(
+                "cp /usr/share/doc/my-app/examples/my-app-worker@.socket /etc/systemd/system/ && \
+                 systemctl daemon-reload && systemctl enable {units} && systemctl restart {SERVICE}"
+            ),
+        )
+    })
+}
+
+/// The first address of a name with a port.
+fn resolved(address: &ListenAddr) -> Option<SocketAddr> {
+    let ListenAddr::Tcp(name) = address else {
+        return None;
+    };
+    let to_resolve = name.clone();
+    let addresses: Vec<SocketAddr> = look::within(RESOLVING, move || {
+        let addresses = to_resolve.to_socket_addrs();
+        addresses.map(Iterator::collect).unwrap_or_default()
+    })?;
+    addresses.into_iter().find(|it| it.port() != 0)
 }
 
 /// Where my-app-tcp.socket listens, if it is to and does not. When all is stopped, that is told elsewhere.
@@ -64,19 +117,13 @@ pub(super) fn at(address: SocketAddr, seen: &mut Seen) -> (Vec<Listener>, Vec<Ho
 /// By hand the server opens its own listeners: is one of them somebody else's?
 pub(super) fn by_hand(config: &Config) -> Seen {
     let mut seen = Seen::default();
-    for listen in &config.listen {
-        let ListenAddr::Tcp(name) = listen else {
+    let ports = config.worker_listen.as_ref();
+    let own = (0..config.worker_count()).filter_map(|slot| ports?.of(slot));
+    for listen in config.listen.iter().cloned().chain(own) {
+        let Some(address) = resolved(&listen) else {
             continue;
         };
-        let to_resolve = name.clone();
-        let addresses = look::within(RESOLVING, move || {
-            let addresses = to_resolve.to_socket_addrs();
-            addresses.map(Iterator::collect).unwrap_or_default()
-        });
-        let addresses: Vec<SocketAddr> = addresses.unwrap_or_default();
-        let Some(address) = addresses.into_iter().find(|it| it.port() != 0) else {
-            continue;
-        };
+        let name = &listen.to_string();
         let (there, holders) = at(address, &mut seen);
         if there.is_empty() || ask(reachable(address), name, &config.engine.path) == Answer::MyApp {
             continue;
@@ -146,6 +193,29 @@ mod tests {
         assert!(finding.what.contains(&pid), "{finding:?}");
         drop(held);
         assert_eq!(by_hand(&config).findings, []);
+    }
+
+    #[test]
+    fn a_workers_port_that_nobody_opens_is_told_with_what_opens_it() {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        let mut config = Config {
+            workers: 1,
+            worker_listen: Some(address.to_string().parse().unwrap()),
+            ..Config::default()
+        };
+        assert_eq!(worker_ports(&config), []);
+        drop(free);
+        assert_eq!(worker_ports(&config), [address]);
+        let finding = unopened(&[address]).unwrap();
+        let unit = format!(
+            "systemctl enable my-app-worker@{}.socket &&",
+            address.port()
+        );
+        assert!(finding.remedy.contains(&unit), "{}", finding.remedy);
+        config.worker_listen = None;
+        assert_eq!(worker_ports(&config), []);
+        assert_eq!(unopened(&[]), None);
     }
 
     #[test]

@@ -221,7 +221,8 @@ impl Page<'_> {
         };
         let get = |pointer: &str| number(bridge, pointer);
         let state = or_dash(text(bridge, "/state"), |it| it);
-        let since = get("/since_seconds").map_or_else(String::new, |it| format!(" for {}", span(it)));
+        let since =
+            get("/since_seconds").map_or_else(String::new, |it| format!(" for {}", span(it)));
         let server = or_dash(text(bridge, "/server"), |it| it);
         let machines = list(bridge, "/machines").iter().map(|machine| {
             let name = or_dash(text(machine, "/name"), |it| it);
@@ -230,12 +231,19 @@ impl Page<'_> {
         });
         let machines: Vec<_> = machines.take(MACHINES).collect();
         let more = list(bridge, "/machines").len().saturating_sub(MACHINES);
-        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+        let more = if more > 0 {
+            format!(", and {more} more")
+        } else {
+            String::new()
+        };
         let machines = match machines.is_empty() {
             true => "no other machine".to_owned(),
             false => format!("other machines: {}{more}", machines.join(", ")),
         };
-        let told = self.paragraph("bridge", &format!("{state}{since}, over {server}; {machines}"));
+        let told = self.paragraph(
+            "bridge",
+            &format!("{state}{since}, over {server}; {machines}"),
+        );
         let tone = if state == "up" { Tone::Good } else { Tone::Bad };
         let told = told.replacen(&state, &self.style.paint(tone, &state), 1);
         let count = |name: &str| or_dash(get(&format!("/{name}")), whole);

@@ -3,6 +3,7 @@
 mod client;
 mod cluster;
 mod control;
+mod emitter;
 mod figures;
 mod flow;
 mod jitter;
@@ -25,6 +26,7 @@ pub use cluster::{
     server_side_answers, strings, wait_for_replacement,
 };
 pub use control::{Control, error};
+pub use emitter::{Emitter, captured};
 pub use figures::Figures;
 pub use flow::{Flow, Sent, Times};
 pub use jitter::Jitter;

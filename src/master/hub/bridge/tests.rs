@@ -1,6 +1,9 @@
+use super::super::CAP;
+use super::super::far::Identity;
 use super::super::tests::{Peer, SOON};
 use super::*;
-use crate::wire::frame::{Question, number};
+use crate::wire::frame::{BusMember, Question, Welcome, number};
+use socketioxide_core::Str;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
@@ -158,6 +161,28 @@ async fn what_workers_send_to_all_or_to_one_elsewhere_goes_to_the_bridge_with_th
         a.emit(None, 7, 10).await;
         assert_eq!(bridge.event().await, (4, 6));
         assert_eq!(bridge.event().await, (5, 7));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn which_namespaces_there_are_is_told_to_the_bridge_alone_and_has_no_number() {
+    on_a_far_hub(async |hub| {
+        let (ns, is_here) = ("/chat".into(), true);
+        let namespace = Body::Namespace { ns, is_here };
+        let mut a = Peer::join(&hub, 0).await;
+        let mut b = Peer::join(&hub, 1).await;
+        // There is nobody to be told.
+        a.send(None, namespace.clone()).await;
+        let mut bridge = FarPeer::join(&hub, 1, 2).await;
+        bridge.say(Body::TellNamespaces).await;
+        assert_eq!(a.members().await, [0, 1]);
+        assert_eq!(a.next().await, Body::TellNamespaces);
+        assert_eq!(b.next().await, Body::TellNamespaces);
+        a.send(None, namespace.clone()).await;
+        a.emit(None, 1, 10).await;
+        assert_eq!(bridge.next().await, (0, namespace));
+        assert_eq!((bridge.event().await, b.event().await), ((1, 1), 1));
     })
     .await;
 }
