@@ -15,6 +15,9 @@ use super::transport::{Event, Receipt, Transport, TransportError};
 /// The first pause between two attempts, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// A server that leaves a message unanswered for so long hangs.
+const UNANSWERED: Duration = Duration::from_secs(1);
+
 /// The pauses between attempts: each about twice as long as the one before. A part of each is chance, so that many
 /// machines that lost one server do not come back to it all at once.
 #[derive(Debug, Default)]
@@ -73,8 +76,8 @@ pub(super) struct Line<T, F> {
     pauses: Pauses,
     /// To be published when there is room, with their numbers.
     outgoing: VecDeque<(u64, String, Bytes)>,
-    /// What is published and not answered, in the order in which it is answered.
-    receipts: VecDeque<(u64, Receipt)>,
+    /// What is published and not answered, in the order in which it is answered, and when it was.
+    receipts: VecDeque<(u64, Instant, Receipt)>,
 }
 
 impl<T: Transport, F: Fn() -> Attempt<T>> Line<T, F> {
@@ -112,6 +115,12 @@ impl<T: Transport, F: Fn() -> Attempt<T>> Line<T, F> {
         self.state = State::Pausing(Instant::now() + self.pauses.next());
     }
 
+    /// Has the server not answered for a second?
+    pub(super) fn is_unanswered(&self) -> bool {
+        let first = self.receipts.front();
+        first.is_some_and(|(_, at, _)| at.elapsed() >= UNANSWERED)
+    }
+
     /// The link works: after the next end the pauses begin anew.
     pub(super) fn works(&mut self) {
         self.pauses.reset();
@@ -125,7 +134,7 @@ impl<T: Transport, F: Fn() -> Attempt<T>> Line<T, F> {
             && let Some((id, channel, payload)) = self.outgoing.pop_front()
         {
             let receipt = server.publish(&channel, payload);
-            self.receipts.push_back((id, receipt));
+            self.receipts.push_back((id, Instant::now(), receipt));
         }
     }
 
@@ -154,7 +163,7 @@ impl<T: Transport, F: Fn() -> Attempt<T>> Line<T, F> {
             let waits = !self.outgoing.is_empty();
             let answer = async {
                 match self.receipts.front_mut() {
-                    Some((id, receipt)) => (*id, receipt.await),
+                    Some((id, _, receipt)) => (*id, receipt.await),
                     None => std::future::pending().await,
                 }
             };
