@@ -47,7 +47,11 @@ mod bridge {
         };
         let id = worker.id;
         node.members(now, &[worker]);
-        let from_worker = |body| Frame { to: None, from: id, body };
+        let from_worker = |body| Frame {
+            to: None,
+            from: id,
+            body,
+        };
         let (ns, is_here) = ("/".into(), true);
         node.local(now, from_worker(Body::Namespace { ns, is_here }));
         node.connected();
@@ -58,7 +62,10 @@ mod bridge {
         let question = Question::Sockets { ns, opts };
         node.local(now, from_worker(Body::Ask { ticket, question }));
         let (event, data_of_it) = ("e".into(), Bytes::from_static(b"1"));
-        let question = Question::ServerSide { event, data: data_of_it };
+        let question = Question::ServerSide {
+            event,
+            data: data_of_it,
+        };
         node.local(now, from_worker(Body::Ask { ticket, question }));
         while let Some(output) = node.poll() {
             if let Output::NumSub { id, .. } = output {

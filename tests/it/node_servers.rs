@@ -56,7 +56,14 @@ fn all_exchanges(adapter: &str, library: &str, answers: &str) {
     let worker = server.workers()[1].to_string();
     let url = server.url();
     let arguments = ["--adapter", adapter, "--library", library, "--url", &url];
-    let more = ["--answers", answers, "--bridge", &bridge, "--worker", &worker];
+    let more = [
+        "--answers",
+        answers,
+        "--bridge",
+        &bridge,
+        "--worker",
+        &worker,
+    ];
     script_of_node("nodes.mjs", &redis, &[arguments, more].concat());
 }
 
@@ -120,16 +127,25 @@ fn a_thousand_random_messages_on_each_channel_are_counted_and_end_nothing() {
 
     let mut random = 7_u64;
     let mut next = || {
-        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (random >> 33) as usize
     };
     let mut stream = TcpStream::connect(("127.0.0.1", redis.port)).unwrap();
-    for channel in ["socket.io#/#", "socket.io-request#/#", "socket.io-response#/#", "socket.io#/#room#"] {
+    for channel in [
+        "socket.io#/#",
+        "socket.io-request#/#",
+        "socket.io-response#/#",
+        "socket.io#/#room#",
+    ] {
         for _ in 0..EACH {
             let payload: Vec<u8> = (0..next() % 300).map(|_| next() as u8).collect();
             let (name, len) = (channel.len(), payload.len());
             let head = format!("*3\r\n$7\r\nPUBLISH\r\n${name}\r\n{channel}\r\n${len}\r\n");
-            stream.write_all(&[head.as_bytes(), &payload, b"\r\n"].concat()).unwrap();
+            stream
+                .write_all(&[head.as_bytes(), &payload, b"\r\n"].concat())
+                .unwrap();
         }
     }
     // What comes behind all of them arrives.
@@ -172,13 +188,18 @@ fn without_node_nothing_is_said_to_node() {
     }
     drop(spoken);
     eventually("the other one is gone", SOON, || {
-        redis.ask(&["PUBSUB", "CHANNELS", "socket.io*"]).trim().is_empty()
+        redis
+            .ask(&["PUBSUB", "CHANNELS", "socket.io*"])
+            .trim()
+            .is_empty()
     });
     assert_eq!(redis.ask(&["PUBSUB", "NUMPAT"]).trim(), "0");
     crowd[0].call("fetch", json!([{}]));
     monitor.kill().unwrap();
     let seen = monitor.wait_with_output().unwrap().stdout;
     let seen = String::from_utf8_lossy(&seen);
-    let said = seen.lines().filter(|line| line.contains("\"PUBLISH\" \"socket.io"));
+    let said = seen
+        .lines()
+        .filter(|line| line.contains("\"PUBLISH\" \"socket.io"));
     assert_eq!(said.count(), 0, "{seen}");
 }

@@ -146,13 +146,24 @@ impl Redis {
     /// What `redis-cli` prints for this command.
     #[track_caller]
     pub fn ask(&self, words: &[&str]) -> String {
+        self.ask_as(self.password.as_deref(), words)
+    }
+
+    /// The same, with another password than that with which it was started.
+    #[track_caller]
+    pub fn ask_with(&self, password: &str, words: &[&str]) -> String {
+        self.ask_as(Some(password), words)
+    }
+
+    #[track_caller]
+    fn ask_as(&self, password: Option<&str>, words: &[&str]) -> String {
         let port = self.port.to_string();
         let mut command = client("cli");
         command.args(["-h", "127.0.0.1", "-p", &port]);
         if let Some(authority) = &self.tls {
             command.arg("--tls").arg("--cacert").arg(authority);
         }
-        if let Some(password) = &self.password {
+        if let Some(password) = password {
             command.env("REDISCLI_AUTH", password);
         }
         let output = command.args(words).output().unwrap();
