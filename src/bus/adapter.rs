@@ -17,6 +17,7 @@ use socketioxide_core::adapter::{
     RemoteSocketData, Room, RoomParam, SocketEmitter,
 };
 use socketioxide_core::packet::{Packet, PacketData};
+use socketioxide_core::parser::Parse;
 use socketioxide_core::{Sid, Value};
 use tokio::time::sleep;
 
@@ -40,6 +41,8 @@ pub struct BusAdapter<E: SocketEmitter = Emitter> {
     bus: Bus,
     local: CoreLocalAdapter<E>,
     rooms: Rooms,
+    /// Whether packets are msgpack here, and not text. The other parser ends the worker over a value of this one.
+    packs: bool,
 }
 
 impl<E: SocketEmitter> std::fmt::Debug for BusAdapter<E> {
@@ -57,10 +60,12 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
     type InitRes = ();
 
     fn new(bus: &Bus, local: CoreLocalAdapter<E>) -> Self {
+        let packed = local.parser().encode_default(&());
         Self {
             bus: bus.clone(),
             local,
             rooms: Rooms::default(),
+            packs: matches!(packed, Ok(Value::Bytes(_))),
         }
     }
 
@@ -364,6 +369,16 @@ impl<E: SocketEmitter<AckError = AckError>> BusAdapter<E> {
             .collect()
     }
 
+    /// Whether this worker can send its clients what another one sent: that may be of a machine, or of a
+    /// generation, with another `engine.parser`.
+    fn can_send(&self, value: &Value) -> bool {
+        let can = matches!(value, Value::Bytes(_)) == self.packs;
+        if !can && self.bus.0.warnings.allows(WARNING_INTERVAL) {
+            tracing::warn!("an event of a worker with another engine.parser was dropped");
+        }
+        can
+    }
+
     fn has(&self, id: Sid) -> bool {
         let it = BroadcastOptions::new(id);
         !self.local.fetch_sockets(it).is_empty()
@@ -379,6 +394,7 @@ impl<E: SocketEmitter<AckError = AckError>> BusAdapter<E> {
 impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
     fn apply(&self, opts: BroadcastOptions, command: Command) -> usize {
         match command {
+            Command::Emit(value) if !self.can_send(&value) => 0,
             Command::Emit(value) => {
                 let packet = Packet::event(self.local.path().clone(), value);
                 let (delivered, sent) = self.deliver(packet, &opts);
@@ -416,6 +432,10 @@ impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
             Question::Rooms { opts, .. } => {
                 reply.give(Answer::Rooms(self.own_rooms(&opts)));
                 1
+            }
+            Question::Acks { value, .. } if !self.can_send(&value) => {
+                reply.give(Answer::AcksEnd);
+                0
             }
             Question::Acks {
                 opts,

@@ -133,7 +133,7 @@ async function exchanges() {
     assert.deepEqual([...found.rooms].sort(), [ours[0].id, "room"].sort());
     assert.equal(found.handshake.query.EIO, "4");
     assert.equal(found.handshake.address, "127.0.0.1");
-    assert.equal(found.handshake.headers.upgrade, "websocket");
+    assert.ok(args.url.endsWith(found.handshake.headers.host), found.handshake.headers.host);
     assert.ok(Math.abs(found.handshake.issued - Date.now()) < 60_000);
     assert.deepEqual(found.data, { example: "operators" });
     assert.deepEqual(ids(await two.in("room").fetchSockets()), ids(inRoom));
@@ -189,6 +189,7 @@ async function exchanges() {
     assert.ok(answers.some((it) => it.node === 1) && answers.some((it) => it.echo === "?"), JSON.stringify(answers));
   });
   await rows("11 our applications say something to Node's", async () => {
+    told.length = 0;
     await from.call("serverSideEmit", { a: 1 });
     await from.call("serverSideEmit", [1, 2]);
     await until("both heard it", () => told.length === 4);
@@ -203,16 +204,22 @@ async function exchanges() {
   });
   await rows("12 joining the other side's sockets", async () => {
     one.in("room").socketsJoin(["more", "most"]);
+    // Node's server does it itself when it comes back from Redis.
+    await settle();
     await reached(() => one.to("more").emit("note", 12), inRoom, 12);
     await from.call("joinAll", { to: ["most"] }, "ours");
+    await settle();
     await reached(() => from.call("emit", { to: ["ours"] }, "note", 12), inRoom, 12);
     await from.call("remote", standIns[0], "join", "alone", null);
+    await settle();
     assert.equal((await one.in("alone").fetchSockets()).length, 1);
   });
   await rows("13 making them leave", async () => {
     one.in("room").socketsLeave("more");
+    await settle();
     await reached(() => one.to("more").emit("note", 13), []);
     await from.call("leaveAll", { to: ["room"] }, "ours");
+    await settle();
     await reached(() => one.to("ours").emit("note", 13), []);
     if (args.adapter === "7") {
       await one.of("/").adapter.remoteJoin(ours[1].id, "old");

@@ -118,6 +118,7 @@ impl Core {
                 }
             }
             Message::NoMore { to, at } if to == me => {
+                self.flush(now, id, at.n);
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.stream.no_more(now, &at);
                 }
@@ -170,27 +171,27 @@ impl Core {
 
     /// Delivers what waits for nothing any more.
     pub(super) fn drain(&mut self, now: Instant, id: u64) {
-        while let Some(next) = self.take(now, id, false) {
+        while let Some(next) = self.take(now, id, None) {
             self.figures.batches_in += 1;
             self.deliver(now, &next);
         }
         self.settled(now, id);
     }
 
-    /// Delivers what is held back, whatever is missing before it.
-    pub(super) fn flush(&mut self, now: Instant, id: u64) {
-        while let Some(next) = self.take(now, id, true) {
+    /// Delivers what is held back up to this number, whatever is missing before it.
+    pub(super) fn flush(&mut self, now: Instant, id: u64, upto: u64) {
+        while let Some(next) = self.take(now, id, Some(upto)) {
             self.figures.batches_in += 1;
             self.deliver(now, &next);
         }
     }
 
-    fn take(&mut self, now: Instant, id: u64, skip: bool) -> Option<Held> {
+    fn take(&mut self, now: Instant, id: u64, skip: Option<u64>) -> Option<Held> {
         let stream = &mut self.peers.get_mut(id)?.stream;
         let held = stream.held_bytes();
         let next = match skip {
-            true => stream.skip(now),
-            false => stream.next(now),
+            Some(upto) => stream.skip(now, upto),
+            None => stream.next(now),
         };
         self.held -= held - stream.held_bytes();
         next

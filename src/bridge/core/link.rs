@@ -253,15 +253,8 @@ impl Core {
         if passed > 2 * BEAT {
             self.slept(passed);
         }
-        if self.link.is_connected() {
-            if self.link.echo_deadline().is_some_and(|at| at <= now) {
-                self.reconnect(now, Why::NoEcho);
-            } else if self.link.next_beat <= now && self.ending.is_none() {
-                self.beat(now, Phase::Stays);
-            }
-            if self.link.is_connected() && self.link.next_hello <= now {
-                self.hello(now);
-            }
+        if self.link.is_connected() && self.link.echo_deadline().is_some_and(|at| at <= now) {
+            self.reconnect(now, Why::NoEcho);
         }
         let mut is_missing = false;
         for id in self.peers.ids() {
@@ -270,13 +263,21 @@ impl Core {
         }
         self.tell_elsewhere();
         self.trim(now);
+        if self.link.is_connected() && self.ending.is_none() {
+            if self.link.next_beat <= now {
+                self.beat(now, Phase::Stays);
+            }
+            if self.link.next_hello <= now {
+                self.hello(now);
+            }
+        }
         self.end_step(now);
         let gone = self.peers.iter().filter(|peer| peer.alive);
         let gone = gone.map(super::peers::Peer::gone_at).min();
         let soon = (is_missing || self.ending.is_some()).then(|| after(now, SOON));
         let beat = match self.link.is_connected() {
-            true => self.link.next_beat.max(now),
-            false => after(now, BEAT),
+            true if self.ending.is_none() => self.link.next_beat,
+            _ => after(now, BEAT),
         };
         let times = [gone, soon, self.link.echo_deadline(), Some(beat)];
         self.wake = times.into_iter().flatten().min().unwrap_or(beat);
@@ -311,7 +312,7 @@ impl Core {
             let (name, how) = (peer.name.clone(), Leaving::Silence);
             self.tell(Notice::Left { name, how });
         } else if !peer.alive && after(peer.since.max(peer.heard), MEMORY) <= now {
-            self.flush(now, id);
+            self.flush(now, id, u64::MAX);
             self.settled(now, id);
             self.peers.remove(id);
             self.outgoing.forget(id);

@@ -46,7 +46,7 @@ impl Core {
             return;
         }
         if from.epoch > peer.address.epoch {
-            self.flush(now, id);
+            self.flush(now, id, u64::MAX);
             let Some(peer) = self.peers.get_mut(id) else {
                 return;
             };
@@ -84,7 +84,7 @@ impl Core {
 
     /// Another bridge said goodbye.
     fn left(&mut self, now: Instant, id: u64, beat: &Heartbeat) {
-        self.flush(now, id);
+        self.flush(now, id, u64::MAX);
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };

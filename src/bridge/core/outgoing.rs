@@ -358,7 +358,15 @@ impl Outgoing {
                 }
                 match item.target {
                     Target::All => self.common += count,
-                    Target::One(reader) => self.readers.entry(reader).or_default().frames += count,
+                    Target::One(id) => {
+                        // The next batch for all tells it, and heartbeats until that one is forgotten.
+                        let reader = self.readers.entry(id).or_default();
+                        reader.recent.push_back((self.ring.next(), reader.frames));
+                        reader.frames += count;
+                        if !self.since_common.contains(&id) {
+                            self.since_common.push(id);
+                        }
+                    }
                 }
                 self.dropped += count;
             } else {

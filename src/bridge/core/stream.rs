@@ -157,8 +157,9 @@ impl Stream {
         None
     }
 
-    /// The next batch that is there, whatever is missing before it.
-    pub(super) fn skip(&mut self, now: Instant) -> Option<Held> {
+    /// The next batch up to this number that is there, whatever is missing before it.
+    pub(super) fn skip(&mut self, now: Instant, upto: u64) -> Option<Held> {
+        self.held.first_key_value().filter(|(n, _)| **n <= upto)?;
         let (_, held) = self.held.pop_first()?;
         self.held_bytes -= cost(&held.batch);
         self.advance(now, &held.batch);

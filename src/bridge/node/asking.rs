@@ -166,16 +166,19 @@ impl Node {
         open.bytes += payload.len();
         let has_room = open.bytes <= LONGEST_ANSWER;
         match (&mut open.gathered, response.what) {
-            (Gathered::Ids(ids), Said::Sockets(sockets)) => {
+            (gathered @ (Gathered::Ids(_) | Gathered::Rooms(_)), Said::Sockets(said)) => {
                 open.answered += 1;
-                let sockets = sockets.iter().filter(|_| has_room);
-                ids.extend(sockets.filter_map(|(id, _)| self.stand_ins.of(id)));
-            }
-            (Gathered::Rooms(rooms), Said::Sockets(sockets)) => {
-                open.answered += 1;
+                // One that makes no sense is an answer, too.
+                let sockets = read::sockets(said).unwrap_or_default();
                 for (id, of) in sockets.into_iter().filter(|_| has_room) {
-                    // The room of its own id is nobody's room here.
-                    rooms.extend(of.into_iter().filter(|room| *room != id));
+                    match gathered {
+                        Gathered::Ids(ids) => ids.extend(self.stand_ins.of(&id)),
+                        // The room of its own id is nobody's room here.
+                        Gathered::Rooms(rooms) => {
+                            rooms.extend(of.into_iter().filter(|room| *room != id));
+                        }
+                        _ => {}
+                    }
                 }
             }
             (Gathered::ServerSide(answers), Said::ServerSide(data)) => {

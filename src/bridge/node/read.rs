@@ -3,6 +3,7 @@
 mod json;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use socketioxide_core::adapter::Room;
 
 use crate::bridge::notepack::{self, NotepackError, Reader, Token};
@@ -93,17 +94,17 @@ pub(super) enum Chosen {
 }
 
 /// An answer.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Response<'a> {
     /// To which request.
     pub id: String,
     pub what: Said<'a>,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Said<'a> {
-    /// To 5: ids, and the rooms of each.
-    Sockets(Vec<(String, Vec<Room>)>),
+    /// To 5, or to 0, which is not asked here: what [`sockets`] reads.
+    Sockets(&'a RawValue),
     /// To 6: JSON.
     ServerSide(Bytes),
     /// To 7, once: how many clients will acknowledge it.
@@ -156,7 +157,12 @@ pub(super) fn request(payload: &Bytes) -> Result<Request<'_>, ReadError> {
     })
 }
 
-/// Reads what comes on an answer's channel.
+/// Reads the ids of sockets, and the rooms of each.
+pub(super) fn sockets(said: &RawValue) -> Result<Vec<(String, Vec<Room>)>, ReadError> {
+    json::sockets(said)
+}
+
+/// Reads what comes on an answer's channel: other servers' answers to each other, too.
 pub(super) fn response(payload: &Bytes) -> Result<Response<'_>, ReadError> {
     if payload.first() == Some(&b'{') {
         return json::response(payload);

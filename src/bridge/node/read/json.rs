@@ -55,7 +55,8 @@ struct JsonResponse<'a> {
     id: String,
     #[serde(rename = "type")]
     kind: Option<u64>,
-    sockets: Option<Vec<JsonSocket>>,
+    #[serde(borrow)]
+    sockets: Option<&'a RawValue>,
     #[serde(rename = "clientCount")]
     clients: Option<u64>,
     #[serde(borrow)]
@@ -121,7 +122,7 @@ fn data(arguments: &[&RawValue]) -> Bytes {
     }
 }
 
-pub(super) fn response<'a>(json: &[u8]) -> Result<Response<'a>, ReadError> {
+pub(super) fn response(json: &[u8]) -> Result<Response<'_>, ReadError> {
     let read: JsonResponse = serde_json::from_slice(json)?;
     let what = match (read.kind, read.sockets, read.clients) {
         (Some(6), _, _) => Said::ServerSide(match read.data {
@@ -129,13 +130,17 @@ pub(super) fn response<'a>(json: &[u8]) -> Result<Response<'a>, ReadError> {
             None => Bytes::from_static(b"null"),
         }),
         (Some(8), _, Some(clients)) => Said::Clients(clients),
-        (None, Some(sockets), _) => {
-            let sockets = sockets.into_iter();
-            Said::Sockets(sockets.map(|it| (it.id, names(it.rooms))).collect())
-        }
+        (None, Some(sockets), _) => Said::Sockets(sockets),
         _ => Said::Other,
     };
     Ok(Response { id: read.id, what })
+}
+
+/// The ids of sockets, and the rooms of each.
+pub(super) fn sockets(json: &RawValue) -> Result<Vec<(String, Vec<Room>)>, ReadError> {
+    let sockets: Vec<JsonSocket> = serde_json::from_str(json.get())?;
+    let sockets = sockets.into_iter();
+    Ok(sockets.map(|it| (it.id, names(it.rooms))).collect())
 }
 
 fn names(names: Vec<Name>) -> Vec<Room> {

@@ -1,6 +1,9 @@
+use super::super::CAP;
+use super::super::far::Identity;
 use super::super::tests::{Peer, SOON};
 use super::*;
-use crate::wire::frame::{Question, number};
+use crate::wire::frame::{BusMember, Question, Welcome, number};
+use socketioxide_core::Str;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
