@@ -192,12 +192,27 @@ fn arguments_arrive_as_from_a_node_server() {
     let stand = Stand::new();
     let big = "ff".repeat(300_000);
     for (argument, arrives) in [
-        (json!({"$bytes": "0001ff"}), json!({"type": "Buffer", "data": [0, 1, 255]})),
-        (json!({"a": [{"$bytes": ""}]}), json!({"a": [{"type": "Buffer", "data": []}]})),
-        (json!({"$date": 1_700_000_000_123_u64}), json!("2023-11-14T22:13:20.123Z")),
+        (
+            json!({"$bytes": "0001ff"}),
+            json!({"type": "Buffer", "data": [0, 1, 255]}),
+        ),
+        (
+            json!({"a": [{"$bytes": ""}]}),
+            json!({"a": [{"type": "Buffer", "data": []}]}),
+        ),
+        (
+            json!({"$date": 1_700_000_000_123_u64}),
+            json!("2023-11-14T22:13:20.123Z"),
+        ),
         (json!({"$undefined": true}), Value::Null),
-        (json!([1.5, -7, 9_007_199_254_740_993_u64]), json!([1.5, -7, 9_007_199_254_740_992_u64])),
-        (json!({"é": "😀\u{0}\"", "list": [[], {}, true, null]}), json!({"é": "😀\u{0}\"", "list": [[], {}, true, null]})),
+        (
+            json!([1.5, -7, 9_007_199_254_740_993_u64]),
+            json!([1.5, -7, 9_007_199_254_740_992_u64]),
+        ),
+        (
+            json!({"é": "😀\u{0}\"", "list": [[], {}, true, null]}),
+            json!({"é": "😀\u{0}\"", "list": [[], {}, true, null]}),
+        ),
     ] {
         for emitter in &stand.emitters {
             emitter.call("emit", json!({}), &json!(["value", argument]));
@@ -232,12 +247,20 @@ fn sockets_of_all_machines_join_leave_and_are_disconnected() {
         emitter.call("socketsLeave", one, &json!(["new"]));
         stand.settle(emitter);
         assert_eq!(stand.reached(&json!({"to": "new"})), [0]);
-        emitter.call("socketsLeave", json!({"except": "blue"}), &json!([["new", 42]]));
+        emitter.call(
+            "socketsLeave",
+            json!({"except": "blue"}),
+            &json!([["new", 42]]),
+        );
         stand.settle(emitter);
         assert_eq!(stand.reached(&json!({"to": ["new", 42]})), [0; 0]);
     }
     let [old, new] = &stand.emitters;
-    old.call("disconnectSockets", json!({"to": "red", "except": stand.id(0)}), &json!([]));
+    old.call(
+        "disconnectSockets",
+        json!({"to": "red", "except": stand.id(0)}),
+        &json!([]),
+    );
     let (_, why) = stand.client(5).goes(SOON);
     assert_eq!(why, "io server disconnect");
     new.call("disconnectSockets", json!({"to": "red"}), &json!([true]));

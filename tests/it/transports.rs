@@ -1,7 +1,8 @@
 //! The bridge and the server between the machines: the ways to it, what it says when something is in the way, and
 //! how it comes back.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::harness::*;
@@ -32,7 +33,7 @@ fn server(url: &str, lines: &str) -> Server {
 #[track_caller]
 fn is_up(server: &Server) {
     eventually("the bridge hears itself", SOON, || {
-        server.control().get("/status")["bridge"]["up"] == true
+        server.control().get("/status")["bridge"]["state"] == "up"
     });
 }
 
@@ -41,10 +42,16 @@ fn file(key: &str, path: &Path) -> String {
     format!("{key} = \"{}\"\n", path.display())
 }
 
+/// Writes a password, for us alone.
+fn write(path: &Path, password: &str) {
+    fs::write(path, format!("{password}\n")).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
 /// A file with this password in it.
 fn secret(folder: &Path, password: &str) -> String {
     let path = folder.join(password);
-    fs::write(&path, format!("{password}\n")).unwrap();
+    write(&path, password);
     file("secret_file", &path)
 }
 
@@ -152,7 +159,7 @@ fn what_is_in_the_way_is_said_with_what_to_do() {
         (
             locked.url(),
             "",
-            "write the password into bridge.secret_file",
+            "it wants a password: write it into bridge.secret_file",
         ),
         (
             locked.url(),
@@ -225,13 +232,14 @@ fn what_is_in_the_way_is_said_with_what_to_do() {
 fn a_new_password_needs_no_restart() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
-    fs::write(&path, "first\n").unwrap();
+    write(&path, "first");
     let redis = Redis::with(&["--requirepass", "first"]);
     let server = server(&redis.url(), &file("secret_file", &path));
     is_up(&server);
+    assert_eq!(server.count_lines("others may read"), 0);
     let change = ["CONFIG", "SET", "requirepass", "second"];
     assert_eq!(redis.ask(&change), "OK\n");
-    fs::write(&path, "second\n").unwrap();
+    write(&path, "second");
     // Who is connected stays; now all are asked again.
     redis.ask_with("second", &["CLIENT", "KILL", "TYPE", "pubsub"]);
     server.wait_for_line("the link to the other machines is down");
