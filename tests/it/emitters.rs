@@ -4,15 +4,14 @@
 use std::cell::Cell;
 use std::fs;
 use std::ops::Range;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::harness::servers::Redis;
 use super::harness::*;
 
-/// Clients of the first server, of the second one; one at each worker.
+/// The clients of the first server; the others are the second one's.
 const FIRST: Range<usize> = 0..4;
-const ALL: [usize; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 
 /// Two servers with two workers and four clients each, and both versions of the emitter.
 struct Stand {
@@ -20,7 +19,7 @@ struct Stand {
     crowds: [Crowd; 2],
     emitters: [Emitter; 2],
     emitted: Cell<u64>,
-    _redis: Redis,
+    redis: Redis,
 }
 
 impl Stand {
@@ -32,14 +31,23 @@ impl Stand {
     /// With more lines of `[bridge]`.
     #[track_caller]
     fn with(lines: &str) -> Self {
+        Self::of([lines, lines], ["v4", "v4"])
+    }
+
+    /// With more lines of the configuration, from those of `[bridge]` on, and clients of these versions.
+    #[track_caller]
+    fn of(lines: [&str; 2], versions: [&str; 2]) -> Self {
         let redis = Redis::start();
-        let servers = [1, 2].map(|machine| server(&redis, machine, lines));
-        let transports = ["--transports", "websocket,polling,upgrade"];
-        let crowds = [0, 1].map(|nth| Crowd::official(&servers[nth], "/", 4, &transports));
+        let servers = [0, 1].map(|nth| server(&redis, nth + 1, lines[nth]));
+        let crowds = [0, 1].map(|nth| {
+            let transports = "websocket,polling,upgrade";
+            let options = ["--transports", transports, "--version", versions[nth]];
+            Crowd::official(&servers[nth], "/", 4, &options)
+        });
         let emitters = [4, 5].map(|version| Emitter::start(version, &redis.url(), "socket.io"));
         for server in &servers {
             eventually("the bridge is up", SOON, || {
-                server.control().get("/status")["bridge"]["up"] == true
+                server.control().get("/status")["bridge"]["state"] == "up"
             });
         }
         Self {
@@ -47,7 +55,7 @@ impl Stand {
             crowds,
             emitters,
             emitted: Cell::new(0),
-            _redis: redis,
+            redis,
         }
     }
 
@@ -117,7 +125,7 @@ impl Stand {
 }
 
 #[track_caller]
-fn server(redis: &Redis, machine: u16, lines: &str) -> Server {
+fn server(redis: &Redis, machine: usize, lines: &str) -> Server {
     let bridge = format!(
         "[bridge]\nurl = \"{}\"\nmachine = {machine}\n{lines}",
         redis.url()
@@ -127,8 +135,9 @@ fn server(redis: &Redis, machine: u16, lines: &str) -> Server {
 
 #[test]
 fn the_bytes_of_the_unit_tests_are_those_of_the_real_emitters() {
-    let kept = project().join("src/bridge/emitter/captured.txt");
-    let kept = fs::read_to_string(kept).unwrap();
+    let file = "src/bridge/emitter/captured.txt";
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+    let kept = fs::read_to_string(file).unwrap();
     assert!(
         captured() == kept,
         "node tests/redis/capture.mjs > src/bridge/emitter/captured.txt"
@@ -301,7 +310,7 @@ fn messages_that_make_no_sense_are_counted_and_harm_nobody() {
     let stand = Stand::new();
     let emitter = &stand.emitters[0];
     stand.settle(emitter);
-    let before = stand.counted("malformed");
+    let before = stand.counted("garbled");
     let broken = ["", "c1", "93", "7b", "93a7656d697474657280", "ddffffffff"];
     for channel in ["socket.io#/#", "socket.io-request#/#", "socket.io#/#room#"] {
         for hex in broken {
@@ -309,14 +318,13 @@ fn messages_that_make_no_sense_are_counted_and_harm_nobody() {
         }
     }
     // A name for which clients would close their connection.
-    emitter.call("emit", json!({}), &json!(["note", 1]));
     let reserved = "93a7656d697474657282a47479706502a46461746191a7636f6e6e65637480";
     emitter.publish("socket.io#/#", reserved);
     assert_eq!(stand.reached(&json!({})), ALL);
     let refused = broken.len() as u64 * 3 + 1;
     for (nth, before) in before.into_iter().enumerate() {
         eventually("all is counted", SOON, || {
-            stand.counted("malformed")[nth] == before + refused
+            stand.counted("garbled")[nth] == before + refused
         });
         let told = stand.servers[nth].count_lines("a message of an emitter was dropped");
         assert_eq!(told, 1, "{:?}", stand.servers[nth].log());
@@ -346,11 +354,42 @@ fn without_the_switch_no_emitter_is_heard() {
 #[test]
 fn emitters_with_another_key_are_others() {
     let stand = Stand::with("emitter_prefix = \"shop\"");
-    let of_the_shop = Emitter::start(5, &stand._redis.url(), "shop");
+    let of_the_shop = Emitter::start(5, &stand.redis.url(), "shop");
     stand.emitters[0].call("emit", json!({}), &json!(["note", "theirs"]));
     of_the_shop.call("emit", json!({}), &json!(["note", "ours"]));
     for client in stand.all() {
         client.hears("note", &json!("ours"));
         assert_eq!(client.payloads("note"), ["ours"]);
     }
+}
+
+#[test]
+fn clients_of_either_parser_hear_emitters_and_no_worker_ends_over_the_others() {
+    let msgpack = "[engine]\nparser = \"msgpack\"";
+    let stand = Stand::of(["", msgpack], ["v4", "msgpack"]);
+    let workers = stand.servers.each_ref().map(Server::workers);
+    let both = json!([{"$bytes": "01"}, {"$date": 0}]);
+    let arrives = |date: &str| json!([{"type": "Buffer", "data": [1]}, date]);
+    for emitter in &stand.emitters {
+        emitter.call("emit", json!({}), &json!(["value", both]));
+        for client in stand.all() {
+            // A date is one with msgpack, which the script's JSON shows as text.
+            client.hears("value", &arrives("1970-01-01T00:00:00.000Z"));
+            assert_eq!(client.take_heard().len(), 1);
+        }
+    }
+    // What a client of one machine sends to all is heard there.
+    for (nth, crowd) in stand.crowds.iter().enumerate() {
+        crowd[0].call("emit", json!([{"as": "io"}, "own", nth]));
+        for client in crowd.iter() {
+            client.hears("own", &json!(nth));
+        }
+    }
+    assert_eq!(stand.reached(&json!({})), ALL);
+    for (nth, server) in stand.servers.iter().enumerate() {
+        assert_eq!(server.workers(), workers[nth]);
+        let told = server.count_lines("a worker with another engine.parser");
+        assert!(told > 0, "{:?}", server.log());
+    }
+    nobody_went(stand.all());
 }
