@@ -51,9 +51,9 @@ pub(crate) struct Costs {
     pub(crate) reader: f64,
     /// Redis: each byte, for each machine that reads it.
     pub(crate) reader_byte: f64,
-    /// PostgreSQL 15: a commit with a NOTIFY, which the next one waits for.
+    /// Postgres 15: a commit with a NOTIFY, which the next one waits for.
     pub(crate) commit: f64,
-    /// PostgreSQL: each byte of it.
+    /// Postgres: each byte of it.
     pub(crate) commit_byte: f64,
     /// The bridge: a frame of either direction, with TLS, and the hub's part.
     pub(crate) bridge: f64,

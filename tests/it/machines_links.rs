@@ -116,12 +116,14 @@ fn machines_that_are_far_from_their_redis_miss_nothing() {
     let crowds = machines.chat(4);
     let flows = flows(&crowds, 300);
     thread::sleep(Duration::from_secs(2));
-    for (sent, crowd) in Flow::stop_all(flows).iter().zip(&crowds) {
-        let here = sent.arrives_at(crowd.iter());
-        let there = sent.arrives_at(everybody(&crowds));
+    let all = Flow::stop_all(flows);
+    for (sent, [own, other]) in all.iter().zip([[0, 1], [1, 0]]) {
+        let here = sent.arrives_at(crowds[own].iter());
+        let there = sent.arrives_at(crowds[other].iter());
         saw("messages on the machine", &here);
-        saw("messages on both", &there);
-        assert!(here.percentile(50) < Duration::from_millis(40));
+        saw("messages on the other one", &there);
+        // There and back: to the server, and to the other machine.
+        assert!(there.percentile(50) >= here.percentile(50) + Duration::from_millis(60));
     }
     assert_eq!(machines.lost(), [0, 0]);
 }

@@ -96,11 +96,11 @@ fn nothing_failed(told: &Json) {
 }
 
 #[track_caller]
-fn echoed(held: &mut [Held]) {
+fn echoed(held: &mut [Held], clients: u64) {
     for it in held {
         let before = it.stats()["received"].as_u64().unwrap();
         eventually("all have echoed", ELSEWHERE, || {
-            it.stats()["received"].as_u64().unwrap() >= before + 2 * CLIENTS
+            it.stats()["received"].as_u64().unwrap() >= before + 2 * clients
         });
     }
 }
@@ -140,7 +140,7 @@ fn clients_of_three_machines_are_spread_evenly_and_none_notices_that_there_are_s
     let nginx = in_front_of(&machines);
     let mut held =
         ["polling", "websocket"].map(|transport| arrive(&nginx, transport, CLIENTS, &[]));
-    echoed(&mut held);
+    echoed(&mut held, CLIENTS);
     let machines: Vec<_> = machines.iter().collect();
     let [polling, websocket] = sessions(&machines, CLIENTS, CLIENTS);
     even("polling", &polling, CLIENTS);
@@ -180,7 +180,7 @@ fn the_clients_of_a_machine_that_is_killed_come_back_elsewhere_and_the_others_no
     saw("all were elsewhere after", format!("{:?}", began.elapsed()));
     let others: Vec<_> = machines.iter().collect();
     sessions(&others, CLIENTS, CLIENTS);
-    echoed(&mut held);
+    echoed(&mut held, CLIENTS);
     // It comes back, and gets its share of those who come from now on.
     let back = machine(2).at(addr).start();
     let all = [&others[..], &[&back]].concat();
@@ -210,4 +210,35 @@ fn the_clients_of_a_machine_that_is_killed_come_back_elsewhere_and_the_others_no
         assert!(told["lost"].as_u64().unwrap() <= lost, "{told}");
     }
     no_post_at_two_machines(&nginx);
+}
+
+#[test]
+fn a_machine_that_is_taken_out_loses_its_clients_to_the_others_and_nobody_else_anything() {
+    let machines = machines();
+    let nginx = in_front_of(&machines);
+    let mut held =
+        ["polling", "websocket"].map(|transport| arrive(&nginx, transport, 60, &["--reconnect"]));
+    let all: Vec<_> = machines.iter().collect();
+    let out = sessions(&all, 60, 60).map(|of_each| of_each[1]);
+    // As the example says.
+    let line = format!("server {} max_fails=1 fail_timeout=5s;", machines[1].addr);
+    nginx.reload_with(&line, &line.replace(';', " down;"));
+    // It keeps what it has.
+    echoed(&mut held, 60);
+    assert_eq!(sessions(&all, 60, 60).map(|of_each| of_each[1]), out);
+    let drain = serde_json::json!({"over_seconds": 2});
+    machines[1].control().post("/drain", &drain);
+    for (it, out) in held.iter_mut().zip(out) {
+        eventually("its clients are elsewhere", ELSEWHERE, || {
+            let told = it.stats();
+            told["connected"] == 60 && told["reconnects"] == out
+        });
+    }
+    assert_eq!(sessions(&all, 60, 60).map(|of_each| of_each[1]), [0, 0]);
+    for (it, out) in held.into_iter().zip(out) {
+        let told = it.quit();
+        assert_eq!(told["disconnects"], out, "{told}");
+        assert_eq!(told["outOfOrder"], 0, "{told}");
+        assert_eq!(told["missing"], told["lost"], "{told}");
+    }
 }

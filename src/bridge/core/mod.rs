@@ -139,15 +139,14 @@ impl Core {
             self.figures.garbled += 1;
             return;
         };
-        let target = match head.to {
-            None => Some(Target::All),
-            Some(to) => self.peers.owner(to).map(Target::One),
-        };
-        let Some(target) = target.filter(|_| head.len == frame.len()) else {
+        if head.len != frame.len() {
             self.outgoing.skip(head.hub_number);
-            self.figures.undeliverable += 1;
+            self.figures.garbled += 1;
             return;
-        };
+        }
+        // Whose a member is, a bridge that has just begun does not know yet; its own machine takes it from what all get.
+        let owner = head.to.and_then(|to| self.peers.owner(to));
+        let target = owner.map_or(Target::All, Target::One);
         let arrival = Arrival {
             target,
             volatile: head.volatile,

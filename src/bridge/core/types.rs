@@ -178,7 +178,7 @@ pub(in crate::bridge) struct Figures {
     pub garbled: u64,
     /// Questions that came too late to be answered.
     pub too_old: u64,
-    /// Frames for a member that nobody knows.
+    /// Frames of others for a worker that this machine does not have.
     pub undeliverable: u64,
     /// Bytes that are held back, now.
     pub held_bytes: u64,

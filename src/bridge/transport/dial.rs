@@ -135,7 +135,10 @@ pub(super) async fn tls(
     match timeout_at(deadline, connector.connect(name, stream)).await {
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
         Ok(Err(error)) => Err(TransportError::tls(at.to_string(), &error, without)),
-        Err(_) => Err(TransportError::late(format!("TLS with {at}"))),
+        // Redis reads our hello as the beginning of a command, and waits for its end.
+        Err(_) => Err(TransportError::late(format!(
+            "TLS with {at} (if that port does not speak it, take {without})"
+        ))),
     }
 }
 

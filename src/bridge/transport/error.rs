@@ -218,7 +218,8 @@ impl TransportError {
                     let names = if presented.is_empty() {
                         ", nor for any".to_owned()
                     } else {
-                        format!(" but for {}", tidy(&presented.join(", ")))
+                        let names: Vec<_> = presented.iter().map(|name| bare(name)).collect();
+                        format!(" but for {}", tidy(&names.join(", ")))
                     };
                     Self::CertificateName(at, names)
                 }
@@ -244,9 +245,21 @@ impl TransportError {
     }
 }
 
+/// A name without what rustls puts around it: `DnsName("example.org")`.
+fn bare(name: &str) -> &str {
+    let inner = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    inner.unwrap_or(name).trim_matches('"')
+}
+
 /// A stranger's text on one line, and not too long.
 fn tidy(text: &str) -> String {
-    let clean = |c: char| if c.is_control() || c == '"' { ' ' } else { c };
+    let clean = |c: char| match c {
+        '"' => '\'',
+        c if c.is_control() => ' ',
+        c => c,
+    };
     let text: String = text.trim().chars().take(LONGEST).map(clean).collect();
     text.trim_end_matches(['.', ' ']).to_owned()
 }
@@ -317,6 +330,18 @@ mod tests {
         let text = redis_says("ERR", &format!("a\nb\u{1b}[31m{}", "x".repeat(1000))).to_string();
         assert!(!text.contains(char::is_control), "{text}");
         assert!(text.len() < 500, "{text}");
+    }
+
+    #[test]
+    fn a_certificate_for_others_says_for_whom() {
+        let presented = ["DnsName(\"a.example\")", "IpAddress(10.0.0.1)", "odd"];
+        let error = rustls::CertificateError::NotValidForNameContext {
+            expected: "b.example".try_into().unwrap(),
+            presented: presented.map(str::to_owned).into(),
+        };
+        let error = io::Error::new(io::ErrorKind::InvalidData, rustls::Error::from(error));
+        let text = TransportError::tls("b.example:1".to_owned(), &error, "").to_string();
+        assert!(text.contains("but for a.example, 10.0.0.1, odd;"), "{text}");
     }
 
     #[test]

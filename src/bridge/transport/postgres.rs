@@ -254,10 +254,12 @@ fn refused(url: &BridgeUrl, step: &str, error: &tokio_postgres::Error) -> Transp
             return TransportError::tls(at, cause, "sslmode=disable");
         }
     }
-    if error.to_string().contains("server does not support TLS") {
-        return TransportError::NotTls(step.to_owned(), "sslmode=disable");
+    match TransportError::postgres(step, error) {
+        TransportError::Lost(reason) if reason.contains("does not support TLS") => {
+            TransportError::NotTls(step.to_owned(), "sslmode=disable")
+        }
+        reason => reason,
     }
-    TransportError::postgres(step, error)
 }
 
 /// The name of this process' user, as Postgres' own clients take it for the role.

@@ -55,7 +55,7 @@ pub(super) fn bridge(parts: &Parts) -> Option<BridgeStatus> {
         bridges: bridge.epoch,
         machines: report.machines,
         frames_in: value(metrics::BRIDGE_FRAMES.0 + incoming),
-        frames_out: value(metrics::BRIDGE_FRAMES.0 + outgoing),
+        frames_out: bridge.passed,
         repaired: value(metrics::BRIDGE_REPAIRED.0),
         lost_in: value(metrics::BRIDGE_LOST.0 + incoming),
         lost_out: value(metrics::BRIDGE_LOST.0 + outgoing) + bridge.lost,

@@ -4,19 +4,18 @@
 //! master have started the other because of it.
 //!
 //! The bridge never costs a worker anything. While its link is up, and it gives signs of life, those who send wait for
-//! it as for a slow worker; else nobody does, and the members elsewhere are gone. What is more than [`CAP`] is dropped
+//! it as for a slow worker; else nobody does, and the members elsewhere are gone. What is more than the hub's cap is dropped
 //! and counted: each frame has a number, so that the bridge knows how many it did not get.
 //!
 //! A bridge that is started anew costs nothing: what there is for it meanwhile is kept, a frame that the one before it
 //! had only in part included; and what it brings a second time is told by its sender's number.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use socketioxide_core::{Sid, Str};
+use socketioxide_core::Sid;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::Notify;
@@ -24,13 +23,11 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
-use super::{CAP, Hub, Left, SLOW, TURN, encoded, hello};
-use crate::ipc::bus::{BusError, Parts, Queue, Reader};
+use super::far::MOST_MEMBERS;
+use super::{Hub, Left, TURN, encoded, hello};
+use crate::ipc::bus::{BusError, Reader};
 use crate::wire::bridge::Report;
-use crate::wire::frame::{
-    Body, BusMember, Frame, FrameError, Head, HeadKind, Role, Welcome, number_for_bridge,
-};
-use crate::wire::session_id::EntropyError;
+use crate::wire::frame::{Body, Frame, FrameError, Head, HeadKind, Role};
 
 /// A bridge tells of itself once a second. One that was silent for so long is waited for by nobody.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -38,71 +35,14 @@ const SILENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(250);
 /// How long it may take to say who it is.
 const HELLO: Duration = Duration::from_secs(5);
-/// What there is for other machines is kept for so long while there is no bridge: one that is started anew gets it.
-const KEPT: Duration = Duration::from_secs(30);
-/// So many members elsewhere are told to workers, and no more.
-const MOST_MEMBERS: usize = 16_384;
-
-/// What bridges are told of the server that they serve.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Identity {
-    /// Drawn at the master's start.
-    pub(crate) incarnation: u64,
-    /// The machine's number in its session ids.
-    pub(crate) machine: u16,
-    /// The machine's name.
-    pub(crate) name: Str,
-}
-
-impl Identity {
-    /// A new one, for the machine of this number.
-    ///
-    /// # Errors
-    /// When the kernel has no random numbers to give.
-    pub(crate) fn draw(machine: u16) -> Result<Self, EntropyError> {
-        let name = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned();
-        Ok(Self {
-            incarnation: getrandom::u64()?,
-            machine,
-            name: name.into(),
-        })
-    }
-}
-
-/// What there is of other machines.
-#[derive(Debug, Default)]
-pub(super) struct Far {
-    /// None: there is to be no bridge.
-    identity: Option<Identity>,
-    /// How many bridges there were.
-    epoch: Cell<u32>,
-    /// How many frames there were for them.
-    passed: Cell<u64>,
-    /// How many of these found no bridge, or no room.
-    lost: Cell<u64>,
-    /// What waits for the bridge, or for the next one.
-    queue: Queue,
-    bridge: RefCell<Option<Rc<Bridge>>>,
-    /// When the last bridge left.
-    left: Cell<Option<Instant>>,
-    /// The members on the other machines, as a bridge told last.
-    elsewhere: RefCell<Vec<BusMember>>,
-    /// The number of the last frame of each of them: a new bridge may bring some that the one before it brought.
-    heard: RefCell<HashMap<Sid, u64>>,
-    repeats: Cell<u64>,
-}
-
 /// The bridge of this moment.
 #[derive(Debug)]
-struct Bridge {
-    id: Sid,
-    pid: u32,
+pub(super) struct Bridge {
+    pub(super) id: Sid,
+    pub(super) pid: u32,
     /// Is it connected to the other machines?
-    is_up: Cell<bool>,
-    silent: Cell<bool>,
+    pub(super) is_up: Cell<bool>,
+    pub(super) silent: Cell<bool>,
     heard: Cell<Instant>,
     /// What it brought waits for a worker, so that it is not heard.
     is_held_up: Cell<bool>,
@@ -134,131 +74,6 @@ pub(crate) struct BridgeState {
     pub(crate) lost: u64,
     /// Bytes that wait for it.
     pub(crate) waiting: usize,
-}
-
-impl Far {
-    pub(super) fn new(identity: Identity) -> Self {
-        Self {
-            identity: Some(identity),
-            ..Self::default()
-        }
-    }
-
-    /// The members elsewhere; none while the link is down.
-    pub(super) fn members(&self) -> Vec<BusMember> {
-        if self.is_up() {
-            return self.elsewhere.borrow().clone();
-        }
-        Vec::new()
-    }
-
-    /// Is this a member elsewhere, be it out of reach for now?
-    pub(super) fn knows(&self, id: Sid) -> bool {
-        let elsewhere = self.elsewhere.borrow();
-        let bridge = self.bridge.borrow();
-        elsewhere.iter().any(|member| member.id == id)
-            || bridge.as_ref().is_some_and(|bridge| bridge.id == id)
-    }
-
-    fn is_up(&self) -> bool {
-        let bridge = self.bridge.borrow();
-        bridge.as_ref().is_some_and(|bridge| bridge.is_up.get())
-    }
-
-    /// Must those wait who have more for other machines?
-    pub(super) fn is_slow(&self) -> bool {
-        let bridge = self.bridge.borrow();
-        self.queue.bytes() > SLOW
-            && bridge
-                .as_ref()
-                .is_some_and(|bridge| bridge.is_up.get() && !bridge.silent.get())
-    }
-
-    /// Counts a frame for other machines, and keeps it for the bridge. True: what waited for that was too much, and is
-    /// lost.
-    pub(super) fn push(&self, frame: &Bytes) -> bool {
-        let number = self.passed.get() + 1;
-        self.passed.set(number);
-        if self.identity.is_none() {
-            return false;
-        }
-        let overflows = self.queue.bytes() > CAP;
-        if overflows {
-            self.forget("the bridge takes nothing");
-        }
-        self.queue.push_parts(number_for_bridge(frame, number));
-        overflows
-    }
-
-    fn forget(&self, why: &str) {
-        let lost = self.queue.forget() as u64;
-        self.lost.set(self.lost.get() + lost);
-        if lost > 0 {
-            warn!(lost, "{why}: frames for other machines are lost");
-        }
-    }
-
-    /// Gives the bridge something that is for itself.
-    pub(super) fn tell(&self, frame: Bytes) {
-        if self.bridge.borrow().is_some() {
-            self.queue.push(frame);
-        }
-    }
-
-    /// Puts what a new bridge hears first before what waits for it.
-    fn welcome(&self, members: Option<Bytes>) {
-        let away = self.left.get().map(|left| left.elapsed());
-        if away.is_some_and(|away| away > KEPT) {
-            self.forget("there was no bridge");
-        }
-        let is_numbered = |parts: &Parts| {
-            let [head, _] = parts;
-            Head::read(head).is_ok_and(|head| head.hub_number > 0)
-        };
-        // What was for the one before it alone is for nobody any more.
-        let mut waiting = self.queue.take();
-        waiting.retain(is_numbered);
-        let Identity {
-            incarnation,
-            machine,
-            name,
-        } = self.identity.clone().unwrap_or_default();
-        let welcome = encoded(Body::Welcome(Welcome {
-            incarnation,
-            epoch: self.epoch.get(),
-            machine,
-            name,
-            passed: self.passed.get() - waiting.len() as u64,
-        }));
-        welcome
-            .into_iter()
-            .chain(members)
-            .for_each(|frame| self.queue.push(frame));
-        waiting
-            .into_iter()
-            .for_each(|frame| self.queue.push_parts(frame));
-    }
-
-    /// Was this frame of a member elsewhere brought before? What may be lost, or has no number, never was.
-    fn is_repeat(&self, head: &Head) -> bool {
-        if head.volatile || head.counter == 0 {
-            return false;
-        }
-        let mut heard = self.heard.borrow_mut();
-        if heard.len() > 2 * MOST_MEMBERS {
-            let elsewhere = self.elsewhere.borrow();
-            let present: HashSet<_> = elsewhere.iter().map(|member| member.id).collect();
-            heard.retain(|id, _| present.contains(id));
-        }
-        let last = heard.entry(head.from).or_default();
-        let repeat = head.counter <= *last;
-        if repeat {
-            self.repeats.set(self.repeats.get() + 1);
-        } else {
-            *last = head.counter;
-        }
-        repeat
-    }
 }
 
 impl Hub {
@@ -397,11 +212,9 @@ impl Hub {
                     self.tell_members();
                 }
             }
-            Body::Link(is_up) => {
-                if bridge.is_up.replace(is_up) != is_up {
-                    self.tell_members();
-                    self.moved.notify_waiters();
-                }
+            Body::Link(is_up) if bridge.is_up.replace(is_up) != is_up => {
+                self.tell_members();
+                self.moved.notify_waiters();
             }
             Body::Report(report) => match serde_json::from_slice(&report) {
                 Ok(report) => {

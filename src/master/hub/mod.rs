@@ -12,6 +12,7 @@
 
 mod bridge;
 mod door;
+mod far;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -25,8 +26,8 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tracing::{debug, warn};
 
-use self::bridge::Far;
-pub(crate) use self::bridge::Identity;
+use self::far::Far;
+pub(crate) use self::far::Identity;
 use crate::ipc::bus::{BusError, Queue, Reader};
 use crate::wire::frame::{Body, BusMember, Frame, FrameError, Head, HeadKind, Role};
 

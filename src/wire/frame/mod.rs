@@ -328,12 +328,6 @@ impl Head {
         let ticket = frame.get(body_at(frame)?..)?.first_chunk()?;
         Some(u64::from_le_bytes(*ticket))
     }
-
-    /// The namespace that it is about; empty where there is none.
-    #[must_use]
-    pub(crate) fn namespace(frame: &[u8]) -> Option<&str> {
-        std::str::from_utf8(frame.get(HEAD..body_at(frame)?)?).ok()
-    }
 }
 
 /// Where a frame's body begins.

@@ -104,8 +104,20 @@ impl Sent {
     #[track_caller]
     pub fn prefix(&self, receiver: &Client) -> Vec<Instant> {
         let got = self.got(receiver);
-        for (expected, (number, _)) in got.iter().enumerate() {
-            assert_eq!(*number, expected, "lost, doubled or out of order");
+        let wrong = got
+            .iter()
+            .enumerate()
+            .find(|&(nth, &(number, _))| nth != number);
+        if let Some((nth, _)) = wrong {
+            let around = &got[nth.saturating_sub(3)..got.len().min(nth + 4)];
+            let around: Vec<_> = around
+                .iter()
+                .map(|&(number, at)| (number, at - self.at[number]))
+                .collect();
+            let (from, to) = (&self.from, receiver.id());
+            panic!(
+                "lost, doubled or out of order, from {from} to {to}: (number, after) {around:?}"
+            );
         }
         got.into_iter().map(|(_, at)| at).collect()
     }

@@ -318,7 +318,7 @@ impl Machine {
 
     /// Frames for it that were lost on the way here.
     pub fn lost(&self) -> usize {
-        usize::try_from(self.bridge()["lost"].as_u64().unwrap()).unwrap()
+        usize::try_from(self.bridge()["lost_in"].as_u64().unwrap()).unwrap()
     }
 
     /// What its bridge says is missing.
@@ -326,12 +326,15 @@ impl Machine {
         self.bridge()["missing"].to_string()
     }
 
-    /// Its bridge crashes.
+    /// Its bridge gets this signal, by its name for kill(1), and ends; waits for the next one.
     #[track_caller]
-    pub fn kill_bridge(&self) {
+    pub fn end_bridge(&self, signal: &str) {
         let bridge = self.server.bridge().expect("a bridge");
-        signal_process(bridge, "KILL");
-        eventually("it is gone", MEET, || self.server.bridge() != Some(bridge));
+        signal_process(bridge, signal);
+        eventually("another bridge", MEET, || {
+            let pid = self.bridge()["pid"].as_u64();
+            pid.is_some_and(|pid| pid != u64::from(bridge))
+        });
     }
 }
 

@@ -83,6 +83,25 @@ impl Nginx {
         nginx
     }
 
+    /// Has it read its configuration anew, with something else in the place of `was`.
+    #[track_caller]
+    pub fn reload_with(&self, was: &str, is: &str) {
+        let file = self.dir.path().join("nginx.conf");
+        let config = fs::read_to_string(&file).unwrap();
+        assert_eq!(config.matches(was).count(), 1, "{was} in {config}");
+        fs::write(&file, config.replace(was, is)).unwrap();
+        let complaints = self.complaints();
+        signal_process(self.child.id(), "HUP");
+        // Its own words for it are below what it logs here; its workers are others then.
+        let children = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let before = fs::read_to_string(&children).unwrap();
+        eventually("nginx has new workers", SOON, || {
+            let now = fs::read_to_string(&children).unwrap();
+            now.split(' ').any(|pid| !before.contains(pid))
+        });
+        assert_eq!(self.complaints(), complaints);
+    }
+
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }

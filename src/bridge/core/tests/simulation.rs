@@ -11,7 +11,7 @@ fn seeds() -> Range<u64> {
     let number = |name| std::env::var(name).ok()?.parse().ok();
     match (number("SEED"), number("SEEDS")) {
         (Some(seed), _) => seed..seed + 1,
-        (None, seeds) => 0..seeds.unwrap_or(60),
+        (None, seeds) => 0..seeds.unwrap_or(12),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The server that joins the machines, real, and what happens to it.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
@@ -27,7 +28,7 @@ pub struct Bus {
     pub port: u16,
     server: Mutex<Either>,
     network: NetSpace,
-    secret: TempDir,
+    files: TempDir,
 }
 
 enum Either {
@@ -41,12 +42,7 @@ impl Bus {
     pub fn start(kind: Kind, switch: &Space) -> Self {
         match kind {
             Kind::Redis => Self::redis(switch, &[]),
-            Kind::Postgres => {
-                let listens = format!("listen_addresses={ADDRESS}");
-                let network = switch.network();
-                let server = network.within(|| Postgres::with(None, &[&listens]));
-                Self::of(kind, server.port, Either::Postgres(server), network)
-            }
+            Kind::Postgres => Self::postgres(switch),
         }
     }
 
@@ -60,18 +56,43 @@ impl Bus {
         .concat();
         let network = switch.network();
         let server = network.within(|| Redis::with(&options));
-        Self::of(Kind::Redis, server.port, Either::Redis(server), network)
+        let port = server.port;
+        Self::of(Kind::Redis, port, Either::Redis(server), network, folder())
     }
 
-    fn of(kind: Kind, port: u16, server: Either, network: NetSpace) -> Self {
-        let secret = tempfile::tempdir().unwrap();
-        fs::write(secret.path().join("secret"), PASSWORD).unwrap();
+    #[track_caller]
+    fn postgres(switch: &Space) -> Self {
+        let files = folder();
+        let rules = files.path().join("rules");
+        fs::write(
+            &rules,
+            "local all all trust\nhost all all 10.77.0.0/24 scram-sha-256\n",
+        )
+        .unwrap();
+        let rules = format!("hba_file={}", rules.display());
+        let listens = format!("listen_addresses={ADDRESS}");
+        let network = switch.network();
+        let server = network.within(|| Postgres::with(None, &[&listens, &rules]));
+        let port = server.port;
+        Self::of(
+            Kind::Postgres,
+            port,
+            Either::Postgres(server),
+            network,
+            files,
+        )
+    }
+
+    fn of(kind: Kind, port: u16, server: Either, network: NetSpace, files: TempDir) -> Self {
+        let secret = files.path().join("secret");
+        fs::write(&secret, PASSWORD).unwrap();
+        fs::set_permissions(&secret, Permissions::from_mode(0o600)).unwrap();
         Self {
             kind,
             port,
             server: Mutex::new(server),
             network,
-            secret,
+            files,
         }
     }
 
@@ -88,7 +109,7 @@ impl Bus {
 
     /// The file with the password.
     pub fn secret(&self) -> PathBuf {
-        self.secret.path().join("secret")
+        self.files.path().join("secret")
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -141,9 +162,15 @@ impl Bus {
     /// What it answers to a command of `redis-cli`, or to a statement.
     #[track_caller]
     pub fn ask(&self, words: &[&str]) -> String {
+        let answer = self.try_ask(words);
+        answer.unwrap_or_else(|| panic!("it failed: {words:?}"))
+    }
+
+    /// The same, for when there may be no answer.
+    pub fn try_ask(&self, words: &[&str]) -> Option<String> {
         self.within(|server| match server {
-            Either::Redis(server) => server.ask(words),
-            Either::Postgres(server) => server.ask(&words.join(" ")),
+            Either::Redis(server) => server.try_ask(words),
+            Either::Postgres(server) => server.try_ask(&words.join(" ")),
         })
     }
 
@@ -183,4 +210,11 @@ impl Bus {
             .map(|line| line.split(' ').next().unwrap().to_owned())
             .collect()
     }
+}
+
+/// A folder that others may enter: Postgres reads in it.
+fn folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    folder
 }

@@ -11,6 +11,9 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::ADDRESS;
 
+/// The switch's own address. A bridge without one takes that of a port, and another one with each new port.
+const MAC: &str = "02:00:00:00:00:01";
+
 /// A network namespace with a host name. A process holds it that ends when its standard input does: with the value,
 /// and with the test, whatever becomes of it.
 pub struct Space {
@@ -68,7 +71,7 @@ impl Space {
     pub fn switch() -> Self {
         let space = Self::new("switch");
         space.run(&format!(
-            "ip link add switch type bridge; ip addr add {ADDRESS}/24 dev switch; ip link set switch up"
+            "ip link add switch address {MAC} type bridge; ip addr add {ADDRESS}/24 dev switch; ip link set switch up"
         ));
         space
     }
