@@ -11,6 +11,8 @@ CORS ?=
 # Black-box tests at one time. Each starts a server and clients, and waits for most of its time: two of them keep two cores
 # busy for less than half of it (0.8 s of CPU a test).
 TEST_THREADS ?= 3
+# Of those with several machines, which wait for most of their time.
+MACHINES_THREADS ?= 4
 # Containers at one time: a boot waits more than it works, so a third one costs the others little.
 PACKAGE_THREADS ?= 3
 # How long `make fuzz` looks for faults, and how long `make test` does, in seconds, for all targets together.
@@ -127,15 +129,18 @@ unit-tests: test-builds ## Unit tests, the engine's tests, and whether the docum
 black-box-tests: test-builds release-build ## The server as a black box, with real clients; what `make test-deps` installs must be there
 	@scripts/meanwhile --wait
 	$(call say,Black-box tests)
-	$(PROGRAM) $(CARGO) test $(CARGO_FLAGS) $(CHECKED) --test it -- --test-threads=$(TEST_THREADS)
+	$(PROGRAM) $(CARGO) test $(CARGO_FLAGS) $(CHECKED) --test it -- --test-threads=$(TEST_THREADS) --skip machines_
+	$(call say,Several machines)
+	$(call as_root,it) --test-threads=$(MACHINES_THREADS) machines_
 
-# Only root can boot containers. What root runs is built before, by whoever calls.
-define package_tests
-	tests=$$($(CARGO) test $(CARGO_FLAGS) $(CHECKED) --test package --no-run --message-format=json | \
-		sed -n 's/.*"executable":"\([^"]*\/package-[^"]*\)".*/\1/p'); \
+# Only root can boot containers and make networks. What root runs is built before, by whoever calls.
+define as_root
+	tests=$$($(CARGO) test $(CARGO_FLAGS) $(CHECKED) --test $(1) --no-run --message-format=json | \
+		sed -n 's/.*"executable":"\([^"]*\/$(1)-[^"]*\)".*/\1/p'); \
 	$$([ "$$(id -u)" = 0 ] || echo sudo env PATH="$$PATH" HOME="$$HOME" XDG_CACHE_HOME="$$XDG_CACHE_HOME") \
-		env $(PROGRAM) "$$tests" --test-threads=$(PACKAGE_THREADS)
+		env $(PROGRAM) $(2) "$$tests"
 endef
+package_tests = $(call as_root,package) --test-threads=$(PACKAGE_THREADS)
 
 # Those of `beside` are fork-tests, for which a second package is built.
 package-tests: test-builds deb ## The package on booted Debian 12 and 13, as root or through sudo; `make test` ends with it
@@ -167,7 +172,7 @@ bench: bench-builds ## Measure the server beside its peers; BENCH=--quick takes 
 
 # What takes too long for every change, and is run before a release. The descriptors of a process are limited:
 # see docs/TESTING.md.
-long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, very many sessions, a fork beside my-app: an hour and a half
+long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, several machines, very many sessions, a fork beside my-app: an hour and a half
 	$(call say,15000 sessions in one worker)
 	$(TARGET_DIR)/release/bench idle --server $(TARGET_DIR)/release/my-app --sessions 15000 --processes 1 --workers 1
 	$(call say,15000 upgraded sessions in one worker)
@@ -176,6 +181,8 @@ long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, very many ses
 	$(TARGET_DIR)/release/bench idle --server $(TARGET_DIR)/release/my-app --sessions $(IDLE_SESSIONS)
 	$(call say,Lost answers)
 	ABORTED_POLLS=3000 $(PROGRAM) $(CARGO) test $(CARGO_FLAGS) $(CHECKED) --test it lost_answers
+	$(call say,Several machines)
+	$(call as_root,it,MACHINES_LONG=1) --test-threads=1 --nocapture machines_
 	$(call say,Fuzzing)
 	scripts/fuzz $$(( $(LONG_FUZZ_SECONDS) * $$(ls fuzz/corpus | wc -l) ))
 	$(call say,Soak)

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use my_app::api::{self, Ack, Adapter, App, Arg, Cluster, Event, Io, Refusal, Socket};
+use my_app::api::{self, Ack, Adapter, App, Arg, Cluster, Event, Io, PublicData, Refusal, Socket};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use socketioxide::extract::{Data, SocketRef, State};
@@ -70,6 +70,8 @@ async fn guarded(io: Io, socket: Socket) {
 }
 
 fn connected(socket: &Socket, heard: &Heard) {
+    let shown = json!({ "example": "operators" });
+    socket.extensions.insert(PublicData(shown));
     socket.on("whereami", async |socket: Socket, ack: Ack| {
         let here = json!({ "ok": true, "worker": std::process::id(), "id": socket.id });
         give(ack, Ok(here));

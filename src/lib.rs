@@ -18,7 +18,6 @@
 
 pub mod api;
 pub mod app;
-#[allow(dead_code)] // until the process runs
 mod bridge;
 mod bus;
 mod cli;
@@ -36,6 +35,7 @@ mod worker;
 use std::process::ExitCode;
 
 use crate::api::App;
+use crate::bridge::BridgeError;
 use crate::cli::{BridgeArgs, Exit, Role};
 use crate::master::MasterError;
 
@@ -58,7 +58,7 @@ pub fn main(app: App) -> ExitCode {
     }));
     match cli::parse() {
         Ok(Role::Run(args)) => {
-            process::reexec_as_master();
+            process::reexec_as(&["master"]);
             process::set_name();
             match master::run(&args) {
                 Ok(()) => Exit::Ok,
@@ -72,7 +72,13 @@ pub fn main(app: App) -> ExitCode {
                 Err(error) => exit_with(&error, Exit::Internal),
             }
         }
-        Ok(Role::Bridge(args)) => bridge(&args),
+        Ok(Role::Bridge(args)) => {
+            if !args.is_configured {
+                process::reexec_as(&[]);
+                process::set_name();
+            }
+            run_bridge(&args)
+        }
         Ok(Role::Check(args)) => cli::check(&args),
         Ok(Role::Ask(question)) => cli::ask(&question),
         Err(exit) => exit,
@@ -81,7 +87,7 @@ pub fn main(app: App) -> ExitCode {
 }
 
 /// Runs the bridge, or says whether there is one to run.
-fn bridge(args: &BridgeArgs) -> Exit {
+fn run_bridge(args: &BridgeArgs) -> Exit {
     match args.load() {
         // systemd skips a unit, without a word, when its ExecCondition= ends with 1 to 254. With a wrong configuration
         // the unit shall go on, and fail with what is wrong.
@@ -91,7 +97,11 @@ fn bridge(args: &BridgeArgs) -> Exit {
             None => Exit::Degraded,
         },
         Err(error) => exit_with(&error, Exit::Config),
-        Ok(_) => Exit::Internal,
+        Ok(loaded) => match bridge::run(loaded.config, args.is_child) {
+            Ok(()) => Exit::Ok,
+            Err(error @ BridgeError::NoUrl) => exit_with(&error, Exit::Config),
+            Err(error) => exit_with(&error, Exit::Internal),
+        },
     }
 }
 

@@ -24,14 +24,14 @@ const ALLOCATOR_SETTINGS: [(&str, &str); 1] = [
 
 /// Replaces this process by itself under a name that tells its role, so that `ps` and
 /// `systemctl status` read "my-app: master" above "my-app: worker 0", and with the allocator's settings,
-/// which the workers inherit. Without /proc both stay as they are.
-pub(crate) fn reexec_as_master() {
+/// which the workers inherit. `role`: what stands before the arguments that there are. Without /proc all stays as it is.
+pub(crate) fn reexec_as(role: &[&str]) {
     let mut args = std::env::args_os();
     if args.next().is_none_or(|name| name == NAME) {
         return;
     }
     let mut command = Command::new("/proc/self/exe");
-    command.arg0(NAME).arg("master").args(args);
+    command.arg0(NAME).args(role).args(args);
     // An operator's own settings stay.
     let unset = |name: &str| std::env::var_os(name).is_none();
     command.envs(

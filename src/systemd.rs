@@ -26,6 +26,12 @@ pub(crate) fn is_parent() -> bool {
     env::var_os("NOTIFY_SOCKET").is_some() || passes_listeners() || has_journal()
 }
 
+/// Whether systemd started this process as a service of its own, and not a shell that systemd started. Not known any more
+/// after [`listeners`].
+pub(crate) fn runs_service() -> bool {
+    env::var_os("NOTIFY_SOCKET").is_some() || passes_listeners()
+}
+
 /// Whether systemd passes listeners to this process. Not known any more after [`listeners`].
 pub(crate) fn passes_listeners() -> bool {
     env::var_os("LISTEN_FDS").is_some()

@@ -11,6 +11,7 @@ mod end_reason;
 mod endpoint;
 mod event;
 mod handler;
+mod public_data;
 mod socket;
 
 use http::request::Parts;
@@ -28,6 +29,7 @@ pub use end_reason::EndReason;
 pub use endpoint::Endpoint;
 pub use event::{Event, handler_name};
 pub use handler::Attributed;
+pub use public_data::PublicData;
 pub use socket::Socket;
 
 /// The adapter: what is done with sockets happens on all workers.

@@ -17,13 +17,16 @@ use socketioxide_core::adapter::{
     RemoteSocketData, Room, RoomParam, SocketEmitter,
 };
 use socketioxide_core::packet::{Packet, PacketData};
+use socketioxide_core::parser::Parse;
 use socketioxide_core::{Sid, Value};
 use tokio::time::sleep;
 
 use super::acks::{self, Acks, Remote};
 use super::rooms::{self, Rooms, TooManyRooms};
 use super::turns::Responder;
-use super::{Bus, ClusterError, Namespace, REQUEST_TIMEOUT, Reply, WARNING_INTERVAL, shared};
+use super::{
+    Bus, ClusterError, Namespace, REQUEST_TIMEOUT, Reply, WARNING_INTERVAL, details, shared,
+};
 use crate::metrics;
 use crate::wire::frame::{Answer, Body, BusMember, Command, Question};
 
@@ -38,6 +41,8 @@ pub struct BusAdapter<E: SocketEmitter = Emitter> {
     bus: Bus,
     local: CoreLocalAdapter<E>,
     rooms: Rooms,
+    /// Whether packets are msgpack here, and not text. The other parser ends the worker over a value of this one.
+    packs: bool,
 }
 
 impl<E: SocketEmitter> std::fmt::Debug for BusAdapter<E> {
@@ -55,10 +60,12 @@ impl<E: SocketEmitter<AckError = AckError>> CoreAdapter<E> for BusAdapter<E> {
     type InitRes = ();
 
     fn new(bus: &Bus, local: CoreLocalAdapter<E>) -> Self {
+        let packed = local.parser().encode_default(&());
         Self {
             bus: bus.clone(),
             local,
             rooms: Rooms::default(),
+            packs: matches!(packed, Ok(Value::Bytes(_))),
         }
     }
 
@@ -362,6 +369,16 @@ impl<E: SocketEmitter<AckError = AckError>> BusAdapter<E> {
             .collect()
     }
 
+    /// Whether this worker can send its clients what another one sent: that may be of a machine, or of a
+    /// generation, with another `engine.parser`.
+    fn can_send(&self, value: &Value) -> bool {
+        let can = matches!(value, Value::Bytes(_)) == self.packs;
+        if !can && self.bus.0.warnings.allows(WARNING_INTERVAL) {
+            tracing::warn!("an event of a worker with another engine.parser was dropped");
+        }
+        can
+    }
+
     fn has(&self, id: Sid) -> bool {
         let it = BroadcastOptions::new(id);
         !self.local.fetch_sockets(it).is_empty()
@@ -377,6 +394,7 @@ impl<E: SocketEmitter<AckError = AckError>> BusAdapter<E> {
 impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
     fn apply(&self, opts: BroadcastOptions, command: Command) -> usize {
         match command {
+            Command::Emit(value) if !self.can_send(&value) => 0,
             Command::Emit(value) => {
                 let packet = Packet::event(self.local.path().clone(), value);
                 let (delivered, sent) = self.deliver(packet, &opts);
@@ -415,6 +433,10 @@ impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
                 reply.give(Answer::Rooms(self.own_rooms(&opts)));
                 1
             }
+            Question::Acks { value, .. } if !self.can_send(&value) => {
+                reply.give(Answer::AcksEnd);
+                0
+            }
             Question::Acks {
                 opts,
                 timeout_ms,
@@ -433,6 +455,16 @@ impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
                 let ids = sockets.into_iter().map(|socket| socket.id).collect();
                 tokio::spawn(acks::collect(reply, ids, acks));
                 delivered
+            }
+            Question::Details { opts, .. } => {
+                let ids = self.naming(&opts, |local| local.sockets(opts.clone()));
+                let with_rooms = ids.into_iter().map(|id| {
+                    let rooms = self.local.socket_rooms(id);
+                    (id, rooms.into_iter().collect())
+                });
+                let sockets = with_rooms.collect();
+                tokio::spawn(details::describe(reply, self.local.path().clone(), sockets));
+                1
             }
             // The bus answers it itself.
             Question::ServerSide { .. } => 0,

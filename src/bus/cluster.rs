@@ -18,6 +18,9 @@ use tracing::debug;
 use super::{Bus, ClusterError, Reply};
 use crate::wire::frame::{Answer, Body, BusMember, Failure, Question};
 
+/// Servers behind one name that are told as missing, at most.
+const MOST_MISSING: u32 = 1_000;
+
 /// All workers of the server, as the application of one sees them.
 ///
 /// It is given to [`App::namespaces`](crate::api::App::namespaces), and handlers get it as
@@ -216,6 +219,23 @@ impl Cluster {
                     Ok(answer) => answers.answers.push((from.into(), answer)),
                     Err(error) => miss(from, Why::Failed(format!("its answer: {error}"))),
                 },
+                // All Node servers have one name on the bus, and each its answer.
+                Answer::ServerSides {
+                    answers: all,
+                    missing,
+                } => {
+                    for data in all {
+                        match serde_json::from_slice(&data) {
+                            Ok(answer) => answers.answers.push((from.clone().into(), answer)),
+                            Err(error) => {
+                                miss(from.clone(), Why::Failed(format!("its answer: {error}")));
+                            }
+                        }
+                    }
+                    for _ in 0..missing.min(MOST_MISSING) {
+                        miss(from.clone(), Why::Late);
+                    }
+                }
                 Answer::Failed(Failure::NoHandler) => miss(from, Why::NoHandler),
                 Answer::Failed(Failure::Other(why)) => miss(from, Why::Failed(why.to_string())),
                 _ => miss(from, Why::Failed("another kind of answer".to_owned())),

@@ -11,6 +11,7 @@
 mod acks;
 mod adapter;
 mod cluster;
+mod details;
 mod outbox;
 mod requests;
 mod rooms;
@@ -36,6 +37,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use self::cluster::Handlers;
+use self::details::Describe;
 use self::outbox::Outbox;
 use self::requests::{Gathered, Pending, Requests};
 use self::sessions::Released;
@@ -49,6 +51,7 @@ use crate::wire::frame::{
 
 pub(crate) use self::adapter::BusAdapter;
 pub use self::cluster::{Answers, Cluster, Missing, Why, WorkerInfo};
+pub(crate) use self::details::Described;
 pub(crate) use self::outbox::Gate;
 pub use self::rooms::TooManyRooms;
 pub(crate) use self::rooms::by_itself;
@@ -100,6 +103,7 @@ struct Shared {
     members: watch::Sender<Vec<BusMember>>,
     namespaces: RwLock<HashMap<Str, Arc<dyn Namespace>>>,
     handlers: Handlers,
+    describe: OnceLock<Describe>,
     /// 0: no limit.
     rooms_per_socket: AtomicUsize,
     /// Deliveries to own sockets since other tasks last ran.
@@ -273,12 +277,17 @@ impl Bus {
                 self.0.handlers.tell(&event, data);
                 0
             }
-            // What members say to the hub, and the hub to a bridge.
+            Body::TellNamespaces => {
+                self.tell_namespaces();
+                0
+            }
+            // What members say to the hub or to a bridge, and the hub to a bridge.
             Body::Hello(_)
             | Body::Welcome(_)
             | Body::Elsewhere(_)
             | Body::Link(_)
-            | Body::Report(_) => 0,
+            | Body::Report(_)
+            | Body::Namespace { .. } => 0,
         }
     }
 
@@ -290,7 +299,8 @@ impl Bus {
             }
             Question::Sockets { ref ns, .. }
             | Question::Rooms { ref ns, .. }
-            | Question::Acks { ref ns, .. } => ns,
+            | Question::Acks { ref ns, .. }
+            | Question::Details { ref ns, .. } => ns,
         };
         if let Some(namespace) = self.namespace(ns) {
             return namespace.answer(reply, question);
@@ -299,6 +309,7 @@ impl Bus {
         reply.give(match question {
             Question::Sockets { .. } => Answer::Sockets(Vec::new()),
             Question::Rooms { .. } => Answer::Rooms(Vec::new()),
+            Question::Details { .. } => Answer::Details(Vec::new()),
             _ => Answer::AcksEnd,
         });
         0
@@ -342,13 +353,16 @@ impl Bus {
     fn add_namespace(&self, path: Str, namespace: Arc<dyn Namespace>) {
         let namespaces = self.0.namespaces.write();
         let mut namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
-        namespaces.insert(path, namespace);
+        namespaces.insert(path.clone(), namespace);
+        self.tell_namespace(path, true);
     }
 
     fn remove_namespace(&self, path: &str) {
         let namespaces = self.0.namespaces.write();
         let mut namespaces = namespaces.unwrap_or_else(PoisonError::into_inner);
-        namespaces.remove(path);
+        if let Some((path, _)) = namespaces.remove_entry(path) {
+            self.tell_namespace(path, false);
+        }
     }
 
     /// The namespaces in which this worker has a socket of this id, each with the rooms of that.

@@ -112,6 +112,10 @@ pub(crate) struct BridgeArgs {
     /// Only say whether there is anything to run: exit 1 without `bridge.url`, else 0
     #[arg(long)]
     pub is_configured: bool,
+
+    /// The master has started it: standard input is its end of the bus
+    #[arg(long, hide = true)]
+    pub is_child: bool,
 }
 
 /// The options of `my-app check`.
@@ -133,6 +137,7 @@ impl BridgeArgs {
             config: run.config.clone(),
             url: run.bridge.clone(),
             is_configured: false,
+            is_child: false,
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Notify;
 
@@ -52,18 +52,26 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     /// [`BusError::Closed`] at the end; what had come of a frame by then is lost.
     pub(crate) async fn next(&mut self) -> Result<Bytes, BusError> {
         loop {
-            let len = frame::length(&self.buffer)?;
-            match len {
-                Some(len) if self.buffer.len() >= len => {
-                    return Ok(self.buffer.split_to(len).freeze());
-                }
-                _ => {}
+            if let Some(frame) = self.buffered() {
+                return frame;
             }
+            let len = frame::length(&self.buffer)?;
             let missing = len.unwrap_or(0).saturating_sub(self.buffer.len());
             self.buffer.reserve(missing.max(READ));
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(BusError::Closed);
             }
+        }
+    }
+
+    /// The next frame, if it has come whole already.
+    pub(crate) fn buffered(&mut self) -> Option<Result<Bytes, BusError>> {
+        match frame::length(&self.buffer) {
+            Ok(Some(len)) if self.buffer.len() >= len => {
+                Some(Ok(self.buffer.split_to(len).freeze()))
+            }
+            Ok(_) => None,
+            Err(error) => Some(Err(error.into())),
         }
     }
 }

@@ -57,12 +57,15 @@ pub(crate) enum LogRole {
         /// The worker's number, from 0.
         slot: u16,
     },
+    /// The bridge to other machines.
+    Bridge,
 }
 
 impl LogRole {
     fn journal_fields(self) -> Vec<(&'static str, String)> {
         match self {
             Self::Master => vec![("MY_APP_ROLE", "master".to_owned())],
+            Self::Bridge => vec![("MY_APP_ROLE", "bridge".to_owned())],
             Self::Worker { slot } => {
                 let pid = std::process::id();
                 vec![

@@ -13,6 +13,7 @@
 
 mod balance;
 mod bind;
+mod bridge;
 mod child;
 mod control;
 mod dialogue;
@@ -43,9 +44,11 @@ use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
+use self::bridge::Bridges;
 use self::control::{Control, Phase};
 use self::ends::Ends;
 use self::faults::Faults;
+use self::hub::{Hub, Identity};
 use self::listeners::{Inherited, ListenError, Missing};
 use self::log::Log;
 use self::pool::Pool;
@@ -55,7 +58,7 @@ use self::slots::Slots;
 use self::status::Health;
 use self::supervisor::Supervisor;
 use self::totals::Totals;
-use crate::cli::RunArgs;
+use crate::cli::{BridgeArgs, RunArgs};
 use crate::config::{Config, ConfigError};
 use crate::logging::{self, LogError, LogGuard, LogRole};
 use crate::process;
@@ -103,23 +106,28 @@ pub(crate) enum MasterError {
 pub(crate) fn run(args: &RunArgs) -> Result<(), MasterError> {
     let loaded = args.load()?;
     let config = loaded.config;
+    // Not known any more after that.
+    let is_service = systemd::runs_service();
     // Before any thread is started.
     let inherited = Inherited::take();
     let log = logging::init(&config.log, LogRole::Master)?;
     process::raise_descriptor_limit();
+    // systemd has a unit for it.
+    let bridge = (!is_service).then(|| BridgeArgs::of(args));
     // The main thread runs all of it: a worker dies with the thread that started it (prctl(2),
     // PR_SET_PDEATHSIG).
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(MasterError::Start)?;
-    LocalSet::new().block_on(&runtime, serve(config, inherited, log))
+    LocalSet::new().block_on(&runtime, serve(config, inherited, log, bridge))
 }
 
 async fn serve(
     mut config: Config,
     mut inherited: Inherited,
     log: LogGuard,
+    own_bridge: Option<BridgeArgs>,
 ) -> Result<(), MasterError> {
     let mut signals = Signals::new().map_err(MasterError::Start)?;
     info!("Master {} is running", std::process::id());
@@ -135,6 +143,10 @@ async fn serve(
     let log = Log::new(log, config.log.level);
     let config = Rc::new(config);
     let keyring = Keyring::draw(machine(&config))?;
+    let hub = Rc::new(match config.bridge.url {
+        Some(_) => Hub::new(Identity::draw(keyring.machine())?),
+        None => Hub::default(),
+    });
     let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
     let slots = Rc::new(Slots::new(config.workers));
     let totals = Totals::new(config.workers);
@@ -150,13 +162,16 @@ async fn serve(
         totals,
         questions: Rc::default(),
         log,
+        hub,
     };
+    let bridges = Bridges::start(&parts, own_bridge);
     let control = Control::new(parts.clone());
     let _served = control.serve(metrics);
     let mut master = Master {
         workers: Supervisor::start(&parts),
         notify: Notify::from_env(TICK),
         control,
+        bridges,
         parts,
     };
     master.run(&mut signals).await?;
@@ -178,6 +193,7 @@ struct Parts {
     totals: Rc<Totals>,
     questions: Rc<Questions>,
     log: Rc<Log>,
+    hub: Rc<Hub>,
 }
 
 /// The running server.
@@ -186,6 +202,7 @@ struct Master {
     notify: Notify,
     control: Rc<Control>,
     workers: Supervisor,
+    bridges: Bridges,
 }
 
 impl Master {
@@ -202,6 +219,8 @@ impl Master {
         let mut memory = std::pin::pin!(process::give_memory_back());
         let mut figures = std::pin::pin!(totals::measure_master(
             &self.parts.pool,
+            &self.parts.hub,
+            &self.parts.totals,
             self.parts.log.guard()
         ));
         loop {
@@ -261,6 +280,7 @@ impl Master {
             vacant: self.parts.slots.vacant(),
             clients: self.parts.pool.sessions(),
             deaf: self.parts.missing.describe(),
+            apart: bridge::missing(&self.parts),
         }
     }
 
@@ -279,7 +299,7 @@ impl Master {
         let mut tick = interval(TICK);
         loop {
             tokio::select! {
-                () = self.workers.left() => return,
+                () = self.workers.left() => return self.bridges.stop().await,
                 () = &mut deadline => return warn!("workers that did not leave in time are killed"),
                 () = signals.stop_again() => return warn!("stopped at once, as asked twice"),
                 _ = tick.tick() => systemd::extend_timeout(),

@@ -17,6 +17,8 @@ pub(crate) struct Health {
     pub(crate) clients: u64,
     /// The listeners that could not be had, each with what mends it.
     pub(crate) deaf: Vec<String>,
+    /// What is missing of the link to other machines.
+    pub(crate) apart: Option<String>,
 }
 
 impl Health {
@@ -56,6 +58,7 @@ impl Health {
             missing.push(format!("{more} more workers are missing"));
         }
         missing.extend(self.deaf.iter().cloned());
+        missing.extend(self.apart.clone());
         missing
     }
 }
@@ -78,6 +81,7 @@ mod tests {
             vacant,
             clients: 7,
             deaf: deaf.iter().map(ToString::to_string).collect(),
+            apart: None,
         };
         let line = health.line();
         let version = format!("my-app {}: ", env!("CARGO_PKG_VERSION"));
@@ -118,6 +122,20 @@ mod tests {
             line(4, vacant, &["nobody hears port 80"]),
             "2 of 4 worker(s), 7 client(s); worker 1 is still starting; \
              worker 3 does not start (exit code 101) and is tried again; nobody hears port 80"
+        );
+    }
+
+    #[test]
+    fn a_link_that_is_down_is_named() {
+        let health = Health {
+            workers: 1,
+            apart: Some("no link to other machines: connecting".into()),
+            ..Health::default()
+        };
+        assert!(
+            health
+                .line()
+                .ends_with("; no link to other machines: connecting")
         );
     }
 

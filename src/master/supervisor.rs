@@ -68,7 +68,6 @@ impl Supervisor {
         let (failed, failures) = mpsc::channel(1);
         let (stop, stopped) = watch::channel(None);
         let mut tasks = JoinSet::new();
-        let hub = Rc::<Hub>::default();
         for slot in 0..parts.config.workers {
             let slot = Slot {
                 home: Home {
@@ -76,7 +75,7 @@ impl Supervisor {
                     slot,
                 },
                 parts: parts.clone(),
-                hub: Rc::clone(&hub),
+                hub: Rc::clone(&parts.hub),
                 stop: stopped.clone(),
                 failed: failed.clone(),
             };

@@ -3,6 +3,8 @@
 //! A worker that ends takes nothing with it: what it had counted is kept for its slot, so that no counter ever falls.
 //! Its gauges go with it.
 
+mod slot;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -11,11 +13,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::hub::Hub;
 use super::pool::Pool;
 use crate::logging::LogGuard;
 use crate::metrics::{self, Direction, Kind, LEN, Label, Lag, Sample, Scope, TABLE, nanos};
 use crate::process;
-use crate::wire::control::{Reason, TransportName};
+use crate::wire::control::Reason;
 
 /// Rates are of this time.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -128,7 +131,11 @@ impl Default for Slot {
 
 /// See the module's text.
 #[derive(Debug)]
-pub(crate) struct Totals(RefCell<BTreeMap<u16, Slot>>);
+pub(crate) struct Totals {
+    slots: RefCell<BTreeMap<u16, Slot>>,
+    /// The bridge's. Its rates are nobody's.
+    bridge: RefCell<Slot>,
+}
 
 impl Totals {
     /// For so many workers, none of which is there yet.
@@ -138,12 +145,15 @@ impl Totals {
         metrics::START_TIME.set(nanos(now.unwrap_or_default()));
         metrics::WORKERS.set(workers.into());
         let slots = (0..workers).map(|slot| (slot, Slot::default()));
-        Rc::new(Self(RefCell::new(slots.collect())))
+        Rc::new(Self {
+            slots: RefCell::new(slots.collect()),
+            bridge: RefCell::default(),
+        })
     }
 
     /// A slot has a worker.
     pub(crate) fn started(&self, slot: u16, pid: u32) {
-        let mut slots = self.0.borrow_mut();
+        let mut slots = self.slots.borrow_mut();
         let slot = slots.entry(slot).or_default();
         if slot.history.is_empty() {
             slot.remember();
@@ -155,7 +165,7 @@ impl Totals {
 
     /// A worker told its values. Those of an older one, or of another version's table, are not taken.
     pub(crate) fn set(&self, slot: u16, pid: u32, values: Vec<u64>) {
-        let mut slots = self.0.borrow_mut();
+        let mut slots = self.slots.borrow_mut();
         let slot = slots.entry(slot).or_default();
         if slot.pid == Some(pid) && values.len() == LEN {
             slot.now = values;
@@ -165,37 +175,50 @@ impl Totals {
 
     /// A worker has ended, and its sessions with it.
     pub(crate) fn gone(&self, slot: u16, pid: u32) {
-        let mut slots = self.0.borrow_mut();
+        let mut slots = self.slots.borrow_mut();
         let slot = slots.entry(slot).or_default();
         if slot.pid != Some(pid) {
             return;
         }
         slot.pid = None;
         let sessions = slot.sessions();
-        let now = std::mem::replace(&mut slot.now, vec![0; LEN]);
-        for (_, kind, at) in places() {
-            if kind != Kind::Gauge
-                && let Some(more) = now.get(at)
-            {
-                slot.keep(at, |kept| kept + more);
-            }
-        }
+        slot.fold();
         let gone = metrics::SESSIONS_ENDED.0 + Reason::WorkerGone.index();
         slot.keep(gone, |ended| ended + sessions.polling + sessions.websocket);
         slot.keep(metrics::HUB_QUEUE.0, |_| 0);
         slot.remember();
     }
 
+    /// The bridge of this number told its values last; none: there is no bridge.
+    pub(crate) fn set_bridge(&self, bridge: Option<(u32, &[u64])>) {
+        let mut slot = self.bridge.borrow_mut();
+        let number = bridge.map(|(number, _)| number);
+        if slot.pid != number {
+            slot.fold();
+            slot.pid = number;
+        }
+        if let Some((_, values)) = bridge
+            && values.len() == LEN
+        {
+            slot.now = values.to_vec();
+        }
+    }
+
+    /// What all bridges have counted, in the order of the table.
+    pub(crate) fn bridge(&self) -> Vec<u64> {
+        self.bridge.borrow().values()
+    }
+
     /// So many bytes wait in the hub for the worker of a slot.
     pub(crate) fn waits_in_hub(&self, slot: u16, bytes: usize) {
-        let mut slots = self.0.borrow_mut();
+        let mut slots = self.slots.borrow_mut();
         let slot = slots.entry(slot).or_default();
         slot.keep(metrics::HUB_QUEUE.0, |_| bytes as u64);
     }
 
     /// All metrics, as Prometheus reads them.
     pub(crate) fn render(&self) -> String {
-        let slots = self.0.borrow();
+        let slots = self.slots.borrow();
         let workers = slots.iter().map(|(&worker, slot)| Sample {
             worker: Some(worker),
             values: slot.values(),
@@ -209,7 +232,7 @@ impl Totals {
 
     /// The figures of a slot's worker, or of one that is not there.
     pub(crate) fn worker(&self, slot: u16) -> WorkerFigures {
-        let slots = self.0.borrow();
+        let slots = self.slots.borrow();
         let Some(slot) = slots.get(&slot) else {
             return WorkerFigures::default();
         };
@@ -233,7 +256,7 @@ impl Totals {
             log_lines_lost: value(metrics::LOG_LINES_LOST.0),
             ..ServerFigures::default()
         };
-        for slot in self.0.borrow().values() {
+        for slot in self.slots.borrow().values() {
             let sessions = slot.sessions();
             figures.sessions.polling += sessions.polling;
             figures.sessions.websocket += sessions.websocket;
@@ -245,7 +268,10 @@ impl Totals {
     /// What all processes have together.
     fn values(&self) -> Vec<u64> {
         let mut total = metrics::values();
-        for slot in self.0.borrow().values() {
+        for (sum, value) in total.iter_mut().zip(self.bridge.borrow().values()) {
+            *sum += value;
+        }
+        for slot in self.slots.borrow().values() {
             for (sum, value) in total.iter_mut().zip(slot.values()) {
                 *sum += value;
             }
@@ -255,7 +281,7 @@ impl Totals {
 }
 
 /// Measures the master itself, for as long as it lives.
-pub(crate) async fn measure_master(pool: &Pool, log: &LogGuard) {
+pub(crate) async fn measure_master(pool: &Pool, hub: &Hub, totals: &Totals, log: &LogGuard) {
     let mut lag = Lag::new();
     loop {
         lag.tick(&metrics::MASTER_LAG).await;
@@ -263,6 +289,11 @@ pub(crate) async fn measure_master(pool: &Pool, log: &LogGuard) {
         metrics::TAKEN_OUT.set(pool.is_taken_out().into());
         metrics::WORKERS_READY.set(pool.ready() as u64);
         metrics::LOG_LINES_LOST.mirror(log.lost());
+        let bridge = hub.bridge();
+        metrics::BRIDGE_HUB_QUEUE.set(bridge.waiting as u64);
+        metrics::BRIDGE_LOST.mirror_of(Direction::Out, bridge.lost);
+        let values = bridge.report.as_ref().map(|report| &report.values[..]);
+        totals.set_bridge(values.map(|values| (bridge.epoch, values)));
     }
 }
 
@@ -284,93 +315,6 @@ fn by_label<L: Label>(values: &[u64], at: usize) -> BTreeMap<&'static str, u64> 
         .copied()
         .zip(values.iter().copied())
         .collect()
-}
-
-impl Slot {
-    fn value(&self, at: usize) -> u64 {
-        let [now, kept] = [&self.now, &self.kept].map(|values| values.get(at).copied());
-        now.unwrap_or_default() + kept.unwrap_or_default()
-    }
-
-    fn values(&self) -> Vec<u64> {
-        (0..LEN).map(|at| self.value(at)).collect()
-    }
-
-    fn keep(&mut self, at: usize, change: impl FnOnce(u64) -> u64) {
-        if let Some(kept) = self.kept.get_mut(at) {
-            *kept = change(*kept);
-        }
-    }
-
-    fn sessions(&self) -> SessionCounts {
-        let of = |transport: TransportName| self.value(metrics::SESSIONS.0 + transport.index());
-        SessionCounts {
-            polling: of(TransportName::Polling),
-            websocket: of(TransportName::WebSocket),
-        }
-    }
-
-    fn counts(&self) -> Counts {
-        let sum = |at: usize, width: usize| (at..at + width).map(|at| self.value(at)).sum();
-        let both =
-            |at: usize| [Direction::In, Direction::Out].map(|way| self.value(at + way.index()));
-        Counts {
-            messages: both(metrics::MESSAGES.0),
-            bytes: both(metrics::MESSAGE_BYTES.0),
-            opened: sum(metrics::SESSIONS_OPENED.0, TransportName::VALUES.len()),
-            ended: sum(metrics::SESSIONS_ENDED.0, Reason::VALUES.len()),
-        }
-    }
-
-    /// Keeps what it has come to now.
-    fn remember(&mut self) {
-        let (now, counts) = (Instant::now(), self.counts());
-        self.history.push_back((now, counts));
-        while let Some((second, _)) = self.history.get(1)
-            && now.duration_since(*second) >= WINDOW
-        {
-            self.history.pop_front();
-        }
-    }
-
-    fn rates(&self) -> Rates {
-        let now = Instant::now();
-        // What was told last before the window is what was at its beginning.
-        let old = |&&(at, _): &&(Instant, Counts)| now.duration_since(at) >= WINDOW;
-        let before = self.history.iter().take_while(old).last();
-        let (before, over) = match (before, self.history.front()) {
-            (Some((_, before)), _) => (before, WINDOW),
-            (None, Some((at, first))) => (first, now.duration_since(*at).max(LEAST)),
-            (None, None) => return Rates::default(),
-        };
-        let counts = self.counts();
-        let rate = |now: u64, before: u64| {
-            metrics::seconds(now.saturating_sub(before)) * 1e9 / over.as_secs_f64()
-        };
-        let [messages_in, messages_out] = counts.messages;
-        let [bytes_in, bytes_out] = counts.bytes;
-        Rates {
-            traffic: Traffic {
-                messages_in_per_second: rate(messages_in, before.messages[0]),
-                messages_out_per_second: rate(messages_out, before.messages[1]),
-                bytes_in_per_second: rate(bytes_in, before.bytes[0]),
-                bytes_out_per_second: rate(bytes_out, before.bytes[1]),
-            },
-            sessions_opened_per_second: rate(counts.opened, before.opened),
-            sessions_ended_per_second: rate(counts.ended, before.ended),
-        }
-    }
-}
-
-impl Rates {
-    fn add(&mut self, other: Self) {
-        self.traffic.messages_in_per_second += other.traffic.messages_in_per_second;
-        self.traffic.messages_out_per_second += other.traffic.messages_out_per_second;
-        self.traffic.bytes_in_per_second += other.traffic.bytes_in_per_second;
-        self.traffic.bytes_out_per_second += other.traffic.bytes_out_per_second;
-        self.sessions_opened_per_second += other.sessions_opened_per_second;
-        self.sessions_ended_per_second += other.sessions_ended_per_second;
-    }
 }
 
 #[cfg(test)]

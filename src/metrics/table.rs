@@ -179,4 +179,30 @@ table! {
         "Bytes that wait in the worker for the hub.";
     HUB_QUEUE: Gauge of Bytes, Worker, "my_app_hub_queue_bytes",
         "Bytes that wait in the hub for the worker.";
+    BRIDGE_UP: Gauge of Number, Server, "my_app_bridge_up",
+        "1 while this machine is connected to the other machines.";
+    BRIDGE_MACHINES: Gauge of Number, Server, "my_app_bridge_machines",
+        "Other machines that this one is connected to.";
+    BRIDGE_OUTAGES: Counter of Number, Server, "my_app_bridge_outages_total",
+        "How often the link to the other machines was lost.";
+    BRIDGE_FRAMES: Counter<Direction> of Number, Server, "my_app_bridge_frames_total",
+        "Frames that came from other machines (in), or were for them (out).";
+    BRIDGE_BYTES: Counter<Direction> of Bytes, Server, "my_app_bridge_bytes_total",
+        "Bytes of these frames.";
+    BRIDGE_REPAIRED: Counter of Number, Server, "my_app_bridge_repaired_total",
+        "Batches of frames of other machines that were missing, were asked for, and came.";
+    BRIDGE_LOST: Counter<Direction> of Number, Server, "my_app_bridge_lost_total",
+        "Frames of other machines that are lost for this one (in), or of this one for all others (out).";
+    BRIDGE_GARBLED: Counter of Number, Server, "my_app_bridge_garbled_total",
+        "Messages on the bridge's channels that made no sense.";
+    BRIDGE_EMITTED: Counter of Number, Server, "my_app_bridge_emitted_total",
+        "Messages of Redis emitters that were passed to the workers.";
+    BRIDGE_RING: Gauge of Bytes, Server, "my_app_bridge_ring_bytes",
+        "Bytes that the bridge keeps for machines that missed something.";
+    BRIDGE_WAITING: Gauge of Bytes, Server, "my_app_bridge_waiting_bytes",
+        "Bytes that wait in the bridge to be published.";
+    BRIDGE_HUB_QUEUE: Gauge of Bytes, Server, "my_app_bridge_hub_queue_bytes",
+        "Bytes that wait in the hub for the bridge.";
+    BRIDGE_MEMORY: Gauge of Bytes, Server, "my_app_bridge_memory_bytes",
+        "What the bridge has in memory.";
 }

@@ -17,30 +17,8 @@ pub(crate) struct Report {
     pub missing: Vec<String>,
     /// The other machines.
     pub machines: Vec<Machine>,
-    /// Frames that other machines sent to members of this one.
-    pub frames_in: u64,
-    /// Frames of this machine's members for others.
-    pub frames_out: u64,
-    /// Bytes of both.
-    pub bytes_in: u64,
-    /// Bytes of both.
-    pub bytes_out: u64,
-    /// Frames of other machines that came late, because they were asked for again.
-    pub repaired: u64,
-    /// Frames of other machines that are lost.
-    pub lost: u64,
-    /// Messages that made no sense.
-    pub malformed: u64,
-    /// Frames of Socket.IO's emitters.
-    pub emitted: u64,
-    /// How often the link went down.
-    pub outages: u64,
-    /// Bytes kept for who missed something.
-    pub ring_bytes: u64,
-    /// Bytes that wait for the server between the machines.
-    pub waiting_bytes: u64,
-    /// What the process has in memory, in bytes.
-    pub memory_bytes: u64,
+    /// What the process has counted, in the order of the table of metrics.
+    pub values: Vec<u64>,
 }
 
 /// Another machine.

@@ -9,6 +9,7 @@ pub(crate) mod client_file;
 mod client_names;
 pub(crate) mod control;
 pub(crate) mod emit;
+pub(crate) mod envelope;
 pub(crate) mod frame;
 pub(crate) mod health;
 pub(crate) mod link;

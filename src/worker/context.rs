@@ -16,6 +16,7 @@ use socketioxide::{ParserConfig, SocketIo, TransportType};
 use tracing::{debug, warn};
 
 use super::admission::Admission;
+use super::details;
 use super::ends::{self, Ends};
 use super::http1::Cors;
 use super::link::Master;
@@ -91,6 +92,8 @@ impl Worker {
             stalled: AtomicU64::new(0),
         };
         engine.set_up(settings, Arc::new(hooks));
+        let known = (io.clone(), engine.clone());
+        bus.describe_with(move |ns, id| details::describe(&known.0, &known.1, ns, id));
         Arc::new(Self {
             home: welcome.home,
             keyring: welcome.keyring,

@@ -5,6 +5,7 @@
 
 mod admission;
 mod context;
+mod details;
 mod drain;
 mod ends;
 mod figures;

@@ -64,7 +64,7 @@ await script({ options: OPTIONS }, async (args) => {
   }
   // The rooms of one namespace are not those of another: an echo of the same event joins nothing.
   const [version] = crowd.kinds[0].split("/");
-  const outside = await connect(version, args.url, { path: args.path });
+  const outside = await connect(version, args.url.split(",")[0], { path: args.path });
   await outside.ask("an echo outside of the namespace", "join", "outside");
   await everyWorkerTells(crowd, "a room of another namespace", "outside", []);
   outside.close();

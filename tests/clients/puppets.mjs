@@ -7,7 +7,7 @@
 //   out: {client, connected: id} {client, event, payload} {client, number, value} {client, gone}
 //
 // An acknowledgement is the client's id. With --join, a client joins this room whenever it has
-// connected, before it says so; with --reconnect it comes back when it was cut off.
+// connected, before it says so; with --reconnect it comes back when it was cut off. --version msgpack: with that parser.
 //
 //   node puppets.mjs --namespace /chat --clients 8 --url URL
 
@@ -19,6 +19,7 @@ const options = {
   namespace: { type: "string", default: "/" },
   clients: { type: "string" },
   transports: { type: "string", default: "websocket" },
+  version: { type: "string", default: "v4" },
   reconnect: { type: "boolean", default: false },
   join: { type: "string" },
 };
@@ -30,7 +31,7 @@ class Puppet {
     this.number = number;
     this.delay = 0;
     const transports = args.transports.split(",");
-    this.socket = client("v4", args.url + args.namespace, {
+    this.socket = client(args.version, args.url + args.namespace, {
       transport: transports[number % transports.length],
       path: args.path,
       reconnection: args.reconnect,

@@ -22,6 +22,9 @@ const LIMITS: [(&str, &str); 6] = [
     ("open_files", "open files of a process"),
 ];
 
+/// So many other machines are named.
+const MACHINES: usize = 20;
+
 /// The figures of a worker; wide enough for what stands above two of them.
 const COLUMNS: [&str; 9] = [
     "poll", " ws", "  in", " out", "  in", " out", "memory", "lag", "queue",
@@ -44,6 +47,7 @@ pub(super) fn status(status: &Value, style: Style, width: usize) -> String {
         "\n".to_owned(),
         page.machine(),
         page.listeners(),
+        page.bridge(),
         page.limits(),
         page.counts("refused", "/refused", "nobody"),
         page.counts("ended", "/ended", "no session"),
@@ -208,6 +212,51 @@ impl Page<'_> {
             lines += &told.replacen(&state, &self.style.paint(Tone::Bad, &state), 1);
         }
         lines
+    }
+
+    /// The link to other machines, if there is to be one.
+    fn bridge(&self) -> String {
+        let Some(bridge) = self.status.get("bridge").filter(|it| it.is_object()) else {
+            return String::new();
+        };
+        let get = |pointer: &str| number(bridge, pointer);
+        let state = or_dash(text(bridge, "/state"), |it| it);
+        let since =
+            get("/since_seconds").map_or_else(String::new, |it| format!(" for {}", span(it)));
+        let server = or_dash(text(bridge, "/server"), |it| it);
+        let machines = list(bridge, "/machines").iter().map(|machine| {
+            let name = or_dash(text(machine, "/name"), |it| it);
+            let workers = or_dash(number(machine, "/workers"), |it| counted(it, "worker"));
+            format!("{name} ({workers})")
+        });
+        let machines: Vec<_> = machines.take(MACHINES).collect();
+        let more = list(bridge, "/machines").len().saturating_sub(MACHINES);
+        let more = if more > 0 {
+            format!(", and {more} more")
+        } else {
+            String::new()
+        };
+        let machines = match machines.is_empty() {
+            true => "no other machine".to_owned(),
+            false => format!("other machines: {}{more}", machines.join(", ")),
+        };
+        let told = self.paragraph(
+            "bridge",
+            &format!("{state}{since}, over {server}; {machines}"),
+        );
+        let tone = if state == "up" { Tone::Good } else { Tone::Bad };
+        let told = told.replacen(&state, &self.style.paint(tone, &state), 1);
+        let count = |name: &str| or_dash(get(&format!("/{name}")), whole);
+        let figures = format!(
+            "frames: {} in, {} out; {} repaired, {} and {} lost; {} kept for who missed something",
+            count("frames_in"),
+            count("frames_out"),
+            count("repaired"),
+            count("lost_in"),
+            count("lost_out"),
+            or_dash(get("/ring_bytes"), size),
+        );
+        told + &self.paragraph("", &figures)
     }
 
     fn limits(&self) -> String {

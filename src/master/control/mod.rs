@@ -5,6 +5,7 @@
 //! server (HTTP, bounds) ─▶ routes (which, may it) ─▶ status, …: what the master knows
 //! ```
 
+mod bridge;
 mod commands;
 mod page;
 mod patient;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::super::slots::{SlotState, Vacancy};
 use super::super::status::Health;
 use super::super::totals::{Rates, SessionCounts, WorkerFigures};
+use super::bridge::{BridgeStatus, bridge};
 use super::{Control, Phase};
 use crate::process;
 use crate::wire::control::Reason;
@@ -33,6 +34,7 @@ pub(super) struct Status {
     ended: BTreeMap<Reason, u64>,
     faults: Vec<FaultStatus>,
     log: LogStatus,
+    bridge: Option<BridgeStatus>,
 }
 
 /// How the machine's sessions are told from those of others.
@@ -128,6 +130,7 @@ pub(super) fn status(control: &Control) -> Status {
             until: parts.log.until().map(|until| time(until, Unit::Second)),
             lines_lost: figures.log_lines_lost,
         },
+        bridge: bridge(parts),
     }
 }
 
@@ -139,6 +142,7 @@ fn state(control: &Control) -> (&'static str, Vec<String>) {
         vacant: parts.slots.vacant(),
         clients: parts.pool.sessions(),
         deaf: parts.missing.describe(),
+        apart: super::super::bridge::missing(parts),
     };
     let mut reasons = health.missing();
     reasons.extend(stalled(control));

@@ -4,15 +4,18 @@
 //! master have started the other because of it.
 //!
 //! The bridge never costs a worker anything. While its link is up, and it gives signs of life, those who send wait for
-//! it as for a slow worker; else nobody does, and the members elsewhere are gone. What is more than [`CAP`] is dropped
+//! it as for a slow worker; else nobody does, and the members elsewhere are gone. What is more than the hub's cap is dropped
 //! and counted: each frame has a number, so that the bridge knows how many it did not get.
+//!
+//! A bridge that is started anew costs nothing: what there is for it meanwhile is kept, a frame that the one before it
+//! had only in part included; and what it brings a second time is told by its sender's number.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use socketioxide_core::{Sid, Str};
+use socketioxide_core::Sid;
 use tokio::net::UnixStream;
 use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::Notify;
@@ -20,12 +23,11 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
-use super::{CAP, Hub, Left, SLOW, TURN, encoded, hello};
-use crate::ipc::bus::{BusError, Queue, Reader};
+use super::far::MOST_MEMBERS;
+use super::{Hub, Left, TURN, encoded, hello};
+use crate::ipc::bus::{BusError, Reader};
 use crate::wire::bridge::Report;
-use crate::wire::frame::{
-    Body, BusMember, Frame, FrameError, Head, HeadKind, Role, Welcome, number_for_bridge,
-};
+use crate::wire::frame::{Body, Frame, FrameError, Head, HeadKind, Role};
 
 /// A bridge tells of itself once a second. One that was silent for so long is waited for by nobody.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -33,45 +35,17 @@ const SILENCE: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(250);
 /// How long it may take to say who it is.
 const HELLO: Duration = Duration::from_secs(5);
-/// So many members elsewhere are told to workers, and no more.
-const MOST_MEMBERS: usize = 16_384;
-
-/// What bridges are told of the server that they serve.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Identity {
-    /// Drawn at the master's start.
-    pub(crate) incarnation: u64,
-    /// The machine's number in its session ids.
-    pub(crate) machine: u16,
-    /// The machine's name.
-    pub(crate) name: Str,
-}
-
-/// What there is of other machines.
-#[derive(Debug, Default)]
-pub(super) struct Far {
-    identity: Identity,
-    /// How many bridges there were.
-    epoch: Cell<u32>,
-    /// How many frames there were for them.
-    passed: Cell<u64>,
-    /// How many of these found no bridge, or no room.
-    lost: Cell<u64>,
-    bridge: RefCell<Option<Rc<Bridge>>>,
-}
-
 /// The bridge of this moment.
 #[derive(Debug)]
-struct Bridge {
-    id: Sid,
-    pid: u32,
-    queue: Queue,
+pub(super) struct Bridge {
+    pub(super) id: Sid,
+    pub(super) pid: u32,
     /// Is it connected to the other machines?
-    is_up: Cell<bool>,
-    silent: Cell<bool>,
+    pub(super) is_up: Cell<bool>,
+    pub(super) silent: Cell<bool>,
     heard: Cell<Instant>,
-    /// The members on the other machines.
-    elsewhere: RefCell<Vec<BusMember>>,
+    /// What it brought waits for a worker, so that it is not heard.
+    is_held_up: Cell<bool>,
     report: RefCell<Option<Report>>,
     since: Instant,
     replaced: Notify,
@@ -84,7 +58,7 @@ struct Seated<'a> {
 }
 
 /// The bridge, for who asks.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct BridgeState {
     /// Its process, if there is one.
     pub(crate) pid: Option<u32>,
@@ -102,87 +76,6 @@ pub(crate) struct BridgeState {
     pub(crate) waiting: usize,
 }
 
-impl Far {
-    pub(super) fn new(identity: Identity) -> Self {
-        Self {
-            identity,
-            ..Self::default()
-        }
-    }
-
-    /// The members elsewhere; none while the link is down.
-    pub(super) fn members(&self) -> Vec<BusMember> {
-        match &*self.bridge.borrow() {
-            Some(bridge) if bridge.is_up.get() => bridge.elsewhere.borrow().clone(),
-            _ => Vec::new(),
-        }
-    }
-
-    /// Is this a member elsewhere, be it out of reach for now?
-    pub(super) fn knows(&self, id: Sid) -> bool {
-        let bridge = self.bridge.borrow();
-        let is_it = |bridge: &Rc<Bridge>| {
-            let elsewhere = bridge.elsewhere.borrow();
-            bridge.id == id || elsewhere.iter().any(|member| member.id == id)
-        };
-        bridge.as_ref().is_some_and(is_it)
-    }
-
-    /// Must those wait who have more for other machines?
-    pub(super) fn is_slow(&self) -> bool {
-        let bridge = self.bridge.borrow();
-        bridge.as_ref().is_some_and(|bridge| {
-            bridge.queue.bytes() > SLOW && bridge.is_up.get() && !bridge.silent.get()
-        })
-    }
-
-    /// Counts a frame for other machines, and gives it to the bridge, if there is one. True: what waited for that was
-    /// too much, and is lost.
-    pub(super) fn push(&self, frame: &Bytes) -> bool {
-        let number = self.passed.get() + 1;
-        self.passed.set(number);
-        let bridge = self.bridge.borrow();
-        let Some(bridge) = &*bridge else {
-            self.lost.set(self.lost.get() + 1);
-            return false;
-        };
-        let overflows = bridge.queue.bytes() > CAP;
-        if overflows {
-            let lost = bridge.queue.forget();
-            self.lost.set(self.lost.get() + lost as u64);
-            warn!(
-                lost,
-                pid = bridge.pid,
-                "the bridge takes nothing: broadcasts to other machines are lost"
-            );
-        }
-        bridge.queue.push_parts(number_for_bridge(frame, number));
-        overflows
-    }
-
-    /// Gives the bridge something that is for itself.
-    pub(super) fn tell(&self, frame: Bytes) {
-        if let Some(bridge) = &*self.bridge.borrow() {
-            bridge.queue.push(frame);
-        }
-    }
-
-    fn welcome(&self) -> Option<Bytes> {
-        let Identity {
-            incarnation,
-            machine,
-            ref name,
-        } = self.identity;
-        encoded(Body::Welcome(Welcome {
-            incarnation,
-            epoch: self.epoch.get(),
-            machine,
-            name: name.clone(),
-            passed: self.passed.get(),
-        }))
-    }
-}
-
 impl Hub {
     /// Serves the bridge until it leaves, or another takes its place.
     pub(crate) async fn serve_bridge(&self, pid: u32, stream: UnixStream) -> Left {
@@ -198,7 +91,7 @@ impl Hub {
         let bridge = &seated.bridge;
         let write_all = async {
             let progress = || self.moved.notify_waiters();
-            bridge.queue.write_to(&mut write, progress).await;
+            self.far.queue.write_to(&mut write, progress).await;
             // What it had brought is still to be passed on.
             std::future::pending().await
         };
@@ -223,7 +116,7 @@ impl Hub {
             epoch: self.far.epoch.get(),
             passed: self.far.passed.get(),
             lost: self.far.lost.get(),
-            waiting: bridge.map_or(0, |bridge| bridge.queue.bytes()),
+            waiting: self.far.queue.bytes(),
         }
     }
 
@@ -231,11 +124,10 @@ impl Hub {
         let bridge = Rc::new(Bridge {
             id,
             pid,
-            queue: Queue::default(),
             is_up: Cell::new(false),
             silent: Cell::new(false),
             heard: Cell::new(Instant::now()),
-            elsewhere: RefCell::default(),
+            is_held_up: Cell::new(false),
             report: RefCell::default(),
             since: Instant::now(),
             replaced: Notify::new(),
@@ -247,10 +139,8 @@ impl Hub {
             // Its members are gone with it.
             self.tell_members();
         }
-        if let Some(welcome) = self.far.welcome() {
-            bridge.queue.push(welcome);
-        }
-        self.tell_bridge_members();
+        self.far
+            .welcome(encoded(Body::Members(self.near_members())));
         self.moved.notify_waiters();
         Seated { hub: self, bridge }
     }
@@ -273,17 +163,23 @@ impl Hub {
             };
             bridge.heard.set(Instant::now());
             match head.kind {
-                HeadKind::Hello => {}
+                HeadKind::Hello | HeadKind::ForBridge => {}
                 HeadKind::Bridge => {
                     if let Err(error) = self.apply(bridge, &frame) {
                         return error.into();
                     }
                 }
                 // Nobody elsewhere speaks for a worker of this machine, or for the hub.
-                HeadKind::Ask | HeadKind::Pass if self.has(head.from) || head.from == Sid::ZERO => {
+                _ if self.has(head.from) || head.from == Sid::ZERO => {
                     return FrameError::Id.into();
                 }
-                HeadKind::Ask | HeadKind::Pass => self.bring(head, frame.clone()).await,
+                _ if self.far.is_repeat(&head) => {}
+                _ => {
+                    bridge.is_held_up.set(true);
+                    self.bring(head, frame.clone()).await;
+                    bridge.is_held_up.set(false);
+                    bridge.heard.set(Instant::now());
+                }
             }
             turn += frame.len();
             if turn >= TURN {
@@ -311,7 +207,7 @@ impl Hub {
             Body::Elsewhere(mut members) => {
                 members.retain(|member| !self.has(member.id));
                 members.truncate(MOST_MEMBERS);
-                bridge.elsewhere.replace(members);
+                self.far.elsewhere.replace(members);
                 if bridge.is_up.get() {
                     self.tell_members();
                 }
@@ -337,7 +233,7 @@ impl Hub {
     async fn watch<T>(&self, bridge: &Bridge) -> T {
         loop {
             sleep(LOOK).await;
-            let silent = bridge.heard.get().elapsed() > SILENCE;
+            let silent = !bridge.is_held_up.get() && bridge.heard.get().elapsed() > SILENCE;
             if bridge.silent.replace(silent) != silent {
                 self.moved.notify_waiters();
             }
@@ -355,6 +251,7 @@ impl Drop for Seated<'_> {
         {
             *present = None;
             drop(present);
+            self.hub.far.left.set(Some(Instant::now()));
             self.hub.tell_members();
             self.hub.moved.notify_waiters();
         }

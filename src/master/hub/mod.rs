@@ -12,6 +12,7 @@
 
 mod bridge;
 mod door;
+mod far;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -25,8 +26,8 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tracing::{debug, warn};
 
-use self::bridge::Far;
-pub(crate) use self::bridge::Identity;
+use self::far::Far;
+pub(crate) use self::far::Identity;
 use crate::ipc::bus::{BusError, Queue, Reader};
 use crate::wire::frame::{Body, BusMember, Frame, FrameError, Head, HeadKind, Role};
 
@@ -169,6 +170,7 @@ impl Hub {
             match head.kind {
                 // Said once, at the beginning; or by a bridge.
                 HeadKind::Hello | HeadKind::Bridge => {}
+                HeadKind::ForBridge => self.far.tell(frame.clone()),
                 HeadKind::Ask | HeadKind::Pass => {
                     self.let_catch_up(head.from, head.to).await;
                     if let Err(error) = self.route(from, head, &frame) {

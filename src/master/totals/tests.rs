@@ -2,6 +2,7 @@ use tokio::time::advance;
 
 use super::*;
 use crate::metrics::Kind;
+use crate::wire::control::TransportName;
 
 fn values(change: &[(usize, u64)]) -> Vec<u64> {
     let mut values = vec![0; LEN];
@@ -102,7 +103,7 @@ async fn rates_are_of_the_last_seconds_and_outlive_a_worker() {
     }
     let rate = || totals.worker(0).traffic.messages_in_per_second;
     assert!((rate() - 100.0).abs() < 1e-6, "{}", rate());
-    assert!(totals.0.borrow()[&0].history.len() < 25);
+    assert!(totals.slots.borrow()[&0].history.len() < 25);
     totals.gone(0, 100);
     totals.started(0, 101);
     advance(Duration::from_secs(1)).await;
@@ -112,4 +113,24 @@ async fn rates_are_of_the_last_seconds_and_outlive_a_worker() {
     // A worker that says nothing has nothing new.
     advance(Duration::from_secs(6)).await;
     assert!(rate().abs() < 1e-6, "{}", rate());
+}
+
+#[test]
+fn what_bridges_counted_is_kept_and_their_gauges_go_with_them() {
+    let totals = Totals::new(1);
+    let (up, frames) = (metrics::BRIDGE_UP.0, metrics::BRIDGE_FRAMES.0);
+    let has = |expected: (u64, u64)| {
+        let values = totals.bridge();
+        assert_eq!((values[up], values[frames]), expected);
+    };
+    totals.set_bridge(Some((1, &values(&[(up, 1), (frames, 5)]))));
+    totals.set_bridge(Some((1, &values(&[(up, 1), (frames, 7)]))));
+    has((1, 7));
+    totals.set_bridge(None);
+    has((0, 7));
+    totals.set_bridge(Some((2, &values(&[(frames, 1)]))));
+    has((0, 8));
+    // One of another version has another table.
+    totals.set_bridge(Some((2, &[1, 2, 3])));
+    has((0, 8));
 }

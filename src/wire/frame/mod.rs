@@ -76,6 +76,15 @@ pub(crate) enum Body {
     Elsewhere(Vec<BusMember>),
     /// A bridge, whenever it changed: is it connected to the other machines?
     Link(bool),
+    /// A worker, to the bridge: it has this namespace now, or has it no more.
+    Namespace {
+        /// Which.
+        ns: Str,
+        /// Has it?
+        is_here: bool,
+    },
+    /// A bridge, to workers: it wants to know which namespaces they have.
+    TellNamespaces,
     /// A bridge, each second: how it is, as JSON.
     Report(Bytes),
     /// The hub, to who asked: the members that the question went to.
@@ -225,6 +234,8 @@ pub(crate) enum HeadKind {
     Hello,
     /// A bridge tells the hub of other machines.
     Bridge,
+    /// It is for the bridge, if there is one, and for nobody else.
+    ForBridge,
     /// The sender must be told whom this was passed on to.
     Ask,
     /// It is passed on, and that is all.
@@ -243,11 +254,14 @@ mod kind {
     pub(super) const WELCOME: u8 = 9;
     pub(super) const ELSEWHERE: u8 = 10;
     pub(super) const LINK: u8 = 11;
+    pub(super) const NAMESPACE: u8 = 12;
+    pub(super) const TELL_NAMESPACES: u8 = 13;
     pub(super) const REPORT: u8 = 14;
     pub(super) const ASK_SOCKETS: u8 = 16;
     pub(super) const ASK_ROOMS: u8 = 17;
     pub(super) const ASK_ACKS: u8 = 18;
     pub(super) const ASK_SERVER_SIDE: u8 = 19;
+    pub(super) const ASK_DETAILS: u8 = 20;
     pub(super) const SOCKETS: u8 = 32;
     pub(super) const ROOMS: u8 = 33;
     pub(super) const ACKS_OF: u8 = 34;
@@ -255,6 +269,8 @@ mod kind {
     pub(super) const ACKS_END: u8 = 36;
     pub(super) const ANSWER_SERVER_SIDE: u8 = 37;
     pub(super) const FAILED: u8 = 38;
+    pub(super) const DETAILS: u8 = 39;
+    pub(super) const ANSWERS_SERVER_SIDE: u8 = 40;
 }
 
 /// The length of the frame that begins here, if its first bytes are there.
@@ -288,7 +304,8 @@ impl Head {
         let kind = match rest.get_u8() {
             kind::HELLO => HeadKind::Hello,
             kind::ELSEWHERE | kind::LINK | kind::REPORT => HeadKind::Bridge,
-            kind::ASK_SOCKETS..=kind::ASK_SERVER_SIDE => HeadKind::Ask,
+            kind::NAMESPACE => HeadKind::ForBridge,
+            kind::ASK_SOCKETS..=kind::ASK_DETAILS => HeadKind::Ask,
             _ => HeadKind::Pass,
         };
         let volatile = rest.get_u16_le() & u16::from(VOLATILE) != 0;
@@ -310,12 +327,6 @@ impl Head {
     pub(crate) fn ticket(frame: &[u8]) -> Option<u64> {
         let ticket = frame.get(body_at(frame)?..)?.first_chunk()?;
         Some(u64::from_le_bytes(*ticket))
-    }
-
-    /// The namespace that it is about; empty where there is none.
-    #[must_use]
-    pub(crate) fn namespace(frame: &[u8]) -> Option<&str> {
-        std::str::from_utf8(frame.get(HEAD..body_at(frame)?)?).ok()
     }
 }
 
@@ -428,6 +439,8 @@ impl Body {
             Self::Members(_) => kind::MEMBERS,
             Self::Elsewhere(_) => kind::ELSEWHERE,
             Self::Link(_) => kind::LINK,
+            Self::Namespace { .. } => kind::NAMESPACE,
+            Self::TellNamespaces => kind::TELL_NAMESPACES,
             Self::Report(_) => kind::REPORT,
             Self::Responders { .. } => kind::RESPONDERS,
             Self::Command { command, .. } => match command {
@@ -442,6 +455,7 @@ impl Body {
                 Question::Rooms { .. } => kind::ASK_ROOMS,
                 Question::Acks { .. } => kind::ASK_ACKS,
                 Question::ServerSide { .. } => kind::ASK_SERVER_SIDE,
+                Question::Details { .. } => kind::ASK_DETAILS,
             },
             Self::Answer { answer, .. } => match answer {
                 Answer::Sockets(_) => kind::SOCKETS,
@@ -451,6 +465,8 @@ impl Body {
                 Answer::AcksEnd => kind::ACKS_END,
                 Answer::ServerSide(_) => kind::ANSWER_SERVER_SIDE,
                 Answer::Failed(_) => kind::FAILED,
+                Answer::Details(_) => kind::DETAILS,
+                Answer::ServerSides { .. } => kind::ANSWERS_SERVER_SIDE,
             },
         }
     }
@@ -458,7 +474,7 @@ impl Body {
     /// The namespace that it is about, which stands in the head.
     fn namespace(&self) -> Option<&Str> {
         match self {
-            Self::Command { ns, .. } => Some(ns),
+            Self::Command { ns, .. } | Self::Namespace { ns, .. } => Some(ns),
             Self::Ask { question, .. } => question.namespace(),
             _ => None,
         }
@@ -494,6 +510,10 @@ impl Body {
                     answer: Answer::Sockets(ids) | Answer::AcksOf(ids),
                     ..
                 } => ids.len() * ID,
+                Self::Answer {
+                    answer: Answer::Details(of) | Answer::ServerSides { answers: of, .. },
+                    ..
+                } => of.iter().map(|json| json.len() + LENGTH).sum(),
                 _ => 0,
             }
     }
@@ -519,7 +539,8 @@ impl Body {
                     put_bytes(out, member.machine.as_bytes());
                 });
             }
-            Self::Link(is_up) => out.put_u8((*is_up).into()),
+            Self::Link(is) | Self::Namespace { is_here: is, .. } => out.put_u8((*is).into()),
+            Self::TellNamespaces => {}
             Self::Report(report) => put_bytes(out, report),
             Self::Responders { ticket, ids } => {
                 out.put_u64_le(*ticket);
@@ -564,11 +585,12 @@ impl Body {
             }),
             kind::MEMBERS => Self::Members(input.list(Input::member)?),
             kind::ELSEWHERE => Self::Elsewhere(input.list(Input::member)?),
-            kind::LINK => Self::Link(match input.u8()? {
-                0 => false,
-                1 => true,
-                tag => return Err(FrameError::Tag(tag)),
-            }),
+            kind::LINK => Self::Link(input.bool()?),
+            kind::NAMESPACE => Self::Namespace {
+                ns,
+                is_here: input.bool()?,
+            },
+            kind::TELL_NAMESPACES => Self::TellNamespaces,
             kind::REPORT => Self::Report(input.bytes()?),
             kind::RESPONDERS => Self::Responders {
                 ticket: input.u64()?,
@@ -588,11 +610,11 @@ impl Body {
                 event: input.text()?,
                 data: input.bytes()?,
             },
-            kind::ASK_SOCKETS..=kind::ASK_SERVER_SIDE => Self::Ask {
+            kind::ASK_SOCKETS..=kind::ASK_DETAILS => Self::Ask {
                 ticket: input.u64()?,
                 question: Question::decode(kind, ns, input)?,
             },
-            kind::SOCKETS..=kind::FAILED => Self::Answer {
+            kind::SOCKETS..=kind::ANSWERS_SERVER_SIDE => Self::Answer {
                 ticket: input.u64()?,
                 answer: Answer::decode(kind, input)?,
             },

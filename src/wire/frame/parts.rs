@@ -93,6 +93,14 @@ impl Input {
         self.array().map(u8::from_le_bytes)
     }
 
+    pub(super) fn bool(&mut self) -> Result<bool, FrameError> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            tag => Err(FrameError::Tag(tag)),
+        }
+    }
+
     pub(super) fn u64(&mut self) -> Result<u64, FrameError> {
         self.array().map(u64::from_le_bytes)
     }

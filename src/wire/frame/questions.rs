@@ -42,6 +42,13 @@ pub(crate) enum Question {
         /// JSON.
         data: Bytes,
     },
+    /// What is known of the matching sockets?
+    Details {
+        /// The namespace.
+        ns: Str,
+        /// Which sockets.
+        opts: BroadcastOptions,
+    },
 }
 
 /// What is answered.
@@ -61,6 +68,15 @@ pub(crate) enum Answer {
     ServerSide(Bytes),
     /// To any: there is none, and why.
     Failed(Failure),
+    /// To [`Question::Details`]: of each socket a JSON object, as Node's servers tell each other.
+    Details(Vec<Bytes>),
+    /// To [`Question::ServerSide`], by a member that stands for many servers: JSON of each.
+    ServerSides {
+        /// Those that came.
+        answers: Vec<Bytes>,
+        /// How many servers did not answer.
+        missing: u32,
+    },
 }
 
 /// Why there is no acknowledgement.
@@ -85,14 +101,19 @@ impl Question {
     /// The namespace that it is about, which stands in the head.
     pub(super) fn namespace(&self) -> Option<&Str> {
         match self {
-            Self::Sockets { ns, .. } | Self::Rooms { ns, .. } | Self::Acks { ns, .. } => Some(ns),
+            Self::Sockets { ns, .. }
+            | Self::Rooms { ns, .. }
+            | Self::Acks { ns, .. }
+            | Self::Details { ns, .. } => Some(ns),
             Self::ServerSide { .. } => None,
         }
     }
 
     pub(super) fn encode(&self, out: &mut BytesMut) {
         match self {
-            Self::Sockets { opts, .. } | Self::Rooms { opts, .. } => put_scope(out, opts),
+            Self::Sockets { opts, .. } | Self::Rooms { opts, .. } | Self::Details { opts, .. } => {
+                put_scope(out, opts);
+            }
             Self::Acks {
                 opts,
                 timeout_ms,
@@ -121,6 +142,7 @@ impl Question {
         Ok(match kind {
             kind::ASK_SOCKETS => Self::Sockets { ns, opts },
             kind::ASK_ROOMS => Self::Rooms { ns, opts },
+            kind::ASK_DETAILS => Self::Details { ns, opts },
             _ => Self::Acks {
                 ns,
                 opts,
@@ -149,6 +171,11 @@ impl Answer {
             }),
             Self::AcksEnd => {}
             Self::ServerSide(data) => put_bytes(out, data),
+            Self::Details(of) => put_list(out, of, |out, json| put_bytes(out, json)),
+            Self::ServerSides { answers, missing } => {
+                out.put_u32_le(*missing);
+                put_list(out, answers, |out, json| put_bytes(out, json));
+            }
             Self::Failed(Failure::NoHandler) => out.put_u8(0),
             Self::Failed(Failure::Other(why)) => {
                 out.put_u8(1);
@@ -174,6 +201,11 @@ impl Answer {
             })?),
             kind::ACKS_END => Self::AcksEnd,
             kind::ANSWER_SERVER_SIDE => Self::ServerSide(input.bytes()?),
+            kind::DETAILS => Self::Details(input.list(Input::bytes)?),
+            kind::ANSWERS_SERVER_SIDE => Self::ServerSides {
+                missing: u32::from_le_bytes(input.array()?),
+                answers: input.list(Input::bytes)?,
+            },
             _ => Self::Failed(match input.u8()? {
                 0 => Failure::NoHandler,
                 1 => Failure::Other(input.text()?),

@@ -66,7 +66,6 @@ fn all() -> Vec<Body> {
         Body::Members(vec![member("")]),
         Body::Elsewhere(vec![member("ip-10-0-0-2")]),
         Body::Link(true),
-        Body::Report(Bytes::from_static(b"{}")),
         Body::Responders {
             ticket: 1,
             ids: vec![id(1), id(2)],
@@ -109,9 +108,24 @@ fn all() -> Vec<Body> {
             (id(4), Ok(binary())),
         ])),
         answer(Answer::AcksEnd),
-        answer(Answer::ServerSide(data)),
+        answer(Answer::ServerSide(data.clone())),
         answer(Answer::Failed(Failure::NoHandler)),
         answer(Answer::Failed(Failure::Other("it panicked".into()))),
+        Body::Namespace {
+            ns: ns.clone(),
+            is_here: true,
+        },
+        Body::TellNamespaces,
+        ask(Question::Details {
+            ns: ns.clone(),
+            opts: opts(),
+        }),
+        answer(Answer::Details(vec![data.clone(), data.clone()])),
+        answer(Answer::ServerSides {
+            answers: vec![data],
+            missing: 2,
+        }),
+        Body::Report(Bytes::from_static(b"{}")),
     ]
 }
 
@@ -166,7 +180,10 @@ fn the_hub_reads_the_head_alone() {
         assert_eq!(namespace, frame.body.namespace().map_or("", |ns| ns));
         match frame.body {
             Body::Hello(_) => assert_eq!(head.kind, HeadKind::Hello),
-            Body::Elsewhere(_) | Body::Link(_) => assert_eq!(head.kind, HeadKind::Bridge),
+            Body::Elsewhere(_) | Body::Link(_) | Body::Report(_) => {
+                assert_eq!(head.kind, HeadKind::Bridge);
+            }
+            Body::Namespace { .. } => assert_eq!(head.kind, HeadKind::ForBridge),
             Body::Ask { ticket, .. } => {
                 assert_eq!(head.kind, HeadKind::Ask);
                 assert_eq!(Head::ticket(&bytes), Some(ticket));

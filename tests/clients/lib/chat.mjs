@@ -111,7 +111,7 @@ class Member {
 
 export class Crowd {
   constructor({ url, path, kinds, workers }) {
-    this.url = `${url}/chat`;
+    this.urls = url.split(",").map((one) => `${one}/chat`);
     this.path = path;
     this.kinds = kindsOf(kinds);
     this.workers = Number(workers);
@@ -125,7 +125,10 @@ export class Crowd {
   /** Connects one more member, who is known by its id and its worker. */
   async enter(kind = this.kinds[this.entered % this.kinds.length], options = {}) {
     const [version, transport] = kind.split("/");
-    const session = await connect(version, this.url, { path: this.path, transport, ...options });
+    // Each kind comes to each of several machines in its turn.
+    const round = Math.floor(this.entered / this.kinds.length);
+    const url = this.urls[(this.entered + round) % this.urls.length];
+    const session = await connect(version, url, { path: this.path, transport, ...options });
     const member = new Member(`member ${this.entered++}`, kind, session);
     member.id = await member.identify();
     member.pid = await member.worker();

@@ -6,6 +6,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value;
 
+use super::Space;
+
 pub fn script(interpreter: &str, name: &str) -> Command {
     let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients");
     let mut command = Command::new(interpreter);
@@ -18,6 +20,15 @@ pub fn script(interpreter: &str, name: &str) -> Command {
 #[track_caller]
 pub fn node(name: &str, url: &str, arguments: &[&str]) -> Value {
     run(script("node", name).args(["--url", url]).args(arguments))
+}
+
+/// What [`node`] does, on this machine.
+#[track_caller]
+pub fn node_on(machine: &Space, name: &str, url: &str, arguments: &[&str]) -> Value {
+    let script = script("node", name);
+    let mut command = machine.command("node");
+    command.args(script.get_args()).stdin(Stdio::null());
+    run(command.args(["--url", url]).args(arguments))
 }
 
 /// Runs a script that must find a fault, and gives all that it printed.

@@ -88,20 +88,54 @@ impl Flow {
 }
 
 impl Sent {
+    /// The numbers of this flow that a client got so far, as they came, and when each did.
+    pub fn got(&self, receiver: &Client) -> Vec<(usize, Instant)> {
+        receiver.with_heard(|heard| {
+            let messages = heard.iter().filter(|heard| heard.event == "message");
+            let of_flow = messages.filter(|heard| heard.payload["from"] == self.from);
+            let number = |heard: &Heard| heard.payload["payload"]["n"].as_u64().unwrap();
+            let numbered = of_flow.map(|heard| (usize::try_from(number(heard)).unwrap(), heard.at));
+            numbered.collect()
+        })
+    }
+
     /// The numbers of this flow that a client got so far, which must be 0, 1, and so on; when each
     /// came.
     #[track_caller]
     pub fn prefix(&self, receiver: &Client) -> Vec<Instant> {
-        let got: Vec<_> = receiver.with_heard(|heard| {
-            let messages = heard.iter().filter(|heard| heard.event == "message");
-            let of_flow = messages.filter(|heard| heard.payload["from"] == self.from);
-            let number = |heard: &Heard| heard.payload["payload"]["n"].as_u64().unwrap();
-            of_flow.map(|heard| (number(heard), heard.at)).collect()
-        });
-        for (expected, (number, _)) in (0..).zip(&got) {
-            assert_eq!(*number, expected, "lost, doubled or out of order");
+        let got = self.got(receiver);
+        let wrong = got
+            .iter()
+            .enumerate()
+            .find(|&(nth, &(number, _))| nth != number);
+        if let Some((nth, _)) = wrong {
+            let around = &got[nth.saturating_sub(3)..got.len().min(nth + 4)];
+            let around: Vec<_> = around
+                .iter()
+                .map(|&(number, at)| (number, at - self.at[number]))
+                .collect();
+            let (from, to) = (&self.from, receiver.id());
+            panic!(
+                "lost, doubled or out of order, from {from} to {to}: (number, after) {around:?}"
+            );
         }
         got.into_iter().map(|(_, at)| at).collect()
+    }
+
+    /// How many messages of this flow a client never got: the last one must have come, and none twice or out of order.
+    #[track_caller]
+    pub fn missing_at(&self, receiver: &Client) -> usize {
+        let last = self.at.len() - 1;
+        let came = || {
+            self.got(receiver)
+                .last()
+                .is_some_and(|&(number, _)| number == last)
+        };
+        eventually("the last of it arrives", SOON, came);
+        let got = self.got(receiver);
+        let ordered = got.windows(2).find(|two| two[0].0 >= two[1].0);
+        assert!(ordered.is_none(), "doubled or out of order: {ordered:?}");
+        self.at.len() - got.len()
     }
 
     /// All of the flow arrives at these clients, in order; how long each message took.

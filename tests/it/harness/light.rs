@@ -13,6 +13,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::WebSocket;
+use super::machines::NetSpace;
 use super::socket::{Answer, Client, News, Shared, Strings};
 
 /// So many connect at the same time if there are thousands; few take turns, and so do their
@@ -66,7 +67,13 @@ impl Strings for Strand {
 }
 
 impl Light {
-    pub fn start(addr: SocketAddr, namespace: &str, count: usize) -> Self {
+    /// Clients of this address, which is in another network if one is given.
+    pub fn start(
+        addr: SocketAddr,
+        network: Option<NetSpace>,
+        namespace: &str,
+        count: usize,
+    ) -> Self {
         let prefix = match namespace {
             "/" => String::new(),
             other => format!("{other},"),
@@ -89,6 +96,9 @@ impl Light {
         }
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
+            if let Some(network) = network {
+                network.enter();
+            }
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()

@@ -3,10 +3,12 @@
 mod client;
 mod cluster;
 mod control;
+mod emitter;
 mod figures;
 mod flow;
 mod jitter;
 mod light;
+mod machines;
 mod network;
 mod newcomers;
 mod nginx;
@@ -14,18 +16,24 @@ mod process;
 mod puppets;
 mod raw;
 mod server;
+mod servers;
 mod socket;
 mod stage;
 
-pub use client::{Held, node, node_fails, python, run};
+pub use client::{Held, node, node_fails, node_on, python, run};
 pub use cluster::{
     GAP, PROMPT, ROOM, Stop, chat, counts_to, firsts, nobody_went, operators, pairs, sample,
     server_side_answers, strings, wait_for_replacement,
 };
 pub use control::{Control, error};
+pub use emitter::{Emitter, captured};
 pub use figures::Figures;
 pub use flow::{Flow, Sent, Times};
 pub use jitter::Jitter;
+pub use machines::{
+    ADDRESS, Bus, Kind, Machine, Machines, NetSpace, Plan, Relay, Space, everybody, long_tests,
+    present,
+};
 pub use network::{Break, Cut, Direction, Network};
 pub use newcomers::{HANDSHAKE, Newcomers, Outcomes, handshake, number};
 pub use nginx::Nginx;
@@ -33,6 +41,7 @@ pub use process::{Memory, alive, cpu_time, descriptors, memory, names};
 pub use puppets::Puppets;
 pub use raw::{Polling, Raw, Response, WebSocket};
 pub use server::{Server, Setup, free_port, free_ports, program, signal_process};
+pub use servers::{Certificates, PASSWORD, PgBouncer, Postgres, Redis, lower};
 pub use socket::{Answer, Answered, Asked, Client, Crowd, Heard, ids, ok};
 pub use stage::{ALL, ALL_BUT_0, Stage};
 

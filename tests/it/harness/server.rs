@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
 
+use super::machines::{NetSpace, Space};
 use super::{Control, Raw, SOON, eventually};
 
 /// How a server is started.
@@ -32,6 +33,7 @@ pub struct Setup {
     unix: bool,
     wait: bool,
     prefix: Vec<String>,
+    network: Option<NetSpace>,
     program: PathBuf,
     more: Vec<String>,
     own_group: bool,
@@ -58,6 +60,8 @@ pub struct Server {
     pub pid: u32,
     /// Where it listens.
     pub addr: SocketAddr,
+    /// Where that address is, if not in the test's own network.
+    pub network: Option<NetSpace>,
     /// Where it tells its metrics, if it was asked to.
     pub metrics: Option<SocketAddr>,
     control: PathBuf,
@@ -89,6 +93,7 @@ impl Setup {
             unix: false,
             wait: true,
             prefix: Vec::new(),
+            network: None,
             program: program(),
             more: Vec::new(),
             own_group: false,
@@ -149,6 +154,13 @@ impl Setup {
     /// Started by another program, which becomes it: `taskset -c 0`.
     pub fn under(mut self, prefix: &[&str]) -> Self {
         self.prefix = prefix.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// On a machine of its own.
+    pub fn on(mut self, machine: &Space) -> Self {
+        self.prefix.splice(0..0, machine.prefix());
+        self.network = Some(machine.network());
         self
     }
 
@@ -245,6 +257,7 @@ impl Setup {
         let log = log.unwrap_or_else(|| dir.path().join("app.log"));
         let inherits = self.inherits.take();
         let control = self.control.take();
+        let network = self.network.take();
         let Self { top, tables, .. } = &self;
         let log = log.display();
         let level = self.level;
@@ -331,6 +344,7 @@ impl Setup {
             child,
             pid,
             addr: addr.unwrap(),
+            network,
             metrics,
             control,
             unix,
@@ -422,18 +436,29 @@ impl Server {
 
     /// The workers of this moment, in the order of their slots.
     pub fn workers(&self) -> Vec<u32> {
-        let children = format!("/proc/{0}/task/{0}/children", self.pid);
-        let children = fs::read_to_string(children).unwrap_or_default();
-        let mut slots: Vec<(u16, u32)> = children
-            .split_whitespace()
-            .filter_map(|pid| pid.parse().ok())
-            .filter_map(|pid: u32| {
-                let name = super::names(pid);
-                Some((name.strip_prefix("my-app: worker ")?.parse().ok()?, pid))
-            })
-            .collect();
+        let named = self.children().into_iter();
+        let slots = named.filter_map(|(pid, name)| {
+            let slot = name.strip_prefix("my-app: worker ")?;
+            Some((slot.parse::<u16>().ok()?, pid))
+        });
+        let mut slots: Vec<_> = slots.collect();
         slots.sort_unstable();
         slots.into_iter().map(|(_, pid)| pid).collect()
+    }
+
+    /// The bridge of this moment.
+    pub fn bridge(&self) -> Option<u32> {
+        let mut named = self.children().into_iter();
+        let bridge = named.find(|(_, name)| name.starts_with("my-app: bridge"));
+        bridge.map(|(pid, _)| pid)
+    }
+
+    /// The master's children, with their names.
+    fn children(&self) -> Vec<(u32, String)> {
+        let children = format!("/proc/{0}/task/{0}/children", self.pid);
+        let children = fs::read_to_string(children).unwrap_or_default();
+        let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
+        pids.map(|pid| (pid, super::names(pid))).collect()
     }
 
     /// Everything that it printed so far.

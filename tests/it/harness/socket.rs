@@ -325,9 +325,24 @@ impl Crowd {
     /// Light clients, over WebSocket.
     #[track_caller]
     pub fn light(server: &Server, namespace: &str, count: usize) -> Self {
-        let light = Light::start(server.addr, namespace, count);
+        let light = Light::start(server.addr, server.network.clone(), namespace, count);
         let clients = light.clients();
         Self::gather(server, clients, Box::new(light))
+    }
+
+    /// The same of an application that does not tell where they are.
+    #[track_caller]
+    pub fn unplaced(server: &Server, namespace: &str, count: usize) -> Self {
+        let light = Light::start(server.addr, server.network.clone(), namespace, count);
+        let clients = light.clients();
+        for client in &clients {
+            client.connected(1, Duration::from_secs(60));
+        }
+        Self {
+            clients,
+            workers: Vec::new(),
+            _engine: Box::new(light),
+        }
     }
 
     #[track_caller]

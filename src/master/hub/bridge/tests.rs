@@ -1,9 +1,12 @@
-use super::super::tests::{Peer, SOON, on_a_hub};
+use super::super::CAP;
+use super::super::far::Identity;
+use super::super::tests::{Peer, SOON};
 use super::*;
-use crate::wire::frame::Question;
+use crate::wire::frame::{BusMember, Question, Welcome, number};
+use socketioxide_core::Str;
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::OwnedWriteHalf;
-use tokio::task::{JoinHandle, spawn_local};
+use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 /// A bridge, as the hub meets it.
 struct FarPeer {
@@ -11,6 +14,12 @@ struct FarPeer {
     reader: Reader<OwnedReadHalf>,
     writer: OwnedWriteHalf,
     served: JoinHandle<Left>,
+}
+
+/// Runs a test on a hub of a server that has bridges.
+async fn on_a_far_hub<F: Future<Output = ()>>(test: impl FnOnce(Rc<Hub>) -> F) {
+    let hub = Rc::new(Hub::new(Identity::default()));
+    LocalSet::new().run_until(test(hub)).await;
 }
 
 fn member(n: u16) -> BusMember {
@@ -99,7 +108,7 @@ impl FarPeer {
 
 #[tokio::test]
 async fn workers_know_the_members_elsewhere_while_the_link_is_up_and_the_bridge_only_the_workers() {
-    on_a_hub(async |hub| {
+    on_a_far_hub(async |hub| {
         let mut a = Peer::join(&hub, 7).await;
         let mut bridge = FarPeer::join(&hub, 1, 1).await;
         bridge
@@ -127,7 +136,7 @@ async fn workers_know_the_members_elsewhere_while_the_link_is_up_and_the_bridge_
 
 #[tokio::test]
 async fn what_workers_send_to_all_or_to_one_elsewhere_goes_to_the_bridge_with_the_hubs_number() {
-    on_a_hub(async |hub| {
+    on_a_far_hub(async |hub| {
         let mut a = Peer::join(&hub, 0).await;
         let mut b = Peer::join(&hub, 1).await;
         let mut bridge = FarPeer::join(&hub, 1, 2).await;
@@ -157,8 +166,30 @@ async fn what_workers_send_to_all_or_to_one_elsewhere_goes_to_the_bridge_with_th
 }
 
 #[tokio::test]
+async fn which_namespaces_there_are_is_told_to_the_bridge_alone_and_has_no_number() {
+    on_a_far_hub(async |hub| {
+        let (ns, is_here) = ("/chat".into(), true);
+        let namespace = Body::Namespace { ns, is_here };
+        let mut a = Peer::join(&hub, 0).await;
+        let mut b = Peer::join(&hub, 1).await;
+        // There is nobody to be told.
+        a.send(None, namespace.clone()).await;
+        let mut bridge = FarPeer::join(&hub, 1, 2).await;
+        bridge.say(Body::TellNamespaces).await;
+        assert_eq!(a.members().await, [0, 1]);
+        assert_eq!(a.next().await, Body::TellNamespaces);
+        assert_eq!(b.next().await, Body::TellNamespaces);
+        a.send(None, namespace.clone()).await;
+        a.emit(None, 1, 10).await;
+        assert_eq!(bridge.next().await, (0, namespace));
+        assert_eq!((bridge.event().await, b.event().await), ((1, 1), 1));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_the_bridge_brings_goes_to_workers_and_never_back() {
-    on_a_hub(async |hub| {
+    on_a_far_hub(async |hub| {
         let mut a = Peer::join(&hub, 0).await;
         let mut b = Peer::join(&hub, 1).await;
         assert_eq!(a.members().await, [0, 1]);
@@ -181,7 +212,7 @@ async fn what_the_bridge_brings_goes_to_workers_and_never_back() {
 
 #[tokio::test]
 async fn a_question_names_those_elsewhere_while_the_link_is_up() {
-    on_a_hub(async |hub| {
+    on_a_far_hub(async |hub| {
         let mut a = Peer::join(&hub, 0).await;
         let mut b = Peer::join(&hub, 1).await;
         assert_eq!(a.members().await, [0, 1]);
@@ -210,7 +241,7 @@ async fn a_question_names_those_elsewhere_while_the_link_is_up() {
 
 #[tokio::test]
 async fn its_last_words_come_before_the_news_that_members_elsewhere_are_gone() {
-    on_a_hub(async |hub| {
+    on_a_far_hub(async |hub| {
         let mut a = Peer::join(&hub, 0).await;
         let mut bridge = FarPeer::join(&hub, 1, 1).await;
         bridge.say(Body::Elsewhere(vec![member(1)])).await;
@@ -233,7 +264,7 @@ async fn its_last_words_come_before_the_news_that_members_elsewhere_are_gone() {
 
 #[tokio::test]
 async fn a_bridge_without_a_link_is_waited_for_by_nobody_and_loses_what_is_too_much() {
-    on_a_hub(async |hub| {
+    on_a_far_hub(async |hub| {
         let mut a = Peer::join(&hub, 0).await;
         let mut bridge = FarPeer::join(&hub, 1, 1).await;
         let (piece, count) = (8 << 20, 2 * CAP / (8 << 20));
@@ -267,7 +298,7 @@ async fn a_bridge_without_a_link_is_waited_for_by_nobody_and_loses_what_is_too_m
 
 #[tokio::test]
 async fn a_bridge_with_a_link_slows_who_floods_it_until_it_gives_no_sign_of_life() {
-    on_a_hub(async |hub| {
+    on_a_far_hub(async |hub| {
         let mut a = Peer::join(&hub, 0).await;
         let mut bridge = FarPeer::join(&hub, 1, 1).await;
         bridge.say(Body::Link(true)).await;
@@ -290,50 +321,120 @@ async fn a_bridge_with_a_link_slows_who_floods_it_until_it_gives_no_sign_of_life
     .await;
 }
 
+fn welcome(epoch: u32, passed: u64) -> (u64, Body) {
+    let welcome = Welcome {
+        incarnation: 0,
+        epoch,
+        machine: 0,
+        name: Str::default(),
+        passed,
+    };
+    (0, Body::Welcome(welcome))
+}
+
 #[tokio::test]
 async fn a_newer_bridge_takes_the_place_of_the_older_and_knows_what_was_passed() {
-    on_a_hub(async |hub| {
+    on_a_far_hub(async |hub| {
         let mut a = Peer::join(&hub, 0).await;
-        a.emit(None, 1, 10).await;
-        while hub.bridge().passed < 1 {
-            tokio::task::yield_now().await;
-        }
         let mut older = FarPeer::connect(&hub, 1).await;
-        let welcome = |epoch, passed| {
-            let welcome = Welcome {
-                incarnation: 0,
-                epoch,
-                machine: 0,
-                name: Str::default(),
-                passed,
-            };
-            (0, Body::Welcome(welcome))
-        };
-        assert_eq!(older.next().await, welcome(1, 1));
+        assert_eq!(older.next().await, welcome(1, 0));
         older.say(Body::Elsewhere(vec![member(1)])).await;
         older.say(Body::Link(true)).await;
         assert_eq!(a.members().await, [0, 1]);
-        a.emit(None, 2, 10).await;
+        a.emit(None, 1, 10).await;
         assert_eq!(older.members().await, 1);
-        assert_eq!(older.event().await, (2, 2));
+        assert_eq!(older.event().await, (1, 1));
         let mut newer = FarPeer::connect(&hub, 2).await;
-        assert_eq!(newer.next().await, welcome(2, 2));
+        assert_eq!(newer.next().await, welcome(2, 1));
         assert_eq!(a.members().await, [0]);
         assert!(matches!(older.served.await.unwrap(), Left::GivenUp(_)));
         assert_eq!(newer.members().await, 1);
-        a.emit(None, 3, 10).await;
-        assert_eq!(newer.event().await, (3, 3));
+        a.emit(None, 2, 10).await;
+        assert_eq!(newer.event().await, (2, 2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_there_is_while_no_bridge_is_there_is_for_the_next_one() {
+    on_a_far_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        a.emit(None, 1, 10).await;
+        let passed = async |count| {
+            while hub.bridge().passed < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        passed(1).await;
+        let mut first = FarPeer::connect(&hub, 1).await;
+        assert_eq!(first.next().await, welcome(1, 0));
+        assert_eq!(first.members().await, 1);
+        assert_eq!(first.event().await, (1, 1));
+        first.say(Body::Elsewhere(vec![member(1)])).await;
+        first.say(Body::Link(true)).await;
+        assert_eq!(a.members().await, [0, 1]);
+        // More than its socket takes, so that it has the second of these in part.
+        a.emit(Some(member(1).id), 2, 10).await;
+        a.emit(None, 3, 4 << 20).await;
+        passed(3).await;
+        assert_eq!(first.event().await, (2, 2));
+        drop(first);
+        assert_eq!(a.members().await, [0]);
+        // Nobody is to hear it now; but it is known whose member it is.
+        a.emit(Some(member(1).id), 4, 10).await;
+        a.emit(None, 5, 10).await;
+        passed(5).await;
+        let mut second = FarPeer::connect(&hub, 2).await;
+        assert_eq!(second.next().await, welcome(2, 2));
+        assert_eq!(second.members().await, 1);
+        for n in 3..=5 {
+            assert_eq!(second.event().await, (n, usize::try_from(n).unwrap()));
+        }
+        assert_eq!(hub.bridge().lost, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_bridge_brings_a_second_time_is_told_by_its_number() {
+    on_a_far_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        for n in 1..3 {
+            let mut bridge = FarPeer::join(&hub, n, 1).await;
+            for counter in 1..4 + n {
+                let frame = Frame {
+                    to: None,
+                    from: member(1).id,
+                    body: event(counter, 10),
+                };
+                let frame = number(frame.encode().unwrap(), counter as u64);
+                bridge.writer.write_all(&frame).await.unwrap();
+            }
+            // One without a number, as an emitter's is.
+            bridge.send(bridge.id, None, event(9, 10)).await;
+            if n == 1 {
+                for expected in [1, 2, 3, 4] {
+                    assert_eq!(a.event().await, expected);
+                }
+            } else {
+                assert_eq!(a.event().await, 5);
+            }
+            assert_eq!(a.event().await, 9);
+            drop(bridge);
+            assert_eq!(a.members().await, [0]);
+        }
     })
     .await;
 }
 
 #[tokio::test]
 async fn a_bridge_that_speaks_for_a_worker_is_given_up() {
-    on_a_hub(async |hub| {
+    on_a_far_hub(async |hub| {
         let mut a = Peer::join(&hub, 0).await;
         let mut bridge = FarPeer::join(&hub, 1, 1).await;
         bridge.send(a.id, None, event(1, 1)).await;
         assert!(matches!(bridge.served.await.unwrap(), Left::GivenUp(_)));
+        assert_eq!(a.members().await, [0]);
         let mut bridge = FarPeer::join(&hub, 2, 1).await;
         bridge.send(bridge.id, None, event(2, 1)).await;
         assert_eq!(a.event().await, 2, "an emitter's");
@@ -343,14 +444,15 @@ async fn a_bridge_that_speaks_for_a_worker_is_given_up() {
 
 #[tokio::test]
 async fn what_it_tells_of_itself_is_kept() {
-    on_a_hub(async |hub| {
+    on_a_far_hub(async |hub| {
         let mut bridge = FarPeer::join(&hub, 1, 0).await;
         let report = r#"{"server":"redis://a","up":true,"of_another_version":[1]}"#;
-        bridge
-            .say(Body::Report(Bytes::from_static(report.as_bytes())))
-            .await;
-        bridge.say(Body::Report(Bytes::from_static(b"[]"))).await;
-        while hub.bridge().report.is_none() {
+        for report in ["no report", report] {
+            bridge
+                .say(Body::Report(Bytes::from_static(report.as_bytes())))
+                .await;
+        }
+        while hub.bridge().report.is_none_or(|report| !report.up) {
             tokio::task::yield_now().await;
         }
         let state = hub.bridge();

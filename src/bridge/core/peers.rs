@@ -1,0 +1,183 @@
+//! The machines that are heard, or were not long ago.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use socketioxide_core::{Sid, Str};
+
+use super::stream::Stream;
+use super::types::after;
+use crate::wire::envelope::{Address, Earlier, Position};
+use crate::wire::frame::BusMember;
+
+/// A machine from which nothing came for so long is gone.
+pub(super) const SILENCE: Duration = Duration::from_secs(3);
+/// For so long the numbers of a machine that is gone are kept.
+pub(super) const MEMORY: Duration = Duration::from_mins(5);
+/// So many machines are known at one time.
+const MAX_PEERS: usize = 1024;
+/// For all senders together so much is held back, in bytes.
+pub(super) const HOLD_ALL: usize = 64 << 20;
+
+/// Another machine.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// Its bridge.
+    pub address: Address,
+    /// Its name; empty until its first heartbeat.
+    pub name: Str,
+    /// Its number.
+    pub machine: u16,
+    /// Its workers.
+    pub members: Vec<BusMember>,
+    /// Has a heartbeat of this bridge come?
+    pub introduced: bool,
+    /// Is it there?
+    pub alive: bool,
+    /// Since when it is there, or is not.
+    pub since: Instant,
+    /// When something came from it.
+    pub heard: Instant,
+    /// It was there when this machine's connection ended.
+    pub lost_by_link: bool,
+    /// It waits for being told that all has come.
+    pub leaving: bool,
+    /// It said goodbye.
+    pub left: bool,
+    /// What it sends.
+    pub stream: Stream,
+    /// Does it hear this machine?
+    pub hears: bool,
+    /// Was it told that it does not?
+    pub told_one_sided: bool,
+    /// How far it is in what this machine sends.
+    pub position: Option<Position>,
+    /// How far the bridge before it was.
+    pub earlier: Option<Earlier>,
+    /// When it was told what is lost.
+    pub told_lost: Option<Instant>,
+}
+
+/// All of them, and whose each member is.
+#[derive(Debug, Default)]
+pub(super) struct Peers {
+    peers: BTreeMap<u64, Peer>,
+    owners: HashMap<Sid, u64>,
+}
+
+impl Peer {
+    fn new(address: Address, me: u64, now: Instant) -> Self {
+        Self {
+            address,
+            name: Str::from(""),
+            machine: 0,
+            members: Vec::new(),
+            introduced: false,
+            alive: false,
+            since: now,
+            heard: now,
+            lost_by_link: false,
+            leaving: false,
+            left: false,
+            stream: Stream::new(me),
+            hears: false,
+            told_one_sided: false,
+            position: None,
+            earlier: None,
+            told_lost: None,
+        }
+    }
+
+    /// Another bridge of the same master is there.
+    pub(super) fn succeed(&mut self, epoch: u32) {
+        let exact = self.left;
+        self.earlier = match (self.position.take(), self.earlier) {
+            (Some(at), _) => Some(Earlier { at, exact }),
+            (None, earlier) => earlier.map(|earlier| Earlier {
+                exact: false,
+                ..earlier
+            }),
+        };
+        self.address.epoch = epoch;
+        self.introduced = false;
+        self.left = false;
+        self.leaving = false;
+        self.hears = false;
+    }
+
+    /// When it will be gone if nothing comes.
+    pub(super) fn gone_at(&self) -> Instant {
+        after(self.heard, SILENCE)
+    }
+}
+
+impl Peers {
+    /// The machine of this incarnation, which is new if there is room.
+    pub(super) fn entry(&mut self, from: Address, me: u64, now: Instant) -> Option<&mut Peer> {
+        if !self.peers.contains_key(&from.incarnation) && self.peers.len() >= MAX_PEERS {
+            let gone = self.peers.iter();
+            let gone = gone.filter(|(_, peer)| !peer.alive && peer.stream.held_bytes() == 0);
+            let oldest = gone.min_by_key(|(_, peer)| peer.heard).map(|(id, _)| *id);
+            self.remove(oldest?);
+        }
+        let new = || Peer::new(from, me, now);
+        Some(self.peers.entry(from.incarnation).or_insert_with(new))
+    }
+
+    pub(super) fn get(&self, incarnation: u64) -> Option<&Peer> {
+        self.peers.get(&incarnation)
+    }
+
+    pub(super) fn get_mut(&mut self, incarnation: u64) -> Option<&mut Peer> {
+        self.peers.get_mut(&incarnation)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.values()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
+        self.peers.values_mut()
+    }
+
+    pub(super) fn ids(&self) -> Vec<u64> {
+        self.peers.keys().copied().collect()
+    }
+
+    /// The machine that has this member, or had it not long ago.
+    pub(super) fn owner(&self, member: Sid) -> Option<u64> {
+        self.owners.get(&member).copied()
+    }
+
+    /// Its members of this moment. Answers whether they are others than before.
+    pub(super) fn set_members(&mut self, incarnation: u64, members: Vec<BusMember>) -> bool {
+        let Some(peer) = self.peers.get_mut(&incarnation) else {
+            return false;
+        };
+        if peer.members == members {
+            return false;
+        }
+        for member in &peer.members {
+            if self.owners.get(&member.id) == Some(&incarnation) {
+                self.owners.remove(&member.id);
+            }
+        }
+        for member in &members {
+            self.owners.entry(member.id).or_insert(incarnation);
+        }
+        peer.members = members;
+        true
+    }
+
+    /// A machine is not known any more.
+    pub(super) fn remove(&mut self, incarnation: u64) {
+        self.set_members(incarnation, Vec::new());
+        self.peers.remove(&incarnation);
+    }
+
+    /// All members that are there.
+    pub(super) fn elsewhere(&self) -> Vec<BusMember> {
+        let there = self.peers.values().filter(|peer| peer.alive);
+        there.flat_map(|peer| peer.members.clone()).collect()
+    }
+}

@@ -1,1 +1,0 @@
-//! Messages of Socket.IO's Redis emitters, made into frames.

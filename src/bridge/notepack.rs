@@ -1,1 +1,0 @@
-//! msgpack as both of the emitter's dialects write it.

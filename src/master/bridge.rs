@@ -1,0 +1,165 @@
+//! The bridge to other machines: let in by the hub's socket where it is a service of its own, else a child of the
+//! master.
+//!
+//! The rule: a server that systemd runs as a service (it passes listeners, or wants to be told that it is ready) leaves
+//! its bridge to my-app-bridge.service. Whoever runs the server otherwise, in a terminal or in a container, has it with
+//! the server.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::process::ExitStatus;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::net::UnixStream;
+use tokio::process::Child;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_local};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+
+use super::Parts;
+use super::child::{self, describe};
+use super::hub::Left;
+use crate::cli::BridgeArgs;
+
+/// A bridge that lived for less died of something that will happen again.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
+/// The pauses between attempts grow from the first up to the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+/// How long it may take to say goodbye to the other machines.
+const GOODBYE: Duration = Duration::from_millis(1500);
+
+/// What lets bridges in, or starts them.
+pub(super) struct Bridges {
+    task: Option<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Bridges {
+    /// Begins, if there is a server over which other machines are met. `own`: with these arguments the master starts it.
+    pub(super) fn start(parts: &Parts, own: Option<BridgeArgs>) -> Self {
+        let (stop, stopped) = watch::channel(false);
+        let mut task = None;
+        if parts.config.bridge.url.is_some() {
+            let parts = parts.clone();
+            task = Some(spawn_local(async move {
+                if let Some(args) = own {
+                    return keep(&parts, &args, stopped).await;
+                }
+                let path = parts.config.bus_socket();
+                let complain = |what| parts.faults.record(what);
+                Rc::clone(&parts.hub).listen(path, complain).await;
+            }));
+        }
+        Self { task, stop }
+    }
+
+    /// Has the master's own bridge say goodbye, and waits for it.
+    pub(super) async fn stop(&mut self) {
+        self.stop.send_replace(true);
+        if let Some(task) = &mut self.task {
+            // One that is let in has a unit of its own.
+            let _ = timeout(GOODBYE, &mut *task).await;
+            task.abort();
+        }
+    }
+}
+
+/// Has one bridge at a time, until it is to stop.
+async fn keep(parts: &Parts, args: &BridgeArgs, mut stopped: watch::Receiver<bool>) {
+    let (first, longest) = PAUSES;
+    let mut pause = first;
+    loop {
+        let began = Instant::now();
+        let ended = run(parts, args, &mut stopped).await;
+        if *stopped.borrow() {
+            return;
+        }
+        let what = match ended {
+            Ok((pid, status)) => format!("the bridge (pid {pid}) ended: {}", describe(status)),
+            Err(error) => format!("the bridge could not be started: {error}"),
+        };
+        warn!("{what}; it is started again");
+        parts.faults.record(what);
+        pause = if began.elapsed() < SHORT_LIFE {
+            (pause * 2).min(longest)
+        } else {
+            first
+        };
+        tokio::select! {
+            () = sleep(pause) => {}
+            _ = stopped.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}
+
+/// Starts a bridge, and serves it until it has ended.
+async fn run(
+    parts: &Parts,
+    args: &BridgeArgs,
+    stopped: &mut watch::Receiver<bool>,
+) -> io::Result<(u32, ExitStatus)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    let ours = UnixStream::from_std(ours)?;
+    let mut child = child::spawn_bridge(args, OwnedFd::from(theirs))?;
+    let pid = child.id().unwrap_or_default();
+    info!("Bridge {pid} started");
+    let hub = Rc::clone(&parts.hub);
+    let mut served = spawn_local(async move { hub.serve_bridge(pid, ours).await });
+    let mut told_to_stop = false;
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status,
+            left = &mut served => {
+                if let Ok(Left::GivenUp(why)) = left {
+                    warn!(pid, why, "the bridge was given up");
+                }
+                break end(&mut child).await;
+            }
+            _ = stopped.wait_for(|stopped| *stopped), if !told_to_stop => {
+                told_to_stop = true;
+                terminate(pid);
+            }
+        }
+    };
+    // What it had brought is passed on to the end, which comes with its process.
+    if !served.is_finished() && timeout(Duration::from_secs(1), &mut served).await.is_err() {
+        served.abort();
+    }
+    Ok((pid, status?))
+}
+
+/// It has left the bus, and is to end soon.
+async fn end(child: &mut Child) -> io::Result<ExitStatus> {
+    match timeout(GOODBYE, child.wait()).await {
+        Ok(status) => status,
+        Err(_) => {
+            child.start_kill()?;
+            child.wait().await
+        }
+    }
+}
+
+fn terminate(pid: u32) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    if let Some(Err(error)) = pid.map(|pid| kill_process(pid, Signal::TERM)) {
+        warn!(%error, "the bridge could not be told to stop");
+    }
+}
+
+/// What is missing of the link to other machines, if there is to be one and it is not there.
+pub(super) fn missing(parts: &Parts) -> Option<String> {
+    let url = parts.config.bridge.url.as_ref()?;
+    let bridge = parts.hub.bridge();
+    match (&bridge.report, bridge.pid) {
+        (Some(report), _) if report.up => None,
+        (Some(report), _) => Some(format!("no link to other machines: {}", report.missing.join("; "))),
+        (None, Some(_)) => Some(format!("no link to other machines: connecting to {url}")),
+        (None, None) => Some(
+            "no link to other machines: no bridge runs; `systemctl start my-app-bridge.service` starts it".to_owned(),
+        ),
+    }
+}
