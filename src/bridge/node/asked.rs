@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use socketioxide_core::{Sid, Str};
 
-use super::channels::{Channels, MARK};
+use super::channels::Channels;
 use super::read::{self, Chosen, ReadError, Target, What};
 use super::{
     ACK_GRACE, ACK_TIMEOUT, LONGEST_ANSWER, MOST_QUESTIONS, Node, PATIENCE, options, write,
