@@ -184,7 +184,7 @@ impl Node {
             Body::Namespace { ns, is_here } => self.namespace(from, &ns, is_here),
             Body::Command { ns, opts, command } => self.command(&ns, &opts, &command),
             Body::ServerSide { event, data } => self.tell_applications(&event, &data),
-            Body::Ask { ticket, question } => self.ask(now, from, ticket, question),
+            Body::Ask { ticket, question } => self.ask(now, from, ticket, &question),
             Body::Answer { ticket, answer } => self.answered(now, from, ticket, answer),
             _ => {}
         }
@@ -239,9 +239,10 @@ impl Node {
 
     fn namespace(&mut self, worker: Sid, ns: &Str, is_here: bool) {
         let key = &self.settings.key;
-        let change = match is_here {
-            true => self.namespaces.add(worker, ns, key),
-            false => self.namespaces.remove(worker, ns, key),
+        let change = if is_here {
+            self.namespaces.add(worker, ns, key)
+        } else {
+            self.namespaces.remove(worker, ns, key)
         };
         match change {
             Change::None => {}
