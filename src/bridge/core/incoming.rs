@@ -31,7 +31,7 @@ impl Core {
         let envelope = match Envelope::decode(payload) {
             Ok(envelope) => envelope,
             // Its hello says who it is.
-            Err(EnvelopeError::Version(_) | EnvelopeError::FrameVersion(_)) => return,
+            Err(EnvelopeError::FrameVersion(_)) => return,
             Err(_) => {
                 self.figures.garbled += 1;
                 return;
@@ -242,7 +242,7 @@ impl Core {
             peer.told_lost = Some(now);
             let frames = std::mem::take(&mut peer.stream.lost);
             let name = peer.name.clone();
-            self.figures.lost_in += frames;
+            self.figures.lost_in = self.figures.lost_in.saturating_add(frames);
             self.tell(Notice::Gap { name, frames });
         }
         if let Some(message) = say {
