@@ -86,14 +86,20 @@ fn hangs(kind: Kind) {
     machines.bus.stop();
     let (echoes_then, messages_then, sent) = local_times(&crowds[0], echo, lasts);
     machines.bus.go_on();
-    for (what, before, during) in [("echoes", echoes, echoes_then), ("messages", messages, messages_then)] {
+    for (what, before, during) in [
+        ("echoes", echoes, echoes_then),
+        ("messages", messages, messages_then),
+    ] {
         saw(&format!("{what} before"), &before);
         saw(&format!("{what} while it hangs"), &during);
         let limit = before.percentile(99) * 3 + Duration::from_millis(20);
         jitter.assert_within(during.percentile(99), limit);
     }
     machines.wait_until_joined();
-    saw("messages to the other machine", sent.arrives_at(crowds[1].iter()));
+    saw(
+        "messages to the other machine",
+        sent.arrives_at(crowds[1].iter()),
+    );
     assert_eq!(machines.lost(), [0, 0]);
     nobody_went(everybody(&crowds));
 }
