@@ -107,6 +107,7 @@ impl Core {
         peer.heard = now;
         self.revive(now, id);
         match message {
+            Message::Batch(_) if self.is_deaf => {}
             Message::Batch(batch) => self.batch(now, id, batch),
             Message::Join { to, since } if to == me => self.join(from, since),
             Message::Start { to, at, earlier } if to == me => {
@@ -117,7 +118,7 @@ impl Core {
                     self.say(Target::One(id), Message::NoMore { to: from, at });
                 }
             }
-            Message::NoMore { to, at } if to == me => {
+            Message::NoMore { to, at } if to == me && !self.is_deaf => {
                 self.flush(now, id, at.n);
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.stream.no_more(now, &at);
@@ -187,6 +188,9 @@ impl Core {
     }
 
     fn take(&mut self, now: Instant, id: u64, skip: Option<u64>) -> Option<Held> {
+        if self.is_deaf {
+            return None;
+        }
         let stream = &mut self.peers.get_mut(id)?.stream;
         let held = stream.held_bytes();
         let next = match skip {
@@ -222,7 +226,8 @@ impl Core {
         let to = peer.address;
         let mut say = None;
         if peer.introduced && peer.alive && is_connected {
-            say = peer.stream.request(now).map(|request| match request {
+            let request = peer.stream.request(now).filter(|_| !self.is_deaf);
+            say = request.map(|request| match request {
                 Request::Join { since } => Message::Join { to, since },
                 Request::Ask { have, upto } => Message::Ask { to, have, upto },
             });
