@@ -97,7 +97,9 @@ fn run_bridge(args: &BridgeArgs) -> Exit {
             None => Exit::Degraded,
         },
         Err(error) => exit_with(&error, Exit::Config),
-        Ok(loaded) => match bridge::run(loaded.config, args.is_child) {
+        Ok(loaded) => match bridge::run(loaded.config, args.is_child, || {
+            args.load().ok().map(|loaded| loaded.config)
+        }) {
             Ok(()) => Exit::Ok,
             Err(error @ BridgeError::NoUrl) => exit_with(&error, Exit::Config),
             Err(error) => exit_with(&error, Exit::Internal),

@@ -20,7 +20,6 @@ mod outage;
 mod session;
 mod transport;
 
-use std::cell::Cell;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -57,11 +56,15 @@ pub(crate) enum BridgeError {
 }
 
 /// Runs the bridge until it is told to stop. `is_child`: the master has started it, and its standard input is its end of the
-/// bus; else it looks for the hub's socket.
+/// bus; else it looks for the hub's socket. `present`: the configuration as it is by now, if there is a good one.
 ///
 /// # Errors
 /// When it cannot start.
-pub(crate) fn run(config: Config, is_child: bool) -> Result<(), BridgeError> {
+pub(crate) fn run(
+    config: Config,
+    is_child: bool,
+    present: impl Fn() -> Option<Config>,
+) -> Result<(), BridgeError> {
     let url = config.bridge.url.clone().ok_or(BridgeError::NoUrl)?;
     let way = if is_child {
         // If the master dies, this process does (prctl(2), PR_SET_PDEATHSIG).
@@ -76,7 +79,7 @@ pub(crate) fn run(config: Config, is_child: bool) -> Result<(), BridgeError> {
         .enable_all()
         .build();
     let runtime = runtime.map_err(BridgeError::Start)?;
-    LocalSet::new().block_on(&runtime, serve(config, url, way, log))
+    LocalSet::new().block_on(&runtime, serve(config, url, way, log, present))
 }
 
 /// What the process has, whichever hub it is connected to.
@@ -85,7 +88,6 @@ struct Parts {
     config: Config,
     url: BridgeUrl,
     notify: Notify,
-    is_ready: Cell<bool>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -96,13 +98,6 @@ impl Parts {
         // The sender lives as long as the process.
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }
-
-    /// It has the hub: the unit has started.
-    fn ready(&self) {
-        if !self.is_ready.replace(true) {
-            systemd::notify_ready();
-        }
-    }
 }
 
 async fn serve(
@@ -110,6 +105,7 @@ async fn serve(
     url: BridgeUrl,
     mut way: Way,
     log: LogGuard,
+    present: impl Fn() -> Option<Config>,
 ) -> Result<(), BridgeError> {
     let (stop, stopped) = watch::channel(false);
     info!("Bridge {} is running", std::process::id());
@@ -117,7 +113,6 @@ async fn serve(
         config,
         url,
         notify: Notify::from_env(TICK),
-        is_ready: Cell::new(false),
         stopped,
     });
     let mut signals = Signals::new(way.is_given()).map_err(BridgeError::Start)?;
@@ -141,10 +136,16 @@ async fn serve(
         }
     };
     let work = async {
+        // The unit has started, whether or not there is a server: its status says what is missing.
+        systemd::notify_ready();
         while let Some(end) = way.connect(&parts).await {
-            parts.ready();
             if Session::new(&parts, end).run().await == End::Stopped || way.is_given() {
                 return;
+            }
+            // What was kept for other machines ended with the server. So whoever restarts that after a change of the
+            // configuration needs no more: the unit starts the bridge anew.
+            if present().is_some_and(|config| config != parts.config) {
+                return info!("the server ended its bus, and the configuration has changed");
             }
             info!("the server ended its bus; waiting for it to come back");
         }
