@@ -31,7 +31,7 @@ pub(super) fn redis(code: &str, said: &str) -> &'static str {
     }
 }
 
-/// What to do when Postgres answers with this error (its appendix A, "PostgreSQL Error Codes").
+/// What to do when Postgres answers with this error (its appendix A, "Error Codes").
 pub(super) fn postgres(code: &str, said: &str) -> &'static str {
     match code {
         "28P01" => "the password or the user is wrong: look at bridge.url and bridge.secret_file",

@@ -41,7 +41,7 @@ const NAME: &str = "my-app-bridge";
 
 /// What a session is set to; what this server does not know is left out. A commit that notifies shall not wait for
 /// the disk: nothing is stored. A listener that vanished is ended before it fills the queue that all share
-/// (`tcp_user_timeout`, ms). A session that only listens is not idle.
+/// (`tcp_user_timeout`, ms): over TCP; nothing does it for a Unix socket, whose listener is on the server's own machine. A session that only listens is not idle.
 const SETTINGS: &str = "SELECT set_config(s.name, v.value, false) FROM pg_settings s JOIN (VALUES \
     ('synchronous_commit', 'off'), ('tcp_user_timeout', '20000'), ('idle_session_timeout', '0')) v(name, value) \
     ON s.name = v.name";
@@ -138,8 +138,8 @@ impl Postgres {
             return Err(TransportError::Closed);
         };
         let who = getrandom::u64().unwrap_or_default();
-        let heard = hear_oneself(url, &publisher, &listener, &echo, who);
-        timeout_at(deadline + ECHO, heard)
+        let echoed = hear_oneself(url, &publisher, &listener, &echo, who);
+        timeout_at(deadline + ECHO, echoed)
             .await
             .map_err(|_| TransportError::late(url.to_string()))??;
         let outbox = Arc::new(Outbox::new(who, PIECE));
@@ -247,10 +247,9 @@ fn refused(url: &BridgeUrl, step: &str, error: &tokio_postgres::Error) -> Transp
         && let Some(cause) = cause
     {
         let cause: &std::io::Error = cause;
-        if cause
-            .get_ref()
-            .is_some_and(|inner| inner.is::<rustls::Error>())
-        {
+        let inner = cause.get_ref().and_then(|inner| inner.downcast_ref());
+        let inner: Option<&rustls::Error> = inner;
+        if inner.is_some() {
             return TransportError::tls(at, cause, "sslmode=disable");
         }
     }

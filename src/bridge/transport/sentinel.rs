@@ -80,8 +80,8 @@ async fn attempt(
     let conversation = async {
         let made = MultiplexedConnection::new_with_config(&info, stream, config).await;
         let (mut connection, driver) = made?;
-        let mut driven = JoinSet::new();
-        driven.spawn(driver);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver);
         let mut command = redis::cmd("SENTINEL");
         command.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
         command
