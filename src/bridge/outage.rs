@@ -132,3 +132,37 @@ impl Outage {
         Some(format!("{why}; trying again"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_the_last_reason_and_nothing_while_the_link_is_up() {
+        let none = Figures::default();
+        let mut outage = Outage::new("redis://a".to_owned());
+        assert_eq!(
+            outage.missing().unwrap(),
+            "connecting to redis://a; trying again"
+        );
+        outage.failed("refused".to_owned());
+        outage.failed("no route".to_owned());
+        assert_eq!(outage.missing().unwrap(), "no route; trying again");
+        assert_eq!(outage.count(), 0, "there was no link yet");
+        outage.set(true, &none);
+        assert!(outage.is_up() && outage.missing().is_none());
+        // The reason is known before the core says that the link is down.
+        outage.failed("closed".to_owned());
+        assert_eq!(outage.missing(), None);
+        outage.set(false, &none);
+        assert_eq!(outage.missing().unwrap(), "closed; trying again");
+        outage.set(false, &none);
+        assert_eq!(outage.count(), 1);
+        outage.set(true, &none);
+        outage.set(false, &none);
+        assert_eq!(
+            outage.missing().unwrap(),
+            "connecting to redis://a; trying again"
+        );
+    }
+}

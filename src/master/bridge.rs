@@ -31,6 +31,10 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 /// How long it may take to say goodbye to the other machines.
 const GOODBYE: Duration = Duration::from_millis(1500);
 
+/// What is missing where the bridge has a unit, and that does not run.
+const UNSTARTED: &str =
+    "no link to other machines: no bridge runs; `systemctl start my-app-bridge.service` starts it";
+
 /// What lets bridges in, or starts them.
 pub(super) struct Bridges {
     task: Option<JoinHandle<()>>,
@@ -134,13 +138,11 @@ async fn run(
 
 /// It has left the bus, and is to end soon.
 async fn end(child: &mut Child) -> io::Result<ExitStatus> {
-    match timeout(GOODBYE, child.wait()).await {
-        Ok(status) => status,
-        Err(_) => {
-            child.start_kill()?;
-            child.wait().await
-        }
+    if let Ok(status) = timeout(GOODBYE, child.wait()).await {
+        return status;
     }
+    child.start_kill()?;
+    child.wait().await
 }
 
 fn terminate(pid: u32) {
@@ -156,10 +158,14 @@ pub(super) fn missing(parts: &Parts) -> Option<String> {
     let bridge = parts.hub.bridge();
     match (&bridge.report, bridge.pid) {
         (Some(report), _) if report.up => None,
-        (Some(report), _) => Some(format!("no link to other machines: {}", report.missing.join("; "))),
+        (Some(report), _) => Some(format!(
+            "no link to other machines: {}",
+            report.missing.join("; ")
+        )),
         (None, Some(_)) => Some(format!("no link to other machines: connecting to {url}")),
-        (None, None) => Some(
-            "no link to other machines: no bridge runs; `systemctl start my-app-bridge.service` starts it".to_owned(),
-        ),
+        (None, None) if parts.has_own_bridge => {
+            Some("no link to other machines: the bridge is being started".to_owned())
+        }
+        (None, None) => Some(UNSTARTED.to_owned()),
     }
 }

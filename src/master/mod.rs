@@ -163,6 +163,7 @@ async fn serve(
         questions: Rc::default(),
         log,
         hub,
+        has_own_bridge: own_bridge.is_some(),
     };
     let bridges = Bridges::start(&parts, own_bridge);
     let control = Control::new(parts.clone());
@@ -194,6 +195,8 @@ struct Parts {
     questions: Rc<Questions>,
     log: Rc<Log>,
     hub: Rc<Hub>,
+    /// Is the bridge a child of the master, and not a unit of systemd's?
+    has_own_bridge: bool,
 }
 
 /// The running server.

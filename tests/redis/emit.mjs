@@ -4,7 +4,7 @@
 //        {channel, hex}                                        publishes these bytes, whatever they are
 //   out: {done: true}
 //
-// In arguments {"$bytes": "00ff"} is a Buffer, {"$date": 0} a Date, {"$undefined": true} undefined. Version 5 of the
+// In arguments {"$bytes": "00ff"} is a Buffer, {"$date": 0} a Date; an argument {"$undefined": true} is undefined. Version 5 of the
 // emitter uses the client `redis`, version 4 `ioredis`.
 //
 //   node emit.mjs --version 5 --url redis://127.0.0.1:6379 [--key socket.io]

@@ -52,14 +52,16 @@ await until("both ways", () => {
   return all.every(both);
 });
 
-/** Everybody has had everything that was sent before. */
+/** Everybody has had everything that was sent before, by whom it was: order is kept for each sender. */
 let settled = 0;
 async function settle() {
   const number = ++settled;
-  one.emit("settled", `node ${number}`);
-  await ours[0].call("emit", {}, "settled", `ours ${number}`);
+  one.emit("settled", `one ${number}`);
+  two.emit("settled", `two ${number}`);
+  await ours[1].call("emit", {}, "settled", `ours ${number}`);
   const has = (client, from) => client.heard.some(([event, it]) => event === "settled" && it === `${from} ${number}`);
-  await until(`everybody has ${number}`, () => all.every((client) => has(client, "node") && has(client, "ours")));
+  const hasAll = (client) => ["one", "two", "ours"].every((from) => has(client, from));
+  await until(`everybody has ${number}`, () => all.every(hasAll));
 }
 
 /** Who hears an event, each once, and with what. */

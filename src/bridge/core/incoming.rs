@@ -31,7 +31,7 @@ impl Core {
         let envelope = match Envelope::decode(payload) {
             Ok(envelope) => envelope,
             // Its hello says who it is.
-            Err(EnvelopeError::Version(_) | EnvelopeError::FrameVersion(_)) => return,
+            Err(EnvelopeError::FrameVersion(_)) => return,
             Err(_) => {
                 self.figures.garbled += 1;
                 return;
@@ -107,6 +107,7 @@ impl Core {
         peer.heard = now;
         self.revive(now, id);
         match message {
+            Message::Batch(_) if self.is_deaf => {}
             Message::Batch(batch) => self.batch(now, id, batch),
             Message::Join { to, since } if to == me => self.join(from, since),
             Message::Start { to, at, earlier } if to == me => {
@@ -117,7 +118,7 @@ impl Core {
                     self.say(Target::One(id), Message::NoMore { to: from, at });
                 }
             }
-            Message::NoMore { to, at } if to == me => {
+            Message::NoMore { to, at } if to == me && !self.is_deaf => {
                 self.flush(now, id, at.n);
                 if let Some(peer) = self.peers.get_mut(id) {
                     peer.stream.no_more(now, &at);
@@ -187,6 +188,9 @@ impl Core {
     }
 
     fn take(&mut self, now: Instant, id: u64, skip: Option<u64>) -> Option<Held> {
+        if self.is_deaf {
+            return None;
+        }
         let stream = &mut self.peers.get_mut(id)?.stream;
         let held = stream.held_bytes();
         let next = match skip {
@@ -222,7 +226,8 @@ impl Core {
         let to = peer.address;
         let mut say = None;
         if peer.introduced && peer.alive && is_connected {
-            say = peer.stream.request(now).map(|request| match request {
+            let request = peer.stream.request(now).filter(|_| !self.is_deaf);
+            say = request.map(|request| match request {
                 Request::Join { since } => Message::Join { to, since },
                 Request::Ask { have, upto } => Message::Ask { to, have, upto },
             });
@@ -237,7 +242,7 @@ impl Core {
             peer.told_lost = Some(now);
             let frames = std::mem::take(&mut peer.stream.lost);
             let name = peer.name.clone();
-            self.figures.lost_in += frames;
+            self.figures.lost_in = self.figures.lost_in.saturating_add(frames);
             self.tell(Notice::Gap { name, frames });
         }
         if let Some(message) = say {

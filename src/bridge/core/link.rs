@@ -332,6 +332,11 @@ impl Core {
         self.wake
     }
 
+    /// Nothing can be delivered any more. What comes from now on counts as not heard: the next bridge asks for it.
+    pub(in crate::bridge) fn deafen(&mut self) {
+        self.is_deaf = true;
+    }
+
     /// This bridge is to end: it publishes what waits, waits up to 1 s until the others have heard all, and says
     /// goodbye. Read no more from the hub before.
     pub(in crate::bridge) fn goodbye(&mut self, now: Instant) {

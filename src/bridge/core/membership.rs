@@ -64,7 +64,9 @@ impl Core {
         let heard = beat.heard.iter().find(|heard| heard.of == me);
         peer.hears = heard.is_some();
         // What is further back than the ring was its position before.
-        if let Some(heard) = heard.filter(|heard| heard.n + 1 >= self.outgoing.ring.first()) {
+        if let Some(heard) =
+            heard.filter(|heard| heard.n.saturating_add(1) >= self.outgoing.ring.first())
+        {
             peer.position = Some(self.outgoing.position(id, heard.n));
         }
         let members = std::mem::take(&mut beat.members);

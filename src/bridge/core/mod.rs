@@ -57,6 +57,8 @@ pub(in crate::bridge) struct Core {
     own: HashSet<Sid>,
     link: Link,
     ending: Option<Ending>,
+    /// No batch is taken any more.
+    is_deaf: bool,
     outgoing: Outgoing,
     peers: Peers,
     /// What the hub was told last.
@@ -89,6 +91,7 @@ impl Core {
             own: HashSet::new(),
             link: Link::new(now),
             ending: None,
+            is_deaf: false,
             outgoing: Outgoing::new(me, catch_up, limit, settings.passed),
             peers: Peers::default(),
             elsewhere: Vec::new(),

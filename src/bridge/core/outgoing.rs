@@ -266,8 +266,9 @@ impl Outgoing {
 
     /// A reader misses what is between these numbers. Answers where it has to go on if not all of that is kept.
     pub(super) fn ask(&mut self, reader: u64, have: u64, upto: u64) -> Option<Position> {
-        let no_more = (have + 1 < self.ring.first()).then(|| self.position(reader, have));
-        let next = no_more.map_or(have, |at| at.n) + 1;
+        let next = have.saturating_add(1);
+        let no_more = (next < self.ring.first()).then(|| self.position(reader, have));
+        let next = no_more.map_or(next, |at| at.n + 1);
         let upto = upto.min(self.ring.next() - 1);
         match self.repairs.iter_mut().find(|job| job.reader == reader) {
             Some(job) => job.upto = job.upto.max(upto),

@@ -170,7 +170,7 @@ impl Stream {
     /// This batch is the next: what its numbers say is missing before it, is lost.
     fn advance(&mut self, now: Instant, batch: &Batch) {
         let count = u64::from(batch.count);
-        self.lost += batch.common.saturating_sub(self.at.common);
+        self.lose(batch.common.saturating_sub(self.at.common));
         self.at.common = batch.common;
         if batch.reader.is_some() {
             self.directed(batch.directed);
@@ -188,9 +188,13 @@ impl Stream {
         }
     }
 
+    fn lose(&mut self, frames: u64) {
+        self.lost = self.lost.saturating_add(frames);
+    }
+
     /// There were so many frames for this reader alone.
     fn directed(&mut self, frames: u64) {
-        self.lost += frames.saturating_sub(self.at.directed);
+        self.lose(frames.saturating_sub(self.at.directed));
         self.at.directed = self.at.directed.max(frames);
     }
 
@@ -213,7 +217,7 @@ impl Stream {
             self.missing.get_or_insert(now);
             return;
         }
-        self.lost += beat.common.saturating_sub(self.at.common);
+        self.lose(beat.common.saturating_sub(self.at.common));
         self.at.common = self.at.common.max(beat.common);
         if let Some(mark) = mark {
             self.directed(mark.directed);
@@ -241,8 +245,8 @@ impl Stream {
         match earlier {
             Some(earlier) if earlier.exact || resume => self.at = earlier.at,
             Some(Earlier { at: earlier, .. }) => {
-                self.lost += at.common.saturating_sub(earlier.common);
-                self.lost += at.directed.saturating_sub(earlier.directed);
+                self.lose(at.common.saturating_sub(earlier.common));
+                self.lose(at.directed.saturating_sub(earlier.directed));
             }
             None => {}
         }
@@ -256,7 +260,7 @@ impl Stream {
         if !self.started || at.n <= self.at.n {
             return;
         }
-        self.lost += at.common.saturating_sub(self.at.common);
+        self.lose(at.common.saturating_sub(self.at.common));
         self.at.common = self.at.common.max(at.common);
         self.directed(at.directed);
         self.at.n = at.n;
@@ -335,7 +339,7 @@ impl Stream {
     /// to be taken before, by [`Stream::skip`].
     pub(super) fn begin_anew(&mut self, passed: u64) {
         let lost = match self.started {
-            true => self.lost + passed.saturating_sub(self.at.hub),
+            true => (self.lost).saturating_add(passed.saturating_sub(self.at.hub)),
             false => self.lost,
         };
         let started = self.started;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use socketioxide_core::{Sid, Str};
 
-use super::channels::{Channels, MARK};
+use super::channels::Channels;
 use super::read::{self, Chosen, ReadError, Target, What};
 use super::{
     ACK_GRACE, ACK_TIMEOUT, LONGEST_ANSWER, MOST_QUESTIONS, Node, PATIENCE, options, write,
@@ -79,7 +79,7 @@ impl Node {
         payload: &Bytes,
     ) -> Result<(), ReadError> {
         let request = read::request(payload)?;
-        if request.uid.starts_with(MARK) {
+        if self.is_deaf_to(&request.uid) {
             return Ok(());
         }
         self.figures.messages_in += 1;
@@ -217,7 +217,7 @@ impl Node {
             gathered,
         };
         if workers.is_empty() || self.asked.open.len() >= MOST_QUESTIONS {
-            return self.finish(open);
+            return self.finish(&open);
         }
         let ticket = self.asked.next;
         self.asked.next += 1;
@@ -294,7 +294,7 @@ impl Node {
             self.tell_clients(&open);
         }
         if open.waiting.is_empty() || now >= open.deadline {
-            return self.finish(open);
+            return self.finish(&open);
         }
         self.asked.open.insert(ticket, open);
     }
@@ -320,7 +320,7 @@ impl Node {
     /// Answers everything with what is known.
     pub(super) fn answer_all(&mut self) {
         for (_, open) in std::mem::take(&mut self.asked.open) {
-            self.finish(open);
+            self.finish(&open);
         }
     }
 
@@ -338,7 +338,7 @@ impl Node {
         }
     }
 
-    fn finish(&mut self, open: Open) {
+    fn finish(&mut self, open: &Open) {
         let plain = write::Response {
             id: &open.id,
             ..write::Response::default()
@@ -346,7 +346,7 @@ impl Node {
         let response = match &open.gathered {
             Gathered::Acks(acks) => {
                 if !acks.is_told {
-                    self.tell_clients(&open);
+                    self.tell_clients(open);
                 }
                 return;
             }

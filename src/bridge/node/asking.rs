@@ -87,11 +87,11 @@ impl Node {
     }
 
     /// A worker asks.
-    pub(super) fn ask(&mut self, now: Instant, worker: Sid, ticket: u64, question: Question) {
+    pub(super) fn ask(&mut self, now: Instant, worker: Sid, ticket: u64, question: &Question) {
         let number = self.asking.next;
         self.asking.next += 1;
         let id = format!("{}-{number}", self.uid);
-        let (ns, gathered) = match &question {
+        let (ns, gathered) = match question {
             Question::Sockets { ns, .. } => (ns.clone(), Gathered::Ids(Vec::new())),
             Question::Rooms { ns, .. } => (ns.clone(), Gathered::Rooms(BTreeSet::new())),
             Question::ServerSide { .. } => (ROOT.into(), Gathered::ServerSide(Vec::new())),
@@ -120,7 +120,7 @@ impl Node {
             gathered,
         };
         let is_too_much = self.asking.open.len() >= MOST_QUESTIONS || !self.is_connected;
-        let request = self.request_for(&id, &question).filter(|_| !is_too_much);
+        let request = self.request_for(&id, question).filter(|_| !is_too_much);
         let Some(request) = request else {
             return self.end(open);
         };

@@ -184,7 +184,7 @@ impl Node {
             Body::Namespace { ns, is_here } => self.namespace(from, &ns, is_here),
             Body::Command { ns, opts, command } => self.command(&ns, &opts, &command),
             Body::ServerSide { event, data } => self.tell_applications(&event, &data),
-            Body::Ask { ticket, question } => self.ask(now, from, ticket, question),
+            Body::Ask { ticket, question } => self.ask(now, from, ticket, &question),
             Body::Answer { ticket, answer } => self.answered(now, from, ticket, answer),
             _ => {}
         }
@@ -239,9 +239,10 @@ impl Node {
 
     fn namespace(&mut self, worker: Sid, ns: &Str, is_here: bool) {
         let key = &self.settings.key;
-        let change = match is_here {
-            true => self.namespaces.add(worker, ns, key),
-            false => self.namespaces.remove(worker, ns, key),
+        let change = if is_here {
+            self.namespaces.add(worker, ns, key)
+        } else {
+            self.namespaces.remove(worker, ns, key)
         };
         match change {
             Change::None => {}
@@ -314,7 +315,7 @@ impl Node {
     /// An event of Node's for sockets.
     fn broadcast(&mut self, ns: &Str, payload: &Bytes) -> Result<(), ReadError> {
         let read = read::broadcast(payload)?;
-        if read.uid.starts_with(MARK) || read.ns != **ns {
+        if self.is_deaf_to(&read.uid) || read.ns != **ns {
             return Ok(());
         }
         let value = notepack::event(payload, read.data, self.settings.parser)?;
@@ -326,6 +327,11 @@ impl Node {
         };
         self.deliver(None, body);
         Ok(())
+    }
+
+    /// Of our machines we hear over our own wire, and of emitters if they are to be heard.
+    fn is_deaf_to(&self, uid: &str) -> bool {
+        uid.starts_with(MARK) || (!self.settings.emitter && matches!(uid, "" | "emitter"))
     }
 
     /// Gives the own hub's workers, or one of them, something of Node's.

@@ -118,9 +118,8 @@ pub(super) enum Said<'a> {
 /// Reads what comes on a broadcast's channel.
 pub(super) fn broadcast(payload: &[u8]) -> Result<Broadcast<'_>, ReadError> {
     let mut reader = Reader::new(payload);
-    let len = match reader.next()? {
-        Token::List(len @ 3..) => len,
-        _ => return Err(ReadError::Form("a sender, a packet and its options")),
+    let Token::List(len @ 3..) = reader.next()? else {
+        return Err(ReadError::Form("a sender, a packet and its options"));
     };
     let uid = text(reader.next()?).ok_or(ReadError::Form("a sender"))?;
     let (ns, data) = packet(&mut reader)?;

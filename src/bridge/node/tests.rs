@@ -42,9 +42,10 @@ fn text(json: &str) -> Value {
 fn taken(of: &Captured, what: &str) -> (String, Bytes) {
     let mut all = of.iter();
     let (_, channel, payload) = all.find(|(name, ..)| *name == what).unwrap();
-    let payload = match payload.starts_with('{') {
-        true => Bytes::from(*payload),
-        false => STANDARD.decode(payload).unwrap().into(),
+    let payload = if payload.starts_with('{') {
+        Bytes::from(*payload)
+    } else {
+        STANDARD.decode(payload).unwrap().into()
     };
     ((*channel).to_owned(), payload)
 }
@@ -69,6 +70,7 @@ impl Stage {
     fn before_the_link() -> Self {
         let settings = NodeSettings {
             key: "socket.io".to_owned(),
+            emitter: true,
             parser: Parser::Common,
             id: "nodes_nodes_node".parse().unwrap(),
         };
@@ -254,7 +256,7 @@ fn anything_on_a_channel_is_counted_and_ends_nothing() {
             random = random
                 .wrapping_mul(6_364_136_223_846_793_005)
                 .wrapping_add(1);
-            bytes.push((random >> 33) as u8);
+            bytes.push(random.to_be_bytes()[0]);
         }
         // Some look better at first.
         if n % 3 == 0 {

@@ -44,11 +44,16 @@ impl Session {
     }
 
     pub(super) async fn go_on_ending(&mut self) {
+        if matches!(self.phase, Phase::Flushing(_)) {
+            // What has been heard is delivered.
+            self.act();
+        }
         if let Phase::Flushing(until) = self.phase
             && (self.hub.queue.bytes() == 0 || Instant::now() >= until)
         {
             // What the hub has still sent comes before its end.
             self.phase = Phase::Draining;
+            self.core.deafen();
             let _ = self.hub.write.shutdown().await;
         }
     }

@@ -52,7 +52,7 @@ const NOTIFY: &str =
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct Postgres {
+pub(in crate::bridge) struct Postgres {
     inbox: Arc<Inbox>,
     outbox: Arc<Outbox>,
     listener: Client,

@@ -40,7 +40,7 @@ const NAME: &str = "my-app-bridge";
 
 /// See the module's text.
 #[derive(Debug)]
-pub(super) struct Redis {
+pub(in crate::bridge) struct Redis {
     inbox: Arc<Inbox>,
     outbox: Arc<Outbox>,
     commands: MultiplexedConnection,

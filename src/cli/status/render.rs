@@ -236,9 +236,10 @@ impl Page<'_> {
         } else {
             String::new()
         };
-        let machines = match machines.is_empty() {
-            true => "no other machine".to_owned(),
-            false => format!("other machines: {}{more}", machines.join(", ")),
+        let machines = if machines.is_empty() {
+            "no other machine".to_owned()
+        } else {
+            format!("other machines: {}{more}", machines.join(", "))
         };
         let told = self.paragraph(
             "bridge",

@@ -212,11 +212,9 @@ impl Hub {
                     self.tell_members();
                 }
             }
-            Body::Link(is_up) => {
-                if bridge.is_up.replace(is_up) != is_up {
-                    self.tell_members();
-                    self.moved.notify_waiters();
-                }
+            Body::Link(is_up) if bridge.is_up.replace(is_up) != is_up => {
+                self.tell_members();
+                self.moved.notify_waiters();
             }
             Body::Report(report) => match serde_json::from_slice(&report) {
                 Ok(report) => {

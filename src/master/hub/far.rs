@@ -171,9 +171,9 @@ impl Far {
             .into_iter()
             .chain(members)
             .for_each(|frame| self.queue.push(frame));
-        waiting
-            .into_iter()
-            .for_each(|frame| self.queue.push_parts(frame));
+        for frame in waiting {
+            self.queue.push_parts(frame);
+        }
     }
 
     /// Was this frame of a member elsewhere brought before? What may be lost, or has no number, never was.

@@ -116,9 +116,10 @@ fn an_order_to_one_socket_is_answered_by_who_has_it() {
         let found = if is_here { vec![socket(1)] } else { vec![] };
         stage.answers(1, *ticket, Answer::Sockets(found));
         let published = stage.published_json();
-        match is_here {
-            true => assert_eq!(published[0].1, json!({"requestId": "TABr1A"})),
-            false => assert_eq!(published, []),
+        if is_here {
+            assert_eq!(published[0].1, json!({"requestId": "TABr1A"}));
+        } else {
+            assert_eq!(published, []);
         }
     }
 }

@@ -279,14 +279,14 @@ async fn a_bridge_without_a_link_is_waited_for_by_nobody_and_loses_what_is_too_m
         }
         let lost = hub.bridge().lost;
         assert!(lost > 0);
-        let (mut got, mut last) = (0, 0);
-        while last < count as u64 {
+        let (mut got, mut number) = (0, 0);
+        while number < count as u64 {
             match bridge.next().await {
                 (0, Body::Members(members)) => assert_eq!(members.len(), 1),
-                (number, Body::ServerSide { event, .. }) => {
-                    assert_eq!(event.to_string(), (number - 1).to_string());
-                    assert!(number > last);
-                    (got, last) = (got + 1, number);
+                (next, Body::ServerSide { event, .. }) => {
+                    assert_eq!(event.to_string(), (next - 1).to_string());
+                    assert!(next > number);
+                    (got, number) = (got + 1, next);
                 }
                 other => panic!("{other:?}"),
             }

@@ -152,13 +152,24 @@ impl Redis {
 
     /// The same, for when there may be no answer.
     pub fn try_ask(&self, words: &[&str]) -> Option<String> {
+        self.answer(self.password.as_deref(), words)
+    }
+
+    /// The same, with another password than that with which it was started.
+    #[track_caller]
+    pub fn ask_with(&self, password: &str, words: &[&str]) -> String {
+        let answer = self.answer(Some(password), words);
+        answer.unwrap_or_else(|| panic!("it failed: {words:?}"))
+    }
+
+    fn answer(&self, password: Option<&str>, words: &[&str]) -> Option<String> {
         let port = self.port.to_string();
         let mut command = client("cli");
         command.args(["-h", "127.0.0.1", "-p", &port]);
         if let Some(authority) = &self.tls {
             command.arg("--tls").arg("--cacert").arg(authority);
         }
-        if let Some(password) = &self.password {
+        if let Some(password) = password {
             command.env("REDISCLI_AUTH", password);
         }
         let output = command.args(words).output().unwrap();
