@@ -105,7 +105,10 @@ pub fn commands() -> (Vec<Command>, Vec<String>) {
                     for command in joined.lines() {
                         add(&command.replace('\u{1}', "\\\n"), "");
                     }
-                } else if !NO_COMMANDS.iter().any(|begin| paragraph.starts_with(begin)) {
+                } else if !NO_COMMANDS
+                    .iter()
+                    .any(|begin| paragraph.trim_start().starts_with(begin))
+                {
                     unclear.push(format!("{page}:\n{paragraph}"));
                 }
             }
