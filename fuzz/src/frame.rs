@@ -13,7 +13,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|data: &[u8]| {
     let bytes = Bytes::copy_from_slice(data);
     let _ = length(&bytes);
-    let _ = (Head::ticket(&bytes), Head::namespace(&bytes));
+    let _ = Head::ticket(&bytes);
     let _ = (
         frame::number(bytes.clone(), 1),
         frame::number_for_bridge(&bytes, 1),

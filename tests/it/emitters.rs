@@ -179,7 +179,9 @@ fn a_namespaces_events_reach_its_own_sockets_alone() {
         .collect();
     let guests = || guarded.iter().flat_map(Puppets::clients);
     for guest in guests() {
-        assert!(guest.hears_where(|heard| heard.event == "rooms"));
+        eventually("it has joined", SOON + SOON, || {
+            guest.heard("rooms").len() == 1
+        });
     }
     for emitter in &stand.emitters {
         let number = stand.number();
@@ -349,6 +351,39 @@ fn without_the_switch_no_emitter_is_heard() {
         assert_eq!(client.payloads("note"), [Value::Null; 0]);
     }
     nobody_went(stand.all());
+}
+
+#[test]
+fn beside_node_servers_emitters_are_heard_once_or_not_at_all() {
+    for (emitter, heard) in [(true, ALL.to_vec()), (false, Vec::new())] {
+        let stand = Stand::with(&format!("node = true\nemitter = {emitter}"));
+        eventually("each bridge is subscribed as a server is", SOON, || {
+            let ask = ["PUBSUB", "NUMSUB", "socket.io-request#/#"];
+            stand.redis.ask(&ask).trim_end().ends_with('2')
+        });
+        let [old, new] = &stand.emitters;
+        for (number, emitter) in [old, new].into_iter().enumerate() {
+            emitter.call("emit", json!({}), &json!(["note", number]));
+            emitter.call("serverSideEmit", json!({}), &json!(["tell", number]));
+            emitter.call("socketsJoin", json!({}), &json!(["all"]));
+        }
+        // What a client sends to all goes over the same Redis, behind it.
+        let all = json!({"as": "io"});
+        stand
+            .client(0)
+            .call("emit", json!([all, "settled", "here"]));
+        for client in stand.all() {
+            client.hears("settled", &json!("here"));
+        }
+        for (nth, client) in stand.all().enumerate() {
+            let times = usize::from(heard.contains(&nth)) * 2;
+            assert_eq!(client.payloads("note").len(), times, "{emitter}");
+            let told = client.call("heard", json!([]))["heard"].take();
+            assert_eq!(told.as_array().unwrap().len(), times, "{emitter}");
+            let rooms = client.call("rooms", json!([{"as": "socket"}]));
+            assert_eq!(rooms.to_string().contains("\"all\""), times > 0, "{rooms}");
+        }
+    }
 }
 
 #[test]

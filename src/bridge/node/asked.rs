@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use socketioxide_core::{Sid, Str};
 
-use super::channels::{Channels, MARK};
+use super::channels::Channels;
 use super::read::{self, Chosen, ReadError, Target, What};
 use super::{
     ACK_GRACE, ACK_TIMEOUT, LONGEST_ANSWER, MOST_QUESTIONS, Node, PATIENCE, options, write,
@@ -79,7 +79,7 @@ impl Node {
         payload: &Bytes,
     ) -> Result<(), ReadError> {
         let request = read::request(payload)?;
-        if request.uid.starts_with(MARK) {
+        if self.is_deaf_to(&request.uid) {
             return Ok(());
         }
         self.figures.messages_in += 1;

@@ -315,7 +315,7 @@ impl Node {
     /// An event of Node's for sockets.
     fn broadcast(&mut self, ns: &Str, payload: &Bytes) -> Result<(), ReadError> {
         let read = read::broadcast(payload)?;
-        if read.uid.starts_with(MARK) || read.ns != **ns {
+        if self.is_deaf_to(&read.uid) || read.ns != **ns {
             return Ok(());
         }
         let value = notepack::event(payload, read.data, self.settings.parser)?;
@@ -327,6 +327,11 @@ impl Node {
         };
         self.deliver(None, body);
         Ok(())
+    }
+
+    /// Of our machines we hear over our own wire, and of emitters if they are to be heard.
+    fn is_deaf_to(&self, uid: &str) -> bool {
+        uid.starts_with(MARK) || (!self.settings.emitter && matches!(uid, "" | "emitter"))
     }
 
     /// Gives the own hub's workers, or one of them, something of Node's.

@@ -70,6 +70,7 @@ impl Stage {
     fn before_the_link() -> Self {
         let settings = NodeSettings {
             key: "socket.io".to_owned(),
+            emitter: true,
             parser: Parser::Common,
             id: "nodes_nodes_node".parse().unwrap(),
         };

@@ -14,6 +14,8 @@ use crate::wire::frame::BusMember;
 pub(in crate::bridge) struct NodeSettings {
     /// What the channels' names begin with; Node's `key` option, "socket.io" there.
     pub key: String,
+    /// Whether emitters are heard, which speak on the same channels.
+    pub emitter: bool,
     /// How the workers write packets.
     pub parser: Parser,
     /// The id of Node's servers on this machine's bus, drawn anew by each bridge.

@@ -107,6 +107,7 @@ impl Session {
         let node = (config.node && is_redis).then(|| {
             Node::new(NodeSettings {
                 key: config.emitter_prefix.clone(),
+                emitter: config.emitter,
                 parser,
                 id: Sid::new(),
             })
