@@ -207,7 +207,6 @@ fn the_clients_of_a_machine_that_is_killed_come_back_elsewhere_and_the_others_no
         assert_eq!(told["outOfOrder"], 0, "{told}");
         // Only what was under way to the machine that died.
         assert_eq!(told["missing"], told["lost"], "{told}");
-        assert!(told["lost"].as_u64().unwrap() <= lost, "{told}");
     }
     no_post_at_two_machines(&nginx);
 }
