@@ -35,6 +35,7 @@ mod bridge {
         let now = Instant::now();
         let settings = NodeSettings {
             key: "K".to_owned(),
+            emitter: which & 2 == 0,
             parser: [Parser::Common, Parser::Msgpack][usize::from(which & 1)],
             id: "nodes_nodes_node".parse().expect("an id"),
         };

@@ -217,15 +217,15 @@ impl Remote {
                     }
                 }
             }
-            Update::Answer(from, _) => self.done(from, AckFailure::Closed),
-            Update::Gone(member) => self.done(member, AckFailure::Closed),
+            Update::Answer(from, _) => self.done(&from, AckFailure::Closed),
+            Update::Gone(member) => self.done(&member, AckFailure::Closed),
         }
     }
 
     /// Nothing more will come from this worker. Sockets that did not answer have their error.
-    fn done(&mut self, worker: BusMember, why: AckFailure) {
+    fn done(&mut self, worker: &BusMember, why: AckFailure) {
         let responders = self.responders.get_or_insert_default();
-        if let Some(at) = responders.iter().position(|(member, _)| *member == worker) {
+        if let Some(at) = responders.iter().position(|(member, _)| member == worker) {
             let (_, pending) = responders.swap_remove(at);
             self.fail(pending, why);
         }

@@ -51,7 +51,7 @@ impl Default for BridgeConfig {
             ca_file: None,
             prefix: "my-app".to_owned(),
             machine: 0,
-            catch_up: Duration::from_secs(60),
+            catch_up: Duration::from_mins(1),
             emitter: true,
             emitter_prefix: "socket.io".to_owned(),
             node: false,

@@ -55,11 +55,11 @@ pub(super) fn decode(
     }
     let data = packet.data.ok_or(EmitterError::Shape)?;
     let value = notepack::event(payload, data, parser)?;
-    Ok(Message::Emitted(Body::Command {
+    Ok(Message::Emitted(Box::new(Body::Command {
         ns: ns.to_owned().into(),
         opts: scope(rooms, options.except, options.volatile),
         command: Command::Emit(value),
-    }))
+    })))
 }
 
 /// The namespace and, if there is one, the room of a channel. A namespace may have the mark between both in its name, so
@@ -91,9 +91,8 @@ fn each_field<'a>(
         return Err(EmitterError::Shape);
     };
     for _ in 0..len {
-        let key = match reader.next()? {
-            Token::Text(key) => key,
-            _ => return Err(EmitterError::Shape),
+        let Token::Text(key) = reader.next()? else {
+            return Err(EmitterError::Shape);
         };
         field(key, reader.skip()?)?;
     }

@@ -82,7 +82,7 @@ pub(super) enum EmitterError {
 #[derive(Debug, PartialEq)]
 pub(super) enum Message {
     /// An emitter's: for the workers.
-    Emitted(Body),
+    Emitted(Box<Body>),
     /// Of a server with the Redis adapter.
     OfServer,
 }
@@ -153,7 +153,7 @@ impl Emitter {
                 }
                 return None;
             }
-            Ok(Message::Emitted(body)) => frame(body).map_err(EmitterError::from),
+            Ok(Message::Emitted(body)) => frame(*body).map_err(EmitterError::from),
             Err(error) => Err(error),
         };
         let refused = |error| {

@@ -84,19 +84,19 @@ pub(super) fn decode(address: &str, payload: &Bytes) -> Result<Message, EmitterE
         4 => Command::Disconnect,
         6 => {
             let ServerSide { event, data } = read(&part(request.data, "data")?)?;
-            return Ok(Message::Emitted(Body::ServerSide {
+            return Ok(Message::Emitted(Box::new(Body::ServerSide {
                 event: event.into(),
                 data: data.into(),
-            }));
+            })));
         }
         kind => return Err(EmitterError::Request(kind)),
     };
     let Scope { rooms, except } = read(&part(request.opts, "opts")?)?;
-    Ok(Message::Emitted(Body::Command {
+    Ok(Message::Emitted(Box::new(Body::Command {
         ns: ns.to_owned().into(),
         opts: scope(rooms.0, except.0, false),
         command,
-    }))
+    })))
 }
 
 /// What is wrong is told by its place: the words of a parser would bring the message into the log.

@@ -18,7 +18,9 @@ fn unhex(hex: &str) -> Bytes {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// A captured message of one version of the emitter.
@@ -59,7 +61,7 @@ fn emitted(name: &str) -> Body {
     });
     assert_eq!(old, new, "{name}");
     match new {
-        Message::Emitted(body) => body,
+        Message::Emitted(body) => *body,
         Message::OfServer => panic!("{name} is of a server"),
     }
 }
@@ -90,7 +92,7 @@ fn msgpack(value: &serde_json::Value) -> Vec<u8> {
     rmp_serde::to_vec_named(value).unwrap()
 }
 
-fn packet(uid: &str, packet: serde_json::Value) -> Vec<u8> {
+fn packet(uid: &str, packet: &serde_json::Value) -> Vec<u8> {
     msgpack(&json!([uid, packet, {"rooms": [], "except": [], "flags": {}}]))
 }
 
@@ -107,7 +109,7 @@ fn clients_are_sent_what_a_node_server_would_send_them() {
             let Ok(Message::Emitted(body)) = emitter().decode(it.channel, &it.payload) else {
                 panic!("{version} {name}");
             };
-            let Command::Emit(Value::Str(text, attachments)) = command(body).4 else {
+            let Command::Emit(Value::Str(text, attachments)) = command(*body).4 else {
                 panic!("{version} {name}");
             };
             let mut sent = vec![text.to_string()];
@@ -180,7 +182,7 @@ fn frames_are_from_the_bridge_for_all_workers_and_counted() {
         emitter.frame(id(), "socket.io#/#", &Bytes::from_static(b"\xc1")),
         None
     );
-    let of_server = packet("aB3dE6", json!({"type": 2, "data": ["a"], "nsp": "/"}));
+    let of_server = packet("aB3dE6", &json!({"type": 2, "data": ["a"], "nsp": "/"}));
     assert_eq!(emitter.frame(id(), "socket.io#/#", &of_server.into()), None);
     assert_eq!((emitter.taken(), emitter.refused()), (1, 1));
 }
@@ -196,7 +198,7 @@ fn a_flag_of_volatile_stands_in_the_frames_head() {
 fn what_servers_say_to_each_other_is_not_an_emitters() {
     let event = json!({"type": 2, "data": ["a"], "nsp": "/"});
     for uid in ["aB3dE6", "~aB3dE"] {
-        let of_server = decode("socket.io#/#", packet(uid, event.clone()));
+        let of_server = decode("socket.io#/#", packet(uid, &event));
         assert_eq!(of_server, Ok(Message::OfServer));
     }
     for request in [
@@ -213,7 +215,7 @@ fn what_servers_say_to_each_other_is_not_an_emitters() {
     let asked = msgpack(&json!({"uid": "aB3dE6", "requestId": "x", "type": 7, "packet": {}}));
     assert_eq!(decode("socket.io-request#/#", asked), Ok(Message::OfServer));
     // Other emitters than Node's have other uids, or none that is text.
-    assert!(decode("socket.io#/#", packet("php-emitter", event.clone())).is_ok());
+    assert!(decode("socket.io#/#", packet("php-emitter", &event)).is_ok());
     let nobody = msgpack(&json!([null, event, {}]));
     assert!(matches!(
         decode("socket.io#/#", nobody),
@@ -223,18 +225,18 @@ fn what_servers_say_to_each_other_is_not_an_emitters() {
 
 #[test]
 fn a_packet_without_a_namespace_is_for_that_of_the_channel() {
-    let it = packet("emitter", json!({"type": 5, "data": ["a"]}));
+    let it = packet("emitter", &json!({"type": 5, "data": ["a"]}));
     let Ok(Message::Emitted(body)) = decode("socket.io#/chat#room#", it) else {
         panic!();
     };
-    let (ns, rooms, ..) = command(body);
+    let (ns, rooms, ..) = command(*body);
     // What was published for a room goes to no more than that.
     assert_eq!((ns.as_str(), rooms), ("/chat", vec!["room".to_owned()]));
-    let it = packet("emitter", json!({"type": 2, "data": ["a"], "nsp": "/a#b"}));
+    let it = packet("emitter", &json!({"type": 2, "data": ["a"], "nsp": "/a#b"}));
     let Ok(Message::Emitted(body)) = decode("socket.io#/a#b#", it.clone()) else {
         panic!();
     };
-    assert_eq!(command(body).0, "/a#b");
+    assert_eq!(command(*body).0, "/a#b");
     for other in [
         "socket.io#/a#",
         "socket.io#/#",
@@ -248,7 +250,7 @@ fn a_packet_without_a_namespace_is_for_that_of_the_channel() {
 #[test]
 fn broken_and_unknown_messages_are_errors_that_say_what_they_are() {
     let request = "socket.io-request#/#";
-    let with = |it| decode("socket.io#/#", packet("emitter", it));
+    let with = |it: &serde_json::Value| decode("socket.io#/#", packet("emitter", it));
     assert_eq!(decode("socket.io#/#", ""), Err(NotepackError::Short.into()));
     assert_eq!(decode("socket.io#/#", "\u{1}"), Err(EmitterError::Shape));
     assert_eq!(decode("other#/#", ""), Err(EmitterError::Channel));
@@ -256,26 +258,26 @@ fn broken_and_unknown_messages_are_errors_that_say_what_they_are() {
         decode("socket.io-response#/#", "{}"),
         Err(EmitterError::Channel)
     );
-    assert_eq!(with(json!([])), Err(EmitterError::Shape));
-    assert_eq!(with(json!({"type": 2})), Err(EmitterError::Shape));
+    assert_eq!(with(&json!([])), Err(EmitterError::Shape));
+    assert_eq!(with(&json!({"type": 2})), Err(EmitterError::Shape));
     assert_eq!(
-        with(json!({"type": "2", "data": []})),
+        with(&json!({"type": "2", "data": []})),
         Err(EmitterError::Shape)
     );
     assert_eq!(
-        with(json!({"type": 1, "data": ["a"]})),
+        with(&json!({"type": 1, "data": ["a"]})),
         Err(EmitterError::Packet(1))
     );
     assert_eq!(
-        with(json!({"type": 2, "data": {}})),
+        with(&json!({"type": 2, "data": {}})),
         Err(NotepackError::Event.into())
     );
     assert_eq!(
-        with(json!({"type": 2, "data": []})),
+        with(&json!({"type": 2, "data": []})),
         Err(NotepackError::Event.into())
     );
     let reserved = json!({"type": 2, "data": ["disconnect"]});
-    assert_eq!(with(reserved), Err(NotepackError::ReservedName.into()));
+    assert_eq!(with(&reserved), Err(NotepackError::ReservedName.into()));
     assert_eq!(decode(request, "{"), Err(EmitterError::Json(1)));
     assert_eq!(decode(request, "[1"), Err(NotepackError::Trailing.into()));
     assert_eq!(

@@ -99,31 +99,7 @@ fn every_key_reaches_its_own_field() {
         stats_interval = "0s"
         [control]
         socket = "/run/c.sock"
-        [bridge]
-        url = "redis://u@a:7000"
-        secret_file = "/etc/s"
-        ca_file = "/etc/ca.pem"
-        prefix = "p"
-        machine = 4095
-        catch_up = "30s"
-        emitter = false
-        emitter_prefix = "k"
-        node = true
         "#,
-    );
-    assert_eq!(
-        config.bridge,
-        BridgeConfig {
-            url: Some("redis://u@a:7000".parse().unwrap()),
-            secret_file: Some("/etc/s".into()),
-            ca_file: Some("/etc/ca.pem".into()),
-            prefix: "p".to_owned(),
-            machine: 4095,
-            catch_up: Duration::from_secs(30),
-            emitter: false,
-            emitter_prefix: "k".to_owned(),
-            node: true,
-        }
     );
     let unix = ListenAddr::Unix("/run/a.sock".into());
     assert_eq!(config.listen, [ListenAddr::Tcp("[::1]:80".into()), unix]);
@@ -168,6 +144,38 @@ fn every_key_reaches_its_own_field() {
     assert_eq!(
         (config.log.file, config.log.stats_interval),
         (None, Duration::ZERO)
+    );
+}
+
+#[test]
+fn every_key_of_the_bridge_reaches_its_own_field() {
+    let config = config(
+        r#"
+        [bridge]
+        url = "redis://u@a:7000"
+        secret_file = "/etc/s"
+        ca_file = "/etc/ca.pem"
+        prefix = "p"
+        machine = 4095
+        catch_up = "30s"
+        emitter = false
+        emitter_prefix = "k"
+        node = true
+        "#,
+    );
+    assert_eq!(
+        config.bridge,
+        BridgeConfig {
+            url: Some("redis://u@a:7000".parse().unwrap()),
+            secret_file: Some("/etc/s".into()),
+            ca_file: Some("/etc/ca.pem".into()),
+            prefix: "p".to_owned(),
+            machine: 4095,
+            catch_up: Duration::from_secs(30),
+            emitter: false,
+            emitter_prefix: "k".to_owned(),
+            node: true,
+        }
     );
 }
 
