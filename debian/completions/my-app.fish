@@ -17,7 +17,7 @@ complete -c my-app -n 'not __my_app_is check status why emit log drain' -l confi
 complete -c my-app -n 'not __my_app_is check status why emit log drain' -l listen -x -d 'Listen at host:port or unix:PATH; may be given more than once'
 complete -c my-app -n 'not __my_app_is check status why emit log drain' -l workers -x -d 'Run this many workers; 0: one for each usable core'
 complete -c my-app -n 'not __my_app_is check status why emit log drain' -l cors -x -d 'Let pages of this origin connect, too; may be given more than once'
-complete -c my-app -n 'not __my_app_is check status why emit log drain' -l bridge -x -d 'Join other machines over this server, such as redis://127.0.0.1'
+complete -c my-app -n 'not __my_app_is check status why emit log drain' -l bridge -x -d 'Join other machines over this Redis or Postgres'
 complete -c my-app -n 'not __my_app_is check status why emit log drain' -l help -d 'Print help (see more with \'--help\')'
 complete -c my-app -n 'not __my_app_is check status why emit log drain' -l version -d 'Print version'
 complete -c my-app -n '__my_app_is check' -l config -r -F -d 'Check this file instead of /etc/my-app/my-app.toml'

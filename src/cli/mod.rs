@@ -90,7 +90,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "ORIGIN", value_parser = origin, verbatim_doc_comment)]
     pub cors: Vec<String>,
 
-    /// Join other machines over this server, such as `redis://127.0.0.1`
+    /// Join other machines over this Redis or Postgres
     ///
     /// For trying: takes the place of the configuration's `bridge.url`.
     /// Not used when systemd starts the server: the bridge is a service of its own there.
