@@ -20,7 +20,7 @@ mod shared;
 mod turns;
 pub(crate) mod unread;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -317,7 +317,9 @@ impl Bus {
 
     fn set_members(&self, members: &[BusMember]) {
         let before = self.0.members.send_replace(members.to_vec());
-        for gone in before.iter().filter(|member| !members.contains(member)) {
+        // There may be thousands, and they may all be others than before.
+        let there: HashSet<_> = members.iter().map(|member| member.id).collect();
+        for gone in before.iter().filter(|member| !there.contains(&member.id)) {
             let requests = self.0.requests.remove_member(gone);
             debug!(slot = gone.slot, pid = gone.pid, "a worker left the bus");
             if requests > 0 {
