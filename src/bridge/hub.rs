@@ -45,7 +45,9 @@ pub(super) struct HubEnd {
 /// The hub cannot be had.
 #[derive(Debug, thiserror::Error)]
 enum HubError {
-    #[error("nobody listens at {0} ({1}); is my-app.service running, with a bridge.url?")]
+    #[error(
+        "nobody listens at {0} ({1}); is my-app.service running, with a bridge.url? A server that is started by hand has its bridge with it"
+    )]
     Connect(String, #[source] io::Error),
     #[error(transparent)]
     Bus(#[from] BusError),

@@ -30,6 +30,7 @@ pub(super) struct PasswordFile {
     /// Its permissions; none where it is not.
     pub(super) mode: Option<u32>,
     pub(super) readable: bool,
+    pub(super) empty: bool,
     /// When it was written, in seconds of Unix.
     pub(super) changed: Option<u64>,
 }
@@ -42,6 +43,9 @@ impl PasswordFile {
             path: path.to_owned(),
             mode: metadata.as_ref().map(|it| it.mode() & 0o777),
             readable: readable(path),
+            empty: metadata
+                .as_ref()
+                .is_some_and(|it| it.is_file() && it.len() == 0),
             changed: metadata.and_then(|it| it.mtime().try_into().ok()),
         }
     }

@@ -2,6 +2,7 @@
 
 mod looks;
 
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::geteuid;
@@ -63,6 +64,13 @@ pub(super) fn by_hand(config: &BridgeConfig) -> Seen {
     let Some(url) = config.url.clone() else {
         return seen;
     };
+    let ca = config.ca_file.clone();
+    if let Some(secret) = &config.secret_file {
+        let found = of_own_file(&PasswordFile::look(secret));
+        seen.findings.extend(found);
+    }
+    let unreadable = ca.filter(|ca| !looks::readable(ca));
+    seen.findings.extend(unreadable.map(|ca| of_ca_file(&ca)));
     match look::within(PATIENCE, move || looks::unreached(&url)) {
         Some(unreached) => seen.findings.extend(unreached.map(|it| unreachable(&it))),
         None => seen.cannot_see("the bridge's server: it took too long"),
@@ -143,37 +151,54 @@ fn judge(config: &BridgeConfig, unit: &Unit, looked: &Looked) -> Vec<Finding> {
     } else {
         of_credential(config.url.as_ref(), unit, &looked.password)
     });
-    findings.extend(looked.unreadable_ca.as_ref().map(|ca| {
-        let ca = ca.display();
-        Finding::warning(
-            Id::BridgeSecret,
-            format!("{ca}, which bridge.ca_file names, cannot be read by the bridge"),
-            "no certificate can be verified, so that the bridge does not connect",
-            format!("chmod a+r {ca}"),
-        )
-    }));
+    findings.extend(looked.unreadable_ca.as_deref().map(of_ca_file));
     findings.extend(looked.unreached.as_ref().map(unreachable));
     findings
+}
+
+/// The file with the authorities.
+fn of_ca_file(ca: &Path) -> Finding {
+    let ca = ca.display();
+    Finding::warning(
+        Id::BridgeSecret,
+        format!("{ca}, which bridge.ca_file names, cannot be read by the bridge"),
+        "no certificate can be verified, so that the bridge does not connect",
+        format!("chmod a+r {ca}"),
+    )
 }
 
 /// The file that the bridge itself reads, at each connection.
 fn of_secret_file(file: &PasswordFile) -> Option<Finding> {
     let path = file.path.display();
+    let write = format!("install -o root -g my-app-runner -m 640 /dev/stdin {path}");
     let close = format!("chown root:my-app-runner {path} && chmod 640 {path}");
-    let (what, why) = match file.mode {
-        None => ("is not there", "the bridge does not connect"),
-        Some(_) if !file.readable => (
-            "cannot be read by the bridge's user",
-            "the bridge does not connect",
-        ),
+    of_file(file, write, close)
+}
+
+/// The same, of a server that was started by hand.
+fn of_own_file(file: &PasswordFile) -> Option<Finding> {
+    let path = file.path.display();
+    let write = format!("install -m 600 /dev/stdin {path}");
+    of_file(file, write, format!("chmod 600 {path}"))
+}
+
+/// `write` and `close`: what makes the file, and what gives it the right permissions.
+fn of_file(file: &PasswordFile, write: String, close: String) -> Option<Finding> {
+    let path = file.path.display();
+    let no_link = "the bridge does not connect";
+    let (what, why, remedy) = match file.mode {
+        None => ("is not there", no_link, write),
+        Some(_) if file.empty => ("is empty", no_link, write),
+        Some(_) if !file.readable => ("cannot be read by the bridge's user", no_link, close),
         Some(mode) if mode & TOO_OPEN != 0 => (
             "can be read, or changed, by others",
             "they have the password of the bridge's server",
+            close,
         ),
         Some(_) => return None,
     };
     let what = format!("{path}, which bridge.secret_file names, {what}");
-    Some(Finding::warning(Id::BridgeSecret, what, why, close))
+    Some(Finding::warning(Id::BridgeSecret, what, why, remedy))
 }
 
 /// The file that systemd reads when it starts the unit.

@@ -22,6 +22,7 @@ fn password(mode: Option<u32>, readable: bool, changed: u64) -> PasswordFile {
         path: PASSWORD.into(),
         mode,
         readable,
+        empty: false,
         changed: Some(changed),
     }
 }
@@ -106,6 +107,37 @@ fn a_secret_file_is_for_the_bridge_and_for_nobody_else() {
             "{file:?}"
         );
     }
+}
+
+#[test]
+fn a_secret_file_that_is_missing_or_empty_is_to_be_written_whoever_started_the_server() {
+    let empty = PasswordFile {
+        empty: true,
+        ..password(Some(0o640), true, 0)
+    };
+    for (file, what) in [(password(None, false, 0), "not there"), (empty, "empty")] {
+        for (found, remedy) in [
+            (of_secret_file(&file), "-g my-app-runner -m 640 /dev/stdin"),
+            (of_own_file(&file), "install -m 600 /dev/stdin"),
+        ] {
+            let found = found.unwrap();
+            assert!(found.what.contains(what), "{}", found.what);
+            assert!(found.remedy.contains(remedy), "{}", found.remedy);
+        }
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("password");
+    let mut config = config("redis+unix:///nowhere");
+    config.secret_file = Some(secret.clone());
+    let found = |config: &BridgeConfig| {
+        let seen = by_hand(config);
+        let ids = seen.findings.iter().map(|it| it.id);
+        ids.filter(|id| *id == Id::BridgeSecret).count()
+    };
+    assert_eq!(found(&config), 1);
+    std::fs::write(&secret, "pw\r\n").unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    assert_eq!(found(&config), 0);
 }
 
 #[test]
