@@ -23,7 +23,6 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
-use super::far::MOST_MEMBERS;
 use super::{Hub, Left, TURN, encoded, hello};
 use crate::ipc::bus::{BusError, Reader};
 use crate::wire::bridge::Report;
@@ -219,8 +218,7 @@ impl Hub {
         match Frame::decode(frame)?.body {
             Body::Elsewhere(mut members) => {
                 members.retain(|member| !self.has(member.id));
-                members.truncate(MOST_MEMBERS);
-                self.far.elsewhere.replace(members);
+                self.far.told(members);
                 bridge.has_told.set(true);
                 if bridge.is_up.get() {
                     self.tell_members();

@@ -67,7 +67,9 @@ pub(super) struct Far {
     /// Since when there is no bridge.
     pub(super) left: Cell<Option<Instant>>,
     /// The members on the other machines, as a bridge told last.
-    pub(super) elsewhere: RefCell<Vec<BusMember>>,
+    elsewhere: RefCell<Vec<BusMember>>,
+    /// The members elsewhere of this moment and of before: a bridge that has just begun does not hear all of them yet.
+    known: RefCell<HashSet<Sid>>,
     /// The number of the last frame of each of them: a new bridge may bring some that the one before it brought.
     last: RefCell<HashMap<Sid, u64>>,
     repeats: Cell<u64>,
@@ -92,12 +94,21 @@ impl Far {
         Vec::new()
     }
 
+    /// A bridge has told who the members elsewhere are.
+    pub(super) fn told(&self, mut members: Vec<BusMember>) {
+        members.truncate(MOST_MEMBERS);
+        let mut known = self.known.borrow_mut();
+        if known.len() > MOST_MEMBERS {
+            known.clear();
+        }
+        known.extend(members.iter().map(|member| member.id));
+        self.elsewhere.replace(members);
+    }
+
     /// Is this a member elsewhere, be it out of reach for now?
     pub(super) fn knows(&self, id: Sid) -> bool {
-        let elsewhere = self.elsewhere.borrow();
         let bridge = self.bridge.borrow();
-        elsewhere.iter().any(|member| member.id == id)
-            || bridge.as_ref().is_some_and(|bridge| bridge.id == id)
+        self.known.borrow().contains(&id) || bridge.as_ref().is_some_and(|bridge| bridge.id == id)
     }
 
     /// Must those wait who have more for other machines?
@@ -115,6 +126,12 @@ impl Far {
         let number = self.passed.get() + 1;
         self.passed.set(number);
         if self.identity.is_none() {
+            return false;
+        }
+        if self.left.get().is_some_and(|left| left.elapsed() > KEPT) {
+            // For long there was no bridge: nobody will get it.
+            self.lost.set(self.lost.get() + 1);
+            self.lose(self.queue.take().len(), "there is no bridge");
             return false;
         }
         let overflows = self.queue.bytes() > CAP;

@@ -17,7 +17,7 @@ async fn long_after() {
 }
 
 #[tokio::test]
-async fn what_was_said_long_before_the_first_bridge_is_for_nobody() {
+async fn what_was_said_long_before_a_bridge_came_is_for_nobody_and_not_kept() {
     on_a_far_hub(async |hub| {
         let mut a = Peer::join(&hub, 0).await;
         a.emit(None, 1, 10).await;
@@ -29,6 +29,14 @@ async fn what_was_said_long_before_the_first_bridge_is_for_nobody() {
         assert_eq!(hub.bridge().lost, 1);
         a.emit(None, 2, 10).await;
         assert_eq!(bridge.event().await, (2, 2));
+        drop(bridge);
+        assert_eq!(a.members().await, [0]);
+        a.emit(None, 3, 10).await;
+        passed(&hub, 3).await;
+        long_after().await;
+        a.emit(None, 4, 10).await;
+        passed(&hub, 4).await;
+        assert_eq!((hub.bridge().lost, hub.bridge().waiting), (3, 0));
     })
     .await;
 }
@@ -160,6 +168,29 @@ async fn what_a_replaced_bridge_could_not_give_to_a_slow_worker_may_be_brought_a
             }
         }
         assert_eq!(got.iter().filter(|n| **n == 6).count(), 1, "{got:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_for_a_member_that_the_next_bridge_does_not_hear_yet_is_not_dropped() {
+    on_a_far_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        let mut first = FarPeer::join(&hub, 1, 1).await;
+        let far = [member(1), member(2)];
+        first.say(Body::Elsewhere(far.to_vec())).await;
+        first.say(Body::Link(true)).await;
+        assert_eq!(a.members().await, [0, 1, 2]);
+        drop(first);
+        assert_eq!(a.members().await, [0]);
+        let mut second = FarPeer::join(&hub, 2, 1).await;
+        second.say(Body::Elsewhere(vec![member(2)])).await;
+        second.say(Body::Link(true)).await;
+        assert_eq!(a.members().await, [0, 2]);
+        for n in [1, 2] {
+            a.emit(Some(far[n - 1].id), n, 10).await;
+            assert_eq!(second.event().await, (n as u64, n));
+        }
     })
     .await;
 }
