@@ -41,12 +41,9 @@ mod tests {
         let before = members(4);
         let mut now = members(3);
         now[1].pid = 2;
-        let [_, one, _, three] = &*before else {
-            unreachable!()
-        };
-        let expected = [one.clone(), three.clone()];
+        let expected = [before[1].clone(), before[3].clone()];
         assert_eq!(gone(before.clone(), &now), expected);
-        let ids = [three.id, one.id];
+        let ids = [before[3].id, before[1].id];
         assert_eq!(with_ids(before.clone(), &ids), expected);
     }
 

@@ -173,7 +173,7 @@ async fn what_a_replaced_bridge_could_not_give_to_a_slow_worker_may_be_brought_a
 }
 
 #[tokio::test]
-async fn what_is_for_a_member_that_the_next_bridge_does_not_hear_yet_is_not_dropped() {
+async fn what_is_for_a_member_that_a_bridge_does_not_hear_now_is_not_dropped() {
     on_a_far_hub(async |hub| {
         let mut a = Peer::join(&hub, 0).await;
         let mut first = FarPeer::join(&hub, 1, 1).await;
@@ -191,6 +191,13 @@ async fn what_is_for_a_member_that_the_next_bridge_does_not_hear_yet_is_not_drop
             a.emit(Some(far[n - 1].id), n, 10).await;
             assert_eq!(second.event().await, (n as u64, n));
         }
+        // As a bridge says it when its link is lost: nobody is there, for now.
+        second.say(Body::Elsewhere(vec![])).await;
+        assert_eq!(a.members().await, [0]);
+        second.say(Body::Link(false)).await;
+        assert_eq!(a.members().await, [0]);
+        a.emit(Some(far[0].id), 3, 10).await;
+        assert_eq!(second.event().await, (3, 3));
     })
     .await;
 }
