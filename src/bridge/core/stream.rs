@@ -257,12 +257,16 @@ impl Stream {
     /// The sender has nothing up to here any more: what is missing before, is lost. Then [`Stream::next`] may have
     /// something.
     pub(super) fn no_more(&mut self, now: Instant, at: &Position) {
-        if !self.started || at.n <= self.at.n {
+        if !self.started {
             return;
         }
+        // What was held back may reach as far, and does not say how much of what was for this reader alone is missing.
         self.lose(at.common.saturating_sub(self.at.common));
         self.at.common = self.at.common.max(at.common);
         self.directed(at.directed);
+        if at.n <= self.at.n {
+            return;
+        }
         self.at.n = at.n;
         self.at.hub = self.at.hub.max(at.hub);
         if let Some(missing) = &mut self.missing {

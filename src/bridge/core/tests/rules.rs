@@ -396,6 +396,26 @@ fn what_nobody_repairs_is_given_up_after_10_s_and_counted() {
 }
 
 #[test]
+fn what_is_not_kept_any_more_is_counted_though_the_last_of_it_had_come() {
+    let mut fleet = Fleet::new(2);
+    fleet.passes = Box::new(|from, to, message| {
+        from == to || matches!(message, Message::Batch(batch) if batch.n == 4)
+    });
+    fleet.say(0, &frame(0, Some(1), 1));
+    for n in 2..=4 {
+        fleet.say(0, &frame(0, None, n));
+    }
+    fleet.run(50 * SECOND);
+    fleet.say(0, &frame(0, None, 5));
+    fleet.run(12 * SECOND);
+    assert!(fleet.heard(1).is_empty());
+    fleet.passes = Box::new(|_, _, _| true);
+    fleet.run(2 * SECOND);
+    assert_eq!(fleet.heard(1), [4, 5]);
+    assert_eq!(fleet.cores[1].figures().lost_in, 3);
+}
+
+#[test]
 fn what_is_held_back_is_bounded_and_the_rest_is_asked_for_again() {
     let mut fleet = Fleet::new(2);
     fleet.passes = Box::new(|_, to, message| {
