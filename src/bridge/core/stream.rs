@@ -170,13 +170,12 @@ impl Stream {
     /// This batch is the next: what its numbers say is missing before it, is lost.
     fn advance(&mut self, now: Instant, batch: &Batch) {
         let count = u64::from(batch.count);
-        self.lose(batch.common.saturating_sub(self.at.common));
-        self.at.common = batch.common;
+        self.common(batch.common);
         if batch.reader.is_some() {
             self.directed(batch.directed);
-            self.at.directed = batch.directed.saturating_add(count);
+            self.at.directed = self.at.directed.max(batch.directed.saturating_add(count));
         } else {
-            self.at.common = batch.common.saturating_add(count);
+            self.at.common = self.at.common.max(batch.common.saturating_add(count));
             if let Some(mark) = batch.mark(self.me) {
                 self.directed(mark.directed);
             }
@@ -190,6 +189,13 @@ impl Stream {
 
     fn lose(&mut self, frames: u64) {
         self.lost = self.lost.saturating_add(frames);
+    }
+
+    /// There were so many frames for all. A heartbeat may have said already what the hub lost behind a batch that is
+    /// still on its way.
+    fn common(&mut self, frames: u64) {
+        self.lose(frames.saturating_sub(self.at.common));
+        self.at.common = self.at.common.max(frames);
     }
 
     /// There were so many frames for this reader alone.
@@ -217,8 +223,7 @@ impl Stream {
             self.missing.get_or_insert(now);
             return;
         }
-        self.lose(beat.common.saturating_sub(self.at.common));
-        self.at.common = self.at.common.max(beat.common);
+        self.common(beat.common);
         if let Some(mark) = mark {
             self.directed(mark.directed);
         }
@@ -261,8 +266,7 @@ impl Stream {
             return;
         }
         // What was held back may reach as far, and does not say how much of what was for this reader alone is missing.
-        self.lose(at.common.saturating_sub(self.at.common));
-        self.at.common = self.at.common.max(at.common);
+        self.common(at.common);
         self.directed(at.directed);
         if at.n <= self.at.n {
             return;

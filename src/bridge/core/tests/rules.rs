@@ -1,5 +1,7 @@
 //! One rule each. Bridges are joined by a server that passes on at once what a test does not keep away.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -587,6 +589,42 @@ fn frames_that_the_hub_lost_are_counted_by_the_others() {
     fleet.say(0, &frame(0, None, 1));
     fleet.next[0] += 5;
     fleet.say(0, &frame(0, None, 2));
+    assert_eq!(fleet.heard(1), [1, 2]);
+    assert_eq!(fleet.cores[1].figures().lost_in, 5);
+}
+
+#[test]
+fn frames_that_the_hub_lost_are_counted_once_though_a_heartbeat_says_them_before_a_batch() {
+    let brief = |nth| CoreSettings {
+        catch_up: SECOND,
+        ..settings(nth)
+    };
+    let mut fleet = Fleet::of([brief(0), brief(1)]);
+    let late = Rc::new(RefCell::new(Vec::new()));
+    let keeps = Rc::clone(&late);
+    fleet.passes = Box::new(move |from, to, message| {
+        if let (Message::Batch(_), 1) = (message, to) {
+            keeps.borrow_mut().push(message.clone());
+        }
+        from == to
+    });
+    fleet.say(0, &frame(0, Some(1), 1));
+    fleet.next[0] += 5;
+    fleet.say(0, &frame(0, Some(1), 2));
+    fleet.run(2 * SECOND);
+    // The sender has forgotten both, so nothing but what the hub lost is told before they come.
+    fleet.passes = Box::new(|_, _, _| true);
+    fleet.run(2 * SECOND);
+    assert_eq!(fleet.cores[1].figures().lost_in, 5);
+    for message in late.take() {
+        let from = crate::wire::envelope::Address {
+            incarnation: 1000,
+            epoch: 1,
+        };
+        let payload = Envelope { from, message }.encode();
+        fleet.cores[1].received(fleet.now, Inbound::Own, &payload);
+    }
+    fleet.run(2 * SECOND);
     assert_eq!(fleet.heard(1), [1, 2]);
     assert_eq!(fleet.cores[1].figures().lost_in, 5);
 }
