@@ -160,6 +160,9 @@ impl Stream {
     /// The next batch up to this number that is there, whatever is missing before it.
     pub(super) fn skip(&mut self, now: Instant, upto: u64) -> Option<Held> {
         self.held.first_key_value().filter(|(n, _)| **n <= upto)?;
+        if !self.started {
+            self.begin_with_held();
+        }
         let (_, held) = self.held.pop_first()?;
         self.held_bytes -= cost(&held.batch);
         self.advance(now, &held.batch);
@@ -313,26 +316,34 @@ impl Stream {
         {
             return;
         }
-        let held = self.held.first_key_value();
-        let next = held.map(|(_, held)| held.batch.after(self.me));
         if self.started {
+            let held = self.held.first_key_value();
+            let next = held.map(|(_, held)| held.batch.after(self.me));
             self.at.n = next.unwrap_or(self.upto).max(self.at.n);
         } else {
-            // The sender never said where: with what is there.
-            self.started = true;
-            let first = held.map(|(_, held)| &held.batch);
-            self.at = Position {
-                n: next.or(self.since).unwrap_or(0),
-                common: first.map_or(0, |batch| batch.common),
-                directed: first.map_or(0, |batch| batch.directed),
-                hub: first.map_or(self.hub, |batch| {
-                    batch.hub.saturating_sub(batch.count.into())
-                }),
-            };
+            self.begin_with_held();
         }
         self.missing = Some(now);
         self.asked = None;
         self.settle();
+    }
+
+    /// The sender never said where it begins: with what is there. What was before is not counted, for it is not known.
+    fn begin_with_held(&mut self) {
+        self.started = true;
+        let first = self.held.first_key_value().map(|(_, held)| &held.batch);
+        let directed = |held: &Held| match held.batch.reader {
+            Some(_) => Some(held.batch.directed),
+            None => held.batch.mark(self.me).map(|mark| mark.directed),
+        };
+        self.at = Position {
+            n: first.map_or(self.since.unwrap_or(0), |batch| batch.after(self.me)),
+            common: first.map_or(0, |batch| batch.common),
+            directed: self.held.values().find_map(directed).unwrap_or(0),
+            hub: first.map_or(self.hub, |batch| {
+                batch.hub.saturating_sub(batch.count.into())
+            }),
+        };
     }
 
     /// The sender, or this machine, was not connected: the time does not count.

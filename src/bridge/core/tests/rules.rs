@@ -630,6 +630,49 @@ fn frames_that_the_hub_lost_are_counted_once_though_a_heartbeat_says_them_before
 }
 
 #[test]
+fn what_was_for_one_reader_alone_and_is_kept_no_more_is_counted_when_its_sender_leaves() {
+    let brief = |nth| CoreSettings {
+        catch_up: SECOND,
+        ..settings(nth)
+    };
+    let mut fleet = Fleet::of([brief(0), brief(1)]);
+    fleet.passes = Box::new(|from, to, _| from == to);
+    fleet.say(0, &frame(0, Some(1), 1));
+    fleet.run(2 * SECOND);
+    fleet.passes = Box::new(|_, _, _| true);
+    fleet.run(2 * SECOND);
+    fleet.cores[0].goodbye(fleet.now);
+    fleet.run(500 * MS);
+    assert!(fleet.cores[0].is_gone());
+    assert_eq!(fleet.cores[1].figures().lost_in, 1);
+}
+
+#[test]
+fn a_bridge_that_dies_before_it_said_where_it_begins_leaves_no_gap_behind() {
+    let mut fleet = Fleet::new(2);
+    fleet.cores[1].disconnected(fleet.now);
+    fleet.cores[1] = Core::new(settings(2), fleet.now);
+    for n in 1..=100 {
+        fleet.say(0, &frame(0, None, n));
+    }
+    fleet.passes = Box::new(|_, _, message| !matches!(message, Message::Start { .. }));
+    fleet.cores[1].connected(fleet.now);
+    fleet.run(2 * SECOND);
+    fleet.say(0, &frame(0, None, 101));
+    assert!(fleet.heard(1).is_empty());
+    let next = CoreSettings {
+        epoch: 2,
+        passed: 103,
+        ..settings(0)
+    };
+    fleet.cores[0] = Core::new(next, fleet.now);
+    fleet.cores[0].connected(fleet.now);
+    fleet.run(SECOND);
+    assert_eq!(fleet.heard(1), [101]);
+    assert_eq!(fleet.cores[1].figures().lost_in, 2);
+}
+
+#[test]
 fn frames_that_were_lost_with_a_bridge_are_counted_by_the_others() {
     let mut fleet = Fleet::new(2);
     fleet.say(0, &frame(0, None, 1));
