@@ -17,13 +17,16 @@ use crate::wire::frame::{Body, Command, Question};
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Does what one bridge says reach another one? From, to, message.
+type Passes = Box<dyn FnMut(usize, usize, &Message) -> bool>;
+
 /// Bridges and what they wanted done, but for what is published.
 struct Fleet {
     now: Instant,
     cores: Vec<Core>,
     outputs: Vec<Vec<Output>>,
-    /// What is published; it is passed on if this says so: from, to, message.
-    passes: Box<dyn FnMut(usize, usize, &Message) -> bool>,
+    /// What is published; it is passed on if this says so.
+    passes: Passes,
     answers: bool,
     next: Vec<u64>,
 }
