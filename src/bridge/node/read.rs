@@ -19,8 +19,8 @@ pub(super) enum ReadError {
     /// No msgpack.
     #[error(transparent)]
     Notepack(#[from] NotepackError),
-    /// No JSON, or JSON of another form.
-    #[error("JSON of another form: {0}")]
+    /// No JSON, or JSON of another form. The parser's own words would bring the message into the log.
+    #[error("JSON of another form, from byte {} on", .0.column())]
     Json(#[from] serde_json::Error),
     /// msgpack of another form.
     #[error("msgpack without {0}")]

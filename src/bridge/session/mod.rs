@@ -2,6 +2,7 @@
 
 mod ending;
 mod hear;
+mod lines;
 mod server;
 mod tell;
 
@@ -18,6 +19,7 @@ use tracing::warn;
 
 pub(super) use self::ending::End;
 use self::ending::Phase;
+use self::lines::Lines;
 use self::server::{Attempt, Done, Job, attempt};
 use super::Parts;
 use super::core::{Core, CoreSettings, Inbound, Output, RING_BYTES};
@@ -40,6 +42,9 @@ const CAP: usize = 64 << 20;
 const REPORT: Duration = Duration::from_secs(1);
 /// So many frames of the hub are read before all else has its turn.
 const TURN: usize = 64;
+/// So many workers of other machines are members: each local worker is told all of them at every change, and whoever can
+/// publish can make them up.
+const MOST_ELSEWHERE: usize = 16_384;
 /// The same trouble is logged once in this time.
 const WARNING_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -79,6 +84,7 @@ pub(super) struct Session {
     overflowed: u64,
     refused: Option<String>,
     warnings: RateLimit,
+    lines: Lines,
 }
 
 impl Session {
@@ -137,6 +143,7 @@ impl Session {
             overflowed: 0,
             refused: None,
             warnings: RateLimit::default(),
+            lines: Lines::default(),
         }
     }
 
@@ -262,8 +269,8 @@ impl Session {
     }
 
     fn tell_elsewhere(&mut self) {
-        let mut members = self.elsewhere.clone();
-        members.extend(self.node_member.clone());
+        let members = self.elsewhere.iter().take(MOST_ELSEWHERE);
+        let members = members.chain(&self.node_member).cloned().collect();
         self.hub.say(Body::Elsewhere(members));
     }
 

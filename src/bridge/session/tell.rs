@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Session;
@@ -16,16 +17,17 @@ const MOST_MACHINES: usize = 4096;
 
 impl Session {
     pub(super) fn log(&mut self, notice: &Notice) {
+        if let Notice::Came { name, machine, .. } = notice
+            && self.numbers.len() < MOST_MACHINES
+        {
+            self.numbers.insert(name.to_string(), *machine);
+        }
         match notice {
             // The outage's lines say so, with more.
             Notice::LinkUp | Notice::LinkDown => debug!("{notice}"),
-            Notice::Came { name, machine, .. } => {
-                if self.numbers.len() < MOST_MACHINES {
-                    self.numbers.insert(name.to_string(), *machine);
-                }
-                info!("{notice}");
-            }
-            Notice::Left {
+            _ if !self.lines.allow(Instant::now()) => {}
+            Notice::Came { .. }
+            | Notice::Left {
                 how: Leaving::Goodbye,
                 ..
             } => info!("{notice}"),
@@ -35,6 +37,12 @@ impl Session {
 
     /// Tells the hub and systemd how it is.
     pub(super) fn tell(&mut self) {
+        if let Some(lines) = self.lines.left_out(Instant::now()) {
+            warn!(
+                lines,
+                "machines come and go faster than is logged: who else can publish at the bridge's server?"
+            );
+        }
         let figures = self.core.figures();
         self.outage.tell_cost(&figures);
         let report = self.describe(&figures);

@@ -257,7 +257,12 @@ impl Page<'_> {
             count("lost_out"),
             or_dash(get("/ring_bytes"), size),
         );
-        told + &self.paragraph("", &figures)
+        let garbled = get("/garbled").filter(|garbled| *garbled > 0.0);
+        let garbled = garbled.map_or_else(String::new, |garbled| {
+            let garbled = counted(garbled, "message");
+            self.paragraph("", &format!("{garbled} made no sense"))
+        });
+        told + &self.paragraph("", &figures) + &garbled
     }
 
     fn limits(&self) -> String {

@@ -9,6 +9,8 @@ use crate::wire::frame::BusMember;
 
 /// The longest name of a machine, in bytes.
 const MAX_NAME: usize = 255;
+/// As many workers as a machine may have, in two generations while they are renewed.
+const MAX_MEMBERS: usize = 2 * 4096;
 const ID: usize = 16;
 /// Lengths of what lists are made of, in bytes.
 const MEMBER: usize = ID + 6;
@@ -122,6 +124,9 @@ impl Heartbeat {
                 machine: name.clone(),
             })
         })?;
+        if members.len() > MAX_MEMBERS {
+            return Err(EnvelopeError::Members(members.len()));
+        }
         let heard = input.list(HEARD, |input| {
             Ok(Heard {
                 of: input.address()?,

@@ -166,6 +166,9 @@ pub(crate) enum EnvelopeError {
     /// A member's id that is none.
     #[error("an id that is none")]
     Id,
+    /// More workers than a machine may have.
+    #[error("a machine with {0} workers")]
+    Members(usize),
     /// A batch that does not follow what it says it follows.
     #[error("a batch of impossible numbers")]
     Numbers,

@@ -256,6 +256,19 @@ fn a_name_is_cut_at_255_bytes_and_has_no_control_characters() {
 }
 
 #[test]
+fn a_machine_has_no_more_workers_than_it_may_have() {
+    let with = |workers| {
+        let mut beat = heartbeat(Phase::Stays);
+        beat.members = vec![beat.members[0].clone(); workers];
+        let message = Message::Heartbeat(beat);
+        let from = FROM;
+        Envelope::decode(&Envelope { from, message }.encode()).map(|_| ())
+    };
+    assert_eq!(with(8192), Ok(()));
+    assert_eq!(with(8193), Err(EnvelopeError::Members(8193)));
+}
+
+#[test]
 fn a_batch_says_what_each_reader_must_have_before_it() {
     let batch = batch(1);
     assert_eq!((batch.after(5), batch.after(6)), (8, 4));

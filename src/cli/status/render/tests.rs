@@ -198,7 +198,7 @@ fn the_link_to_other_machines_is_told_where_there_is_to_be_one() {
         "state": "down", "since_seconds": 12.0, "server": "redis://10.0.0.5:6379",
         "machines": [{"name": "ip-10-0-0-2", "number": 17, "workers": 4}, {"name": "b", "workers": 1}],
         "frames_in": 10, "frames_out": 20, "repaired": 1, "lost_in": 2, "lost_out": 3,
-        "ring_bytes": 1_048_576
+        "ring_bytes": 1_048_576, "garbled": 7
     });
     let told = status(&example, Style::Plain, 80);
     let expected = "\
@@ -206,6 +206,7 @@ bridge     down for 12.0 s, over redis://10.0.0.5:6379; other machines:
            ip-10-0-0-2 (4 workers), b (1 worker)
            frames: 10 in, 20 out; 1 repaired, 2 and 3 lost; 1.0 MiB kept for who
            missed something
+           7 messages made no sense
 ";
     assert!(told.contains(expected), "{told}");
     // What another version does not say.
