@@ -89,6 +89,8 @@ pub(super) struct Line<T, F> {
     outgoing: VecDeque<(u64, String, Bytes)>,
     /// What is published and not answered, in the order in which it is answered, and when it was.
     receipts: VecDeque<(u64, Instant, Receipt)>,
+    /// Since the server arrived.
+    has_worked: bool,
 }
 
 impl<T: Transport, F: Fn() -> Attempt<T>> Line<T, F> {
@@ -100,6 +102,7 @@ impl<T: Transport, F: Fn() -> Attempt<T>> Line<T, F> {
             pauses: Pauses::default(),
             outgoing: VecDeque::new(),
             receipts: VecDeque::new(),
+            has_worked: false,
         }
     }
 
@@ -123,6 +126,7 @@ impl<T: Transport, F: Fn() -> Attempt<T>> Line<T, F> {
     pub(super) fn drop_server(&mut self) {
         self.outgoing.clear();
         self.receipts.clear();
+        self.has_worked = false;
         self.state = State::Pausing(Instant::now() + self.pauses.next());
     }
 
@@ -135,6 +139,12 @@ impl<T: Transport, F: Fn() -> Attempt<T>> Line<T, F> {
     /// The link works: after the next end the pauses begin anew.
     pub(super) fn works(&mut self) {
         self.pauses.reset();
+        self.has_worked = true;
+    }
+
+    /// Has the link worked over this server's connections?
+    pub(super) fn has_worked(&self) -> bool {
+        self.has_worked
     }
 
     fn flush(&mut self) {
