@@ -15,6 +15,9 @@ use super::transport::{Event, Receipt, Transport, TransportError};
 /// The first pause between two attempts, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
+/// What ended sooner did not work.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
+
 /// A server that leaves a message unanswered for so long hangs.
 const UNANSWERED: Duration = Duration::from_secs(1);
 
@@ -31,6 +34,14 @@ impl Pauses {
         self.0 = Some(pause);
         let chance = getrandom::u32().unwrap_or_default();
         pause / 2 + pause.mul_f64(0.5 * f64::from(chance) / f64::from(u32::MAX))
+    }
+
+    /// The next one, after something that lived for so long.
+    pub(super) fn after(&mut self, lived: Duration) -> Duration {
+        if lived >= SHORT_LIFE {
+            self.reset();
+        }
+        self.next()
     }
 
     /// It has worked: the next one is a first one.
@@ -78,6 +89,8 @@ pub(super) struct Line<T, F> {
     outgoing: VecDeque<(u64, String, Bytes)>,
     /// What is published and not answered, in the order in which it is answered, and when it was.
     receipts: VecDeque<(u64, Instant, Receipt)>,
+    /// Since the server arrived.
+    has_worked: bool,
 }
 
 impl<T: Transport, F: Fn() -> Attempt<T>> Line<T, F> {
@@ -89,6 +102,7 @@ impl<T: Transport, F: Fn() -> Attempt<T>> Line<T, F> {
             pauses: Pauses::default(),
             outgoing: VecDeque::new(),
             receipts: VecDeque::new(),
+            has_worked: false,
         }
     }
 
@@ -112,6 +126,7 @@ impl<T: Transport, F: Fn() -> Attempt<T>> Line<T, F> {
     pub(super) fn drop_server(&mut self) {
         self.outgoing.clear();
         self.receipts.clear();
+        self.has_worked = false;
         self.state = State::Pausing(Instant::now() + self.pauses.next());
     }
 
@@ -124,6 +139,12 @@ impl<T: Transport, F: Fn() -> Attempt<T>> Line<T, F> {
     /// The link works: after the next end the pauses begin anew.
     pub(super) fn works(&mut self) {
         self.pauses.reset();
+        self.has_worked = true;
+    }
+
+    /// Has the link worked over this server's connections?
+    pub(super) fn has_worked(&self) -> bool {
+        self.has_worked
     }
 
     fn flush(&mut self) {
@@ -203,5 +224,13 @@ mod tests {
         assert_eq!(expected, 2000);
         pauses.reset();
         assert!(pauses.next().as_millis() <= 100);
+    }
+
+    #[test]
+    fn what_ends_soon_again_and_again_is_tried_ever_less_often() {
+        let mut pauses = Pauses::default();
+        let all: Duration = (0..20).map(|_| pauses.after(Duration::ZERO)).sum();
+        assert!(all > Duration::from_secs(15), "{all:?}");
+        assert!(pauses.after(SHORT_LIFE) <= Duration::from_millis(100));
     }
 }

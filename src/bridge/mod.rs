@@ -28,10 +28,11 @@ use rustix::process::Signal;
 use tokio::signal::unix::{self, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::info;
 
 use self::hub::Way;
+use self::line::Pauses;
 use self::session::{End, Session};
 use crate::config::{BridgeUrl, Config};
 use crate::logging::{self, LogError, LogGuard, LogRole};
@@ -138,7 +139,9 @@ async fn serve(
     let work = async {
         // The unit has started, whether or not there is a server: its status says what is missing.
         systemd::notify_ready();
+        let mut pauses = Pauses::default();
         while let Some(end) = way.connect(&parts).await {
+            let began = Instant::now();
             if Session::new(&parts, end).run().await == End::Stopped || way.is_given() {
                 return;
             }
@@ -148,6 +151,11 @@ async fn serve(
                 return info!("the server ended its bus, and the configuration has changed");
             }
             info!("the server ended its bus; waiting for it to come back");
+            // Two bridges of one server take its place from each other: not as fast as they can.
+            tokio::select! {
+                () = sleep(pauses.after(began.elapsed())) => {}
+                () = parts.stopped() => return,
+            }
         }
     };
     tokio::select! {

@@ -12,6 +12,7 @@ mod acks;
 mod adapter;
 mod cluster;
 mod details;
+mod members;
 mod outbox;
 mod requests;
 mod rooms;
@@ -20,7 +21,7 @@ mod shared;
 mod turns;
 pub(crate) mod unread;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -264,8 +265,7 @@ impl Bus {
             }
             Body::Responders { ticket, ids } => {
                 // The hub passes requests to members only, and has said who they are.
-                let mut members = self.members();
-                members.retain(|member| ids.contains(&member.id));
+                let members = members::with_ids(self.members(), &ids);
                 self.0.requests.set_responders(ticket, members);
                 0
             }
@@ -317,14 +317,12 @@ impl Bus {
 
     fn set_members(&self, members: &[BusMember]) {
         let before = self.0.members.send_replace(members.to_vec());
-        // There may be thousands, and they may all be others than before.
-        let there: HashSet<_> = members.iter().map(|member| member.id).collect();
-        for gone in before.iter().filter(|member| !there.contains(&member.id)) {
-            let requests = self.0.requests.remove_member(gone);
+        for gone in members::gone(before, members) {
+            let requests = self.0.requests.remove_member(&gone);
             debug!(slot = gone.slot, pid = gone.pid, "a worker left the bus");
             if requests > 0 {
                 let total = self.count_unanswered(requests as u64);
-                let worker = WorkerInfo::from(gone.clone());
+                let worker = WorkerInfo::from(gone);
                 warn!(
                     requests,
                     total, "{worker} is gone and did not answer; the others did",

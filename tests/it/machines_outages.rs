@@ -8,6 +8,9 @@ use serde_json::json;
 
 use super::harness::*;
 
+/// A slow line is noticed within this.
+const NOTICED: Duration = Duration::from_secs(15);
+
 /// Each machine's first client sends to the room; ends with how long messages took on their machine, and to others.
 #[track_caller]
 fn while_all_talk(machines: &Machines, crowds: &[Crowd], rate: u32, happens: impl FnOnce()) {
@@ -191,4 +194,64 @@ fn a_storm_of_crashes_cuts_and_pauses_of_redis_loses_nothing() {
 #[test]
 fn a_storm_of_crashes_cuts_and_pauses_of_postgres_loses_nothing() {
     storm(Kind::Postgres);
+}
+
+/// What each machine says is missing, again and again for so long.
+fn reasons(machines: &Machines, lasts: Duration) -> Vec<String> {
+    let until = Instant::now() + lasts;
+    let mut all = Vec::new();
+    while Instant::now() < until {
+        all.extend(machines.iter().map(Machine::missing));
+        thread::sleep(Duration::from_millis(50));
+    }
+    all.retain(|reason| reason != "[]");
+    all.sort();
+    all.dedup();
+    saw("reasons", all.join("\n"));
+    all
+}
+
+#[test]
+fn connections_that_break_are_not_said_to_be_connected_wrongly() {
+    let machines = Plan::of(3, Kind::Redis).relayed().start();
+    let crowds = machines.chat(2);
+    let flows: Vec<_> = crowds
+        .iter()
+        .map(|crowd| Flow::start(&crowd[0], 500, 100))
+        .collect();
+    for _ in 0..3 {
+        // What is published has no answer yet when the connections break; and nobody answers new ones.
+        machines.bus.stop();
+        thread::sleep(Duration::from_millis(300));
+        machines.cut_connections();
+        let reasons = reasons(&machines, Duration::from_secs(1));
+        machines.bus.go_on();
+        assert!(!reasons.is_empty());
+        for reason in reasons {
+            assert!(!reason.contains("refused to publish"), "{reason}");
+            assert!(!reason.contains("ACL"), "{reason}");
+        }
+        machines.wait_until_joined();
+    }
+    for sent in Flow::stop_all(flows) {
+        saw("messages", sent.arrives_at(everybody(&crowds)));
+    }
+    assert_eq!(machines.lost(), [0, 0, 0]);
+}
+
+#[test]
+fn a_connection_that_is_too_slow_is_said_to_be_and_all_comes_late() {
+    let machines = Plan::of(2, Kind::Redis).relayed().start();
+    let crowds = machines.chat(2);
+    machines.relay().narrow(40_000);
+    let flow = Flow::start(&crowds[0][0], 300, 2000);
+    eventually("the second machine says it", NOTICED, || {
+        machines[1].missing().contains("too slow")
+    });
+    let sent = flow.stop();
+    machines.relay().narrow(0);
+    machines.wait_until_joined();
+    saw("messages", sent.arrives_at(everybody(&crowds)));
+    assert_eq!(machines.lost(), [0, 0]);
+    nobody_went(everybody(&crowds));
 }

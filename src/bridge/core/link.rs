@@ -212,7 +212,8 @@ impl Core {
             name: self.settings.name.clone(),
             members: self.members.clone(),
             heard: heard.collect(),
-            marks: self.outgoing.recent(),
+            // Who misses what was for it alone hears of it now or never.
+            marks: self.outgoing.recent(phase != Phase::Stays),
         });
         self.say(Target::All, message);
         let dropped = std::mem::take(&mut self.outgoing.dropped);

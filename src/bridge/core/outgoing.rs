@@ -219,9 +219,10 @@ impl Outgoing {
         of.iter().filter_map(mark).collect()
     }
 
-    /// The readers whose own batches are still kept, for a heartbeat.
-    pub(super) fn recent(&self) -> Vec<Mark> {
-        let recent = self.readers.iter().filter(|(_, r)| !r.recent.is_empty());
+    /// For a heartbeat: the readers whose own batches are still kept, or, `all`, that ever had any.
+    pub(super) fn recent(&self, all: bool) -> Vec<Mark> {
+        let recent = self.readers.iter();
+        let recent = recent.filter(|(_, reader)| all || !reader.recent.is_empty());
         let mut ids: Vec<u64> = recent.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         self.marks(&ids)

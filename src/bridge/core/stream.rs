@@ -160,6 +160,9 @@ impl Stream {
     /// The next batch up to this number that is there, whatever is missing before it.
     pub(super) fn skip(&mut self, now: Instant, upto: u64) -> Option<Held> {
         self.held.first_key_value().filter(|(n, _)| **n <= upto)?;
+        if !self.started {
+            self.begin_with_held();
+        }
         let (_, held) = self.held.pop_first()?;
         self.held_bytes -= cost(&held.batch);
         self.advance(now, &held.batch);
@@ -170,13 +173,12 @@ impl Stream {
     /// This batch is the next: what its numbers say is missing before it, is lost.
     fn advance(&mut self, now: Instant, batch: &Batch) {
         let count = u64::from(batch.count);
-        self.lose(batch.common.saturating_sub(self.at.common));
-        self.at.common = batch.common;
+        self.common(batch.common);
         if batch.reader.is_some() {
             self.directed(batch.directed);
-            self.at.directed = batch.directed.saturating_add(count);
+            self.at.directed = self.at.directed.max(batch.directed.saturating_add(count));
         } else {
-            self.at.common = batch.common.saturating_add(count);
+            self.at.common = self.at.common.max(batch.common.saturating_add(count));
             if let Some(mark) = batch.mark(self.me) {
                 self.directed(mark.directed);
             }
@@ -190,6 +192,13 @@ impl Stream {
 
     fn lose(&mut self, frames: u64) {
         self.lost = self.lost.saturating_add(frames);
+    }
+
+    /// There were so many frames for all. A heartbeat may have said already what the hub lost behind a batch that is
+    /// still on its way.
+    fn common(&mut self, frames: u64) {
+        self.lose(frames.saturating_sub(self.at.common));
+        self.at.common = self.at.common.max(frames);
     }
 
     /// There were so many frames for this reader alone.
@@ -217,8 +226,7 @@ impl Stream {
             self.missing.get_or_insert(now);
             return;
         }
-        self.lose(beat.common.saturating_sub(self.at.common));
-        self.at.common = self.at.common.max(beat.common);
+        self.common(beat.common);
         if let Some(mark) = mark {
             self.directed(mark.directed);
         }
@@ -257,12 +265,15 @@ impl Stream {
     /// The sender has nothing up to here any more: what is missing before, is lost. Then [`Stream::next`] may have
     /// something.
     pub(super) fn no_more(&mut self, now: Instant, at: &Position) {
-        if !self.started || at.n <= self.at.n {
+        if !self.started {
             return;
         }
-        self.lose(at.common.saturating_sub(self.at.common));
-        self.at.common = self.at.common.max(at.common);
+        // What was held back may reach as far, and does not say how much of what was for this reader alone is missing.
+        self.common(at.common);
         self.directed(at.directed);
+        if at.n <= self.at.n {
+            return;
+        }
         self.at.n = at.n;
         self.at.hub = self.at.hub.max(at.hub);
         if let Some(missing) = &mut self.missing {
@@ -305,26 +316,34 @@ impl Stream {
         {
             return;
         }
-        let held = self.held.first_key_value();
-        let next = held.map(|(_, held)| held.batch.after(self.me));
         if self.started {
+            let held = self.held.first_key_value();
+            let next = held.map(|(_, held)| held.batch.after(self.me));
             self.at.n = next.unwrap_or(self.upto).max(self.at.n);
         } else {
-            // The sender never said where: with what is there.
-            self.started = true;
-            let first = held.map(|(_, held)| &held.batch);
-            self.at = Position {
-                n: next.or(self.since).unwrap_or(0),
-                common: first.map_or(0, |batch| batch.common),
-                directed: first.map_or(0, |batch| batch.directed),
-                hub: first.map_or(self.hub, |batch| {
-                    batch.hub.saturating_sub(batch.count.into())
-                }),
-            };
+            self.begin_with_held();
         }
         self.missing = Some(now);
         self.asked = None;
         self.settle();
+    }
+
+    /// The sender never said where it begins: with what is there. What was before is not counted, for it is not known.
+    fn begin_with_held(&mut self) {
+        self.started = true;
+        let first = self.held.first_key_value().map(|(_, held)| &held.batch);
+        let directed = |held: &Held| match held.batch.reader {
+            Some(_) => Some(held.batch.directed),
+            None => held.batch.mark(self.me).map(|mark| mark.directed),
+        };
+        self.at = Position {
+            n: first.map_or(self.since.unwrap_or(0), |batch| batch.after(self.me)),
+            common: first.map_or(0, |batch| batch.common),
+            directed: self.held.values().find_map(directed).unwrap_or(0),
+            hub: first.map_or(self.hub, |batch| {
+                batch.hub.saturating_sub(batch.count.into())
+            }),
+        };
     }
 
     /// The sender, or this machine, was not connected: the time does not count.

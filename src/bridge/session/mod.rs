@@ -22,7 +22,7 @@ use self::ending::Phase;
 use self::lines::Lines;
 use self::server::{Attempt, Done, Job, attempt};
 use super::Parts;
-use super::core::{Core, CoreSettings, Inbound, Output, RING_BYTES};
+use super::core::{Core, CoreSettings, Inbound, Output, RING_BYTES, Why};
 use super::emitter::Emitter;
 use super::hub::HubEnd;
 use super::line::{Line, LineEvent};
@@ -226,14 +226,10 @@ impl Session {
                 }
                 Output::Link(is_up) => self.link(is_up),
                 Output::Reconnect(why) => {
-                    let reason = match self.line.server() {
-                        Some(_) if self.line.is_unanswered() => {
-                            format!("{} does not answer", self.parts.url)
-                        }
-                        Some(server) => format!("{why}: {}", server.silence()),
-                        None => why.to_string(),
-                    };
-                    self.outage.failed(reason);
+                    // What was refused has been told with the server's words, or with the end of the connection.
+                    if why != Why::Refused {
+                        self.outage.failed(self.why_silent(why));
+                    }
                     self.line.drop_server();
                     self.line_lost(now);
                 }
@@ -244,6 +240,14 @@ impl Session {
             && let Some(output) = self.node.as_mut().and_then(Node::poll)
         {
             self.act_for_node(output);
+        }
+    }
+
+    fn why_silent(&self, why: Why) -> String {
+        match self.line.server() {
+            Some(_) if self.line.is_unanswered() => format!("{} does not answer", self.parts.url),
+            Some(server) => format!("{why}: {}", server.silence(self.line.has_worked())),
+            None => why.to_string(),
         }
     }
 

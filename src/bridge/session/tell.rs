@@ -77,7 +77,8 @@ impl Session {
         metrics::BRIDGE_UP.set(self.outage.is_up().into());
         metrics::BRIDGE_MACHINES.set(figures.machines);
         metrics::BRIDGE_REPAIRED.mirror(figures.repaired_in);
-        metrics::BRIDGE_LOST.mirror_of(Direction::In, figures.lost_in + self.overflowed);
+        let lost = figures.lost_in.saturating_add(self.overflowed);
+        metrics::BRIDGE_LOST.mirror_of(Direction::In, lost);
         metrics::BRIDGE_LOST.mirror_of(Direction::Out, figures.lost_out);
         metrics::BRIDGE_OUTAGES.mirror(self.outage.count());
         let (emitted, refused) = match (&self.emitter, &self.node) {

@@ -158,8 +158,9 @@ pub(super) trait Transport {
     /// The server does not answer, or cannot say it.
     async fn numsub(&self, channel: &str) -> Result<u64, TransportError>;
 
-    /// What it probably is when the own messages do not come back while the connections seem to live.
-    fn silence(&self) -> &'static str;
+    /// What it probably is when the own messages do not come back while the connections seem to live; and whether
+    /// these same connections have brought them before.
+    fn silence(&self, has_worked: bool) -> &'static str;
 }
 
 impl Transport for Server {
@@ -219,10 +220,10 @@ impl Transport for Server {
         }
     }
 
-    fn silence(&self) -> &'static str {
+    fn silence(&self, has_worked: bool) -> &'static str {
         match self {
-            Self::Redis(redis) => redis.silence(),
-            Self::Postgres(postgres) => postgres.silence(),
+            Self::Redis(redis) => redis.silence(has_worked),
+            Self::Postgres(postgres) => postgres.silence(has_worked),
         }
     }
 }

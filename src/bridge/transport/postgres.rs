@@ -446,7 +446,7 @@ impl Transport for Postgres {
         Err(TransportError::Unsupported("count of those who listen"))
     }
 
-    fn silence(&self) -> &'static str {
+    fn silence(&self, _has_worked: bool) -> &'static str {
         "the server answers, but what this machine publishes does not come back to it: a pooler may lend its sessions \
          to others (pgbouncer with pool_mode = transaction), or a session that listens does not read and holds up all \
          others (pg_notification_queue_usage())"

@@ -444,7 +444,11 @@ impl Transport for Redis {
         answer.map(|(_, count)| count)
     }
 
-    fn silence(&self) -> &'static str {
+    fn silence(&self, has_worked: bool) -> &'static str {
+        if has_worked {
+            return "the server answers, but the connection with what is published there is too slow for what all \
+                    machines send, or brings nothing any more";
+        }
         "the server answers, but what this machine publishes does not come back to it: both connections must reach \
          the same server, and its user must be allowed to read the channels (ACL SETUSER ... &<prefix>/*)"
     }

@@ -23,7 +23,6 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
-use super::far::MOST_MEMBERS;
 use super::{Hub, Left, TURN, encoded, hello};
 use crate::ipc::bus::{BusError, Reader};
 use crate::wire::bridge::Report;
@@ -42,6 +41,8 @@ pub(super) struct Bridge {
     pub(super) pid: u32,
     /// Is it connected to the other machines?
     pub(super) is_up: Cell<bool>,
+    /// Has it said who the members elsewhere are?
+    has_told: Cell<bool>,
     pub(super) silent: Cell<bool>,
     heard: Cell<Instant>,
     /// What it brought waits for a worker, so that it is not heard.
@@ -49,6 +50,13 @@ pub(super) struct Bridge {
     report: RefCell<Option<Report>>,
     since: Instant,
     replaced: Notify,
+}
+
+impl Bridge {
+    /// Are the members elsewhere that it told within reach?
+    pub(super) fn has_members(&self) -> bool {
+        self.is_up.get() && self.has_told.get()
+    }
 }
 
 /// The bridge until dropped.
@@ -96,12 +104,14 @@ impl Hub {
             std::future::pending().await
         };
         tokio::select! {
-            error = self.hear_bridge(bridge, &mut reader) => error.into(),
-            left = write_all => left,
-            never = self.watch(bridge) => never,
+            biased;
+            // First: what waits is from then on for the other one.
             () = bridge.replaced.notified() => {
                 Left::GivenUp("another bridge took its place".to_owned())
             }
+            error = self.hear_bridge(bridge, &mut reader) => error.into(),
+            left = write_all => left,
+            never = self.watch(bridge) => never,
         }
     }
 
@@ -125,6 +135,7 @@ impl Hub {
             id,
             pid,
             is_up: Cell::new(false),
+            has_told: Cell::new(false),
             silent: Cell::new(false),
             heard: Cell::new(Instant::now()),
             is_held_up: Cell::new(false),
@@ -177,6 +188,7 @@ impl Hub {
                 _ => {
                     bridge.is_held_up.set(true);
                     self.bring(head, frame.clone()).await;
+                    self.far.brought(&head);
                     bridge.is_held_up.set(false);
                     bridge.heard.set(Instant::now());
                 }
@@ -206,8 +218,8 @@ impl Hub {
         match Frame::decode(frame)?.body {
             Body::Elsewhere(mut members) => {
                 members.retain(|member| !self.has(member.id));
-                members.truncate(MOST_MEMBERS);
-                self.far.elsewhere.replace(members);
+                self.far.told(members);
+                bridge.has_told.set(true);
                 if bridge.is_up.get() {
                     self.tell_members();
                 }

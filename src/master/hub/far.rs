@@ -17,7 +17,7 @@ use crate::wire::frame::{Body, BusMember, Head, Welcome, number_for_bridge};
 use crate::wire::session_id::EntropyError;
 
 /// What there is for other machines is kept for so long while there is no bridge: one that is started anew gets it.
-const KEPT: Duration = Duration::from_secs(30);
+pub(super) const KEPT: Duration = Duration::from_secs(30);
 /// So many members elsewhere are told to workers, and no more.
 pub(super) const MOST_MEMBERS: usize = 16_384;
 
@@ -64,10 +64,12 @@ pub(super) struct Far {
     /// What waits for the bridge, or for the next one.
     pub(super) queue: Queue,
     pub(super) bridge: RefCell<Option<Rc<Bridge>>>,
-    /// When the last bridge left.
+    /// Since when there is no bridge.
     pub(super) left: Cell<Option<Instant>>,
     /// The members on the other machines, as a bridge told last.
-    pub(super) elsewhere: RefCell<Vec<BusMember>>,
+    elsewhere: RefCell<Vec<BusMember>>,
+    /// The members elsewhere of this moment and of before: a bridge that has just begun does not hear all of them yet.
+    known: RefCell<HashSet<Sid>>,
     /// The number of the last frame of each of them: a new bridge may bring some that the one before it brought.
     last: RefCell<HashMap<Sid, u64>>,
     repeats: Cell<u64>,
@@ -77,29 +79,36 @@ impl Far {
     pub(super) fn new(identity: Identity) -> Self {
         Self {
             identity: Some(identity),
+            left: Cell::new(Some(Instant::now())),
             ..Self::default()
         }
     }
 
-    /// The members elsewhere; none while the link is down.
+    /// The members elsewhere; none while the link is down, or the bridge has not said yet who they are.
     pub(super) fn members(&self) -> Vec<BusMember> {
-        if self.is_up() {
+        let bridge = self.bridge.borrow();
+        let has_members = bridge.as_ref().is_some_and(|bridge| bridge.has_members());
+        if has_members {
             return self.elsewhere.borrow().clone();
         }
         Vec::new()
     }
 
-    /// Is this a member elsewhere, be it out of reach for now?
-    pub(super) fn knows(&self, id: Sid) -> bool {
-        let elsewhere = self.elsewhere.borrow();
-        let bridge = self.bridge.borrow();
-        elsewhere.iter().any(|member| member.id == id)
-            || bridge.as_ref().is_some_and(|bridge| bridge.id == id)
+    /// A bridge has told who the members elsewhere are.
+    pub(super) fn told(&self, mut members: Vec<BusMember>) {
+        members.truncate(MOST_MEMBERS);
+        let mut known = self.known.borrow_mut();
+        if known.len() > MOST_MEMBERS {
+            known.clear();
+        }
+        known.extend(members.iter().map(|member| member.id));
+        self.elsewhere.replace(members);
     }
 
-    fn is_up(&self) -> bool {
+    /// Is this a member elsewhere, be it out of reach for now?
+    pub(super) fn knows(&self, id: Sid) -> bool {
         let bridge = self.bridge.borrow();
-        bridge.as_ref().is_some_and(|bridge| bridge.is_up.get())
+        self.known.borrow().contains(&id) || bridge.as_ref().is_some_and(|bridge| bridge.id == id)
     }
 
     /// Must those wait who have more for other machines?
@@ -119,16 +128,22 @@ impl Far {
         if self.identity.is_none() {
             return false;
         }
+        if self.left.get().is_some_and(|left| left.elapsed() > KEPT) {
+            // For long there was no bridge: nobody will get it.
+            self.lost.set(self.lost.get() + 1);
+            self.lose(self.queue.take().len(), "there is no bridge");
+            return false;
+        }
         let overflows = self.queue.bytes() > CAP;
         if overflows {
-            self.forget("the bridge takes nothing");
+            self.lose(self.queue.forget(), "the bridge takes nothing");
         }
         self.queue.push_parts(number_for_bridge(frame, number));
         overflows
     }
 
-    fn forget(&self, why: &str) {
-        let lost = self.queue.forget() as u64;
+    fn lose(&self, frames: usize, why: &str) {
+        let lost = frames as u64;
         self.lost.set(self.lost.get() + lost);
         if lost > 0 {
             warn!(lost, "{why}: frames for other machines are lost");
@@ -144,17 +159,24 @@ impl Far {
 
     /// Puts what a new bridge hears first before what waits for it.
     pub(super) fn welcome(&self, members: Option<Bytes>) {
-        let away = self.left.get().map(|left| left.elapsed());
-        if away.is_some_and(|away| away > KEPT) {
-            self.forget("there was no bridge");
-        }
-        let is_numbered = |parts: &Parts| {
+        let away = self.left.take().map(|left| left.elapsed());
+        let is_late = away.is_some_and(|away| away > KEPT);
+        let number = |parts: &Parts| {
             let [head, _] = parts;
-            Head::read(head).is_ok_and(|head| head.hub_number > 0)
+            Head::read(head).map_or(0, |head| head.hub_number)
         };
-        // What was for the one before it alone is for nobody any more.
+        // What was for the one before it alone is for nobody any more. Nor is what was left of before a loss: the one
+        // before it had that in part.
         let mut waiting = self.queue.take();
-        waiting.retain(is_numbered);
+        waiting.retain(|parts| number(parts) > 0);
+        let all = waiting.len();
+        let mut next = self.passed.get() - all as u64 + 1;
+        waiting.retain(|parts| {
+            let follows = number(parts) == next;
+            next += 1;
+            follows && !is_late
+        });
+        self.lose(all - waiting.len(), "no bridge took what waited");
         let Identity {
             incarnation,
             machine,
@@ -178,8 +200,18 @@ impl Far {
 
     /// Was this frame of a member elsewhere brought before? What may be lost, or has no number, never was.
     pub(super) fn is_repeat(&self, head: &Head) -> bool {
-        if head.volatile || head.counter == 0 {
-            return false;
+        let last = self.last.borrow();
+        let is_repeat = has_order(head) && last.get(&head.from).is_some_and(|n| head.counter <= *n);
+        if is_repeat {
+            self.repeats.set(self.repeats.get() + 1);
+        }
+        is_repeat
+    }
+
+    /// Workers have this frame.
+    pub(super) fn brought(&self, head: &Head) {
+        if !has_order(head) {
+            return;
         }
         let mut last = self.last.borrow_mut();
         if last.len() > 2 * MOST_MEMBERS {
@@ -187,13 +219,11 @@ impl Far {
             let present: HashSet<_> = elsewhere.iter().map(|member| member.id).collect();
             last.retain(|id, _| present.contains(id));
         }
-        let number = last.entry(head.from).or_default();
-        let repeat = head.counter <= *number;
-        if repeat {
-            self.repeats.set(self.repeats.get() + 1);
-        } else {
-            *number = head.counter;
-        }
-        repeat
+        last.insert(head.from, head.counter);
     }
+}
+
+/// Has it a number by which it is known again?
+fn has_order(head: &Head) -> bool {
+    !head.volatile && head.counter > 0
 }

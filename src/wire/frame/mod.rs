@@ -355,9 +355,14 @@ pub(crate) fn number(frame: Bytes, counter: u64) -> Bytes {
     frame.freeze()
 }
 
-/// The frame with the hub's number, in two parts: a head of its own, and what all receivers share.
+/// The frame with the hub's number, in two parts: a head of its own, and what all receivers share. A small one is copied:
+/// it may wait for long, and shall not keep all that came with it in memory.
 pub(crate) fn number_for_bridge(frame: &Bytes, number: u64) -> [Bytes; 2] {
-    let at = HEAD.min(frame.len());
+    const SMALL: usize = 4096;
+    let at = match frame.len() {
+        len @ ..SMALL => len,
+        _ => HEAD,
+    };
     let mut head: BytesMut = frame.get(..at).unwrap_or_default().into();
     put_number(&mut head, HUB_NUMBER, number);
     [head.freeze(), frame.slice(at..)]

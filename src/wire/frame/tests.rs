@@ -262,6 +262,19 @@ fn numbers_are_written_into_the_head_and_change_nothing_else() {
 }
 
 #[test]
+fn what_waits_for_the_bridge_keeps_what_is_large_and_nothing_that_came_with_what_is_small() {
+    for (len, is_copied) in [(10, true), (10_000, false)] {
+        let (to, from) = (None, id(1));
+        let (event, data) = ("e".into(), vec![1; len].into());
+        let body = Body::ServerSide { event, data };
+        let frame = Frame { to, from, body }.encode().unwrap();
+        let parts = number_for_bridge(&frame, 1);
+        assert_eq!(parts.concat().len(), frame.len());
+        assert_eq!(frame.is_unique(), is_copied, "{len}");
+    }
+}
+
+#[test]
 fn the_head_tells_what_may_be_lost() {
     let with = |body| {
         let (to, from) = (None, id(1));

@@ -127,7 +127,7 @@ impl World {
                 incarnation: 1000 + nth as u64,
                 epoch: 1,
                 passed: 0,
-                catch_up: Duration::from_secs(60),
+                catch_up: Duration::from_mins(1),
                 ring_bytes,
                 hub_drops_repeats: true,
             };
@@ -227,7 +227,7 @@ impl World {
                 }
                 Output::Deliver(frame) => {
                     let (from, number) = said(&frame);
-                    let from = (0..).find(|nth| member(*nth).id == from).unwrap();
+                    let from = (0..100).find(|nth| member(*nth).id == from).unwrap();
                     let heard = machine.heard.entry(from).or_default();
                     // As the hub does: see `CoreSettings::hub_drops_repeats`.
                     let repeats = machine.settings.hub_drops_repeats && machine.settings.epoch > 1;

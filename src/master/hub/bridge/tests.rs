@@ -462,3 +462,5 @@ async fn what_it_tells_of_itself_is_kept() {
     })
     .await;
 }
+
+mod handover;

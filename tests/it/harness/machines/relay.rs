@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::NetSpace;
 
@@ -20,6 +20,7 @@ pub struct Relay {
     pub port: u16,
     server: watch::Sender<SocketAddr>,
     resets: watch::Sender<()>,
+    width: watch::Sender<u32>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -31,6 +32,7 @@ impl Relay {
         let (stop, stopped) = oneshot::channel();
         let resets = watch::Sender::default();
         let cuts = resets.clone();
+        let (width, widths) = watch::channel(0);
         let (target, targets) = watch::channel(server);
         let thread = thread::spawn(move || {
             network.enter();
@@ -40,7 +42,7 @@ impl Relay {
             let mut runtime = tokio::runtime::Builder::new_current_thread();
             runtime.enable_all().build().unwrap().block_on(async move {
                 tokio::select! {
-                    () = accept(listener, targets, one_way, cuts) => {}
+                    () = accept(listener, targets, (one_way, widths), cuts) => {}
                     // An error: the value is gone.
                     _ = stopped => {}
                 }
@@ -50,6 +52,7 @@ impl Relay {
             port: came.recv().unwrap(),
             server: target,
             resets,
+            width,
             stop: Some(stop),
             thread: Some(thread),
         }
@@ -58,6 +61,11 @@ impl Relay {
     /// Who connects from now on comes to this server, as when a name or an address moves.
     pub fn lead_to(&self, server: SocketAddr) {
         self.server.send_replace(server);
+    }
+
+    /// What the server sends comes at so many bytes a second, on each connection; 0: at once.
+    pub fn narrow(&self, width: u32) {
+        self.width.send_replace(width);
     }
 
     /// Resets every connection, with all that is under way on it.
@@ -77,7 +85,7 @@ impl Drop for Relay {
 async fn accept(
     listener: StdListener,
     servers: watch::Receiver<SocketAddr>,
-    one_way: Duration,
+    (one_way, widths): (Duration, watch::Receiver<u32>),
     cuts: watch::Sender<()>,
 ) {
     let listener = TcpListener::from_std(listener).unwrap();
@@ -85,6 +93,8 @@ async fn accept(
         let (mut client, _) = listener.accept().await.unwrap();
         let mut cut = cuts.subscribe();
         let server = *servers.borrow();
+        let widths = widths.clone();
+        let endless = watch::channel(0).1;
         tokio::spawn(async move {
             // A server that is away refuses.
             let Ok(mut server) = TcpStream::connect(server).await else {
@@ -95,8 +105,8 @@ async fn accept(
                 let (from_client, to_client) = client.split();
                 let (from_server, to_server) = server.split();
                 tokio::select! {
-                    () = carry(from_client, to_server, one_way) => false,
-                    () = carry(from_server, to_client, one_way) => false,
+                    () = carry(from_client, to_server, one_way, endless) => false,
+                    () = carry(from_server, to_client, one_way, widths) => false,
                     _ = cut.changed() => true,
                 }
             };
@@ -116,6 +126,7 @@ async fn carry(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     one_way: Duration,
+    widths: watch::Receiver<u32>,
 ) {
     let (queue, mut due) = mpsc::channel::<(Instant, Vec<u8>)>(UNDER_WAY);
     let read = async move {
@@ -124,6 +135,11 @@ async fn carry(
             let item = (Instant::now() + one_way, buffer[..count].to_vec());
             if queue.send(item).await.is_err() {
                 return;
+            }
+            let width = *widths.borrow();
+            if width > 0 {
+                let seconds = count as f64 / f64::from(width);
+                sleep(Duration::from_secs_f64(seconds)).await;
             }
         }
     };
