@@ -36,7 +36,7 @@ fn cost(kind: Kind) {
         .iter()
         .map(|client| Flow::flood(client, 200))
         .collect();
-    thread::sleep(Duration::from_secs(if long_tests() { 20 } else { 2 }));
+    thread::sleep(Duration::from_secs(if long_tests() { 5 } else { 2 }));
     let all = Flow::stop_all(flows);
     let mut messages = 0;
     for sent in &all {
