@@ -24,6 +24,7 @@ impl Core {
         if !self.link.is_connected() || self.is_mute() {
             return;
         }
+        self.link.note_received(now);
         if on == Inbound::Hello {
             self.hello_came(now, payload);
             return;
@@ -114,7 +115,7 @@ impl Core {
                 self.start(now, id, &at, earlier.as_ref());
             }
             Message::Ask { to, have, upto } if to == me => {
-                if let Some(at) = self.outgoing.ask(id, have, upto) {
+                if let Some(at) = self.outgoing.ask(now, id, have, upto) {
                     self.say(Target::One(id), Message::NoMore { to: from, at });
                 }
             }

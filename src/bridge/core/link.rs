@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::pace::Window;
 use super::peers::MEMORY;
 use super::types::after;
 use super::waiting::Target;
-use super::{Core, Leaving, Notice, Output, Why};
+use super::{Core, IN_FLIGHT, Leaving, Notice, Output, Why};
 use crate::wire::envelope::{self, Heard, Heartbeat, Hello, Message, Phase};
 use crate::wire::frame;
 
@@ -16,6 +17,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const BEAT_AGAIN: Duration = Duration::from_millis(100);
 /// In this time the own heartbeat must come back.
 const ECHO: Duration = Duration::from_secs(2);
+/// So much longer it may take while others' words come instead.
+const BEHIND: Duration = Duration::from_secs(8);
 /// A hello comes so often.
 const HELLO: Duration = Duration::from_secs(30);
 /// A longer message may take longer to come back: its bytes at this rate, each second.
@@ -42,6 +45,8 @@ pub(super) struct Link {
     echoed: Instant,
     /// Long messages are on their way until then.
     long: Instant,
+    /// When anything came.
+    came: Instant,
     /// Since when it is as it is.
     pub(super) since: Instant,
 }
@@ -76,6 +81,7 @@ impl Link {
             outstanding: VecDeque::new(),
             echoed: now,
             long: now,
+            came: now,
             since: now,
         }
     }
@@ -110,10 +116,20 @@ impl Link {
         is_first
     }
 
-    /// When it is dead if nothing comes back.
+    /// Something came, whoever sent it.
+    pub(super) fn note_received(&mut self, now: Instant) {
+        self.came = now;
+    }
+
+    /// When it is dead if nothing comes back. Over a thin line the echo is behind all that others send, and as long as that
+    /// comes there is a line; but not for ever, for one's own words may be lost.
     fn echo_deadline(&self) -> Option<Instant> {
         let (_, sent) = self.outstanding.front()?;
-        Some(after((*sent).max(self.echoed).max(self.long), ECHO))
+        let echoed = (*sent).max(self.echoed).max(self.long);
+        Some(after(
+            echoed.max(self.came.min(after(echoed, BEHIND))),
+            ECHO,
+        ))
     }
 }
 
@@ -153,6 +169,7 @@ impl Core {
         self.link.outstanding.clear();
         self.in_flight.clear();
         self.in_flight_bytes = 0;
+        self.window = Window::new(IN_FLIGHT);
         self.outputs
             .retain(|output| !matches!(output, Output::Publish { .. }));
         self.figures.volatile_dropped += self.outgoing.interrupted();
@@ -234,7 +251,7 @@ impl Core {
             version: env!("CARGO_PKG_VERSION").into(),
         };
         let [_, _, (channel, _)] = self.channels();
-        let mut output = self.publish(Target::All, hello.encode(), None);
+        let mut output = self.publish(Target::All, hello.encode(), None, None);
         if let Output::Publish { channel: to, .. } = &mut output {
             *to = channel;
         }

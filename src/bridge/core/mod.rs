@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `types` | what goes in and what comes out |
 //! | `waiting`, `ring`, `outgoing` | what this bridge sends: batches that wait, batches that are kept, repair for others |
+//! | `pace` | how much of that is on its way at once |
 //! | `stream` | what one other bridge sends: what is missing, held back, lost |
 //! | `peers` | the machines that are known, and their members |
 //! | `link` | the connection: the own echo, heartbeats, goodbye |
@@ -15,6 +16,7 @@ mod incoming;
 mod link;
 mod membership;
 mod outgoing;
+mod pace;
 mod peers;
 mod ring;
 mod stream;
@@ -29,6 +31,7 @@ use socketioxide_core::Sid;
 
 use self::link::{Ending, Link};
 use self::outgoing::{Outgoing, Turn};
+use self::pace::Window;
 use self::peers::Peers;
 use self::waiting::{Arrival, Target};
 use crate::wire::envelope::{Address, Envelope, Message};
@@ -64,9 +67,10 @@ pub(in crate::bridge) struct Core {
     /// What the hub was told last.
     elsewhere: Vec<BusMember>,
     outputs: VecDeque<Output>,
-    /// Published and not answered: the number of the batch, if there is one, and the bytes.
-    in_flight: HashMap<u64, (Option<u64>, usize)>,
+    /// Published and not answered: the number of the batch, if there is one, the bytes, and when, of batches.
+    in_flight: HashMap<u64, (Option<u64>, usize, Option<Instant>)>,
     in_flight_bytes: usize,
+    window: Window,
     /// What is held back of all senders together, in bytes.
     held: usize,
     next_id: u64,
@@ -98,6 +102,7 @@ impl Core {
             outputs: VecDeque::new(),
             in_flight: HashMap::new(),
             in_flight_bytes: 0,
+            window: Window::new(IN_FLIGHT),
             held: 0,
             next_id: 1,
             same_machine: BTreeSet::new(),
@@ -168,10 +173,13 @@ impl Core {
 
     /// What became of an [`Output::Publish`]. One that is not known any more is ignored.
     pub(in crate::bridge) fn published(&mut self, now: Instant, id: u64, result: Result<(), ()>) {
-        let Some((n, bytes)) = self.in_flight.remove(&id) else {
+        let Some((n, bytes, at)) = self.in_flight.remove(&id) else {
             return;
         };
         self.in_flight_bytes -= bytes;
+        if let (Ok(()), Some(at)) = (result, at) {
+            self.window.answered(at, now, bytes);
+        }
         match (result, n) {
             (Ok(()), Some(n)) => self.outgoing.ring.answered(n),
             (Ok(()), None) => self.goodbye_published(id),
@@ -189,7 +197,10 @@ impl Core {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
-        if !self.link.is_connected() || self.in_flight_bytes >= IN_FLIGHT || self.is_mute() {
+        if !self.link.is_connected()
+            || self.in_flight_bytes >= self.window.bytes()
+            || self.is_mute()
+        {
             return None;
         }
         let new = self.in_flight.len() < FEW || self.outgoing.waiting.is_dense();
@@ -200,14 +211,20 @@ impl Core {
             Turn::Repair => self.figures.repaired_out += 1,
         }
         self.link.note_published(now, ready.payload.len());
-        Some(self.publish(ready.target, ready.payload, ready.n))
+        Some(self.publish(ready.target, ready.payload, ready.n, Some(now)))
     }
 
-    fn publish(&mut self, target: Target, payload: Bytes, n: Option<u64>) -> Output {
+    fn publish(
+        &mut self,
+        target: Target,
+        payload: Bytes,
+        n: Option<u64>,
+        at: Option<Instant>,
+    ) -> Output {
         let channel = self.channel(target);
         let id = self.next_id;
         self.next_id += 1;
-        self.in_flight.insert(id, (n, payload.len()));
+        self.in_flight.insert(id, (n, payload.len(), at));
         self.in_flight_bytes += payload.len();
         Output::Publish {
             id,
@@ -221,7 +238,7 @@ impl Core {
         if self.link.is_connected() {
             let from = self.me;
             let payload = Envelope { from, message }.encode();
-            let output = self.publish(target, payload, None);
+            let output = self.publish(target, payload, None, None);
             self.outputs.push_back(output);
         }
     }

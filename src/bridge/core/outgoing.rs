@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::pace::Pace;
 use super::ring::{Entry, Ring};
 use super::waiting::{Arrival, OVERHEAD, Target, Waiting};
 use crate::wire::envelope::batch::{Numbers, aged};
@@ -33,6 +34,7 @@ pub(super) struct Outgoing {
     /// The next batch that may have to be published again.
     resend: u64,
     repairs: VecDeque<Repair>,
+    paces: HashMap<u64, Pace>,
     /// Frames that were dropped before the server had taken them, and not told yet.
     pub(super) dropped: u64,
 }
@@ -97,6 +99,7 @@ impl Outgoing {
             hub: passed,
             resend: 1,
             repairs: VecDeque::new(),
+            paces: HashMap::new(),
             dropped: 0,
         }
     }
@@ -266,19 +269,30 @@ impl Outgoing {
     }
 
     /// A reader misses what is between these numbers. Answers where it has to go on if not all of that is kept.
-    pub(super) fn ask(&mut self, reader: u64, have: u64, upto: u64) -> Option<Position> {
+    pub(super) fn ask(
+        &mut self,
+        now: Instant,
+        reader: u64,
+        have: u64,
+        upto: u64,
+    ) -> Option<Position> {
         let next = have.saturating_add(1);
         let no_more = (next < self.ring.first()).then(|| self.position(reader, have));
         let next = no_more.map_or(next, |at| at.n + 1);
         let upto = upto.min(self.ring.next() - 1);
         match self.repairs.iter_mut().find(|job| job.reader == reader) {
             Some(job) => job.upto = job.upto.max(upto),
-            None if next <= upto => self.repairs.push_back(Repair {
-                reader,
-                next,
-                upto,
-                left: REPAIR,
-            }),
+            None if next <= upto => {
+                let pace = self.paces.entry(reader).or_insert_with(|| Pace::new(now));
+                if let Some(left) = pace.ask(now, have, REPAIR) {
+                    self.repairs.push_back(Repair {
+                        reader,
+                        next,
+                        upto,
+                        left,
+                    });
+                }
+            }
             None => {}
         }
         no_more
@@ -295,6 +309,9 @@ impl Outgoing {
                 if !matches!(entry.target, Target::One(other) if other != job.reader) {
                     let payload = aged(&entry.payload, age(entry.since, now));
                     let target = Target::One(job.reader);
+                    if let Some(pace) = self.paces.get_mut(&job.reader) {
+                        pace.sent(n);
+                    }
                     if let Some(left) = job.left.checked_sub(payload.len()).filter(|left| *left > 0)
                     {
                         job.left = left;
@@ -317,11 +334,13 @@ impl Outgoing {
         self.readers.remove(&reader);
         self.since_common.retain(|id| *id != reader);
         self.repairs.retain(|job| job.reader != reader);
+        self.paces.remove(&reader);
     }
 
     /// The connection is gone. What is volatile is lost: answers how many frames.
     pub(super) fn interrupted(&mut self) -> u64 {
         self.repairs.clear();
+        self.paces.values_mut().for_each(Pace::interrupted);
         self.waiting.drop_volatile()
     }
 

@@ -199,16 +199,20 @@ fn what_waits_is_one_batch_and_what_is_large_goes_alone() {
 #[test]
 fn at_most_4_mib_are_unanswered_32_mib_wait_and_then_what_is_volatile_is_dropped() {
     let mut fleet = Fleet::new(1);
-    fleet.answers = false;
     let data = vec![0; 1 << 20].into();
     let event = "e".into();
     let frame = of(0, None, Body::ServerSide { event, data });
+    // Quick answers, and so the window is as wide as it gets.
+    for _ in 0..4 {
+        fleet.say(0, &frame);
+    }
+    fleet.answers = false;
     for _ in 0..36 {
         assert!(!fleet.cores[0].is_full());
         fleet.say(0, &frame);
     }
     let figures = fleet.cores[0].figures();
-    assert_eq!(figures.batches_out, 4);
+    assert_eq!(figures.batches_out, 4 + 4);
     assert!(fleet.cores[0].is_full());
     let mut opts = BroadcastOptions::default();
     opts.add_flag(BroadcastFlags::Volatile);
@@ -225,7 +229,7 @@ fn at_most_4_mib_are_unanswered_32_mib_wait_and_then_what_is_volatile_is_dropped
     }
     let figures = fleet.cores[0].figures();
     assert!(figures.ring_bytes + figures.waiting_bytes <= RING_BYTES as u64);
-    assert!((33..40).contains(&figures.lost_out), "{figures:?}");
+    assert!((33..45).contains(&figures.lost_out), "{figures:?}");
 }
 
 #[test]
