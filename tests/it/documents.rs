@@ -120,7 +120,7 @@ fn cargo_of_the_tests(folder: &Path) -> PathBuf {
     // What cargo says to this test is none of that build's: ring would be compiled anew, and all that is above it.
     let unwanted = if is_release { "" } else { "--release" };
     let script = format!(
-        "#!/bin/bash\nunset ${{!CARGO_PKG_@}} ${{!CARGO_MANIFEST_@}}\nfor a; do shift; [ \"$a\" = '{unwanted}' ] || set -- \"$@\" \"$a\"; done\nexec '{}' \"$@\"\n",
+        "#!/bin/bash\nunset OUT_DIR ${{!CARGO_PKG_@}} ${{!CARGO_MANIFEST_@}}\nfor a; do shift; [ \"$a\" = '{unwanted}' ] || set -- \"$@\" \"$a\"; done\nexec '{}' \"$@\"\n",
         env!("CARGO")
     );
     fs::write(&cargo, script).unwrap();
