@@ -70,7 +70,9 @@ fn who_works_with_the_keyboard_finds_a_session_and_disconnects_it() {
     let mut members: Vec<_> = (0..5).map(|_| member(&server, room)).collect();
     let (mut chosen, id) = members.pop().unwrap();
     let sought = ["--room", room, "--namespace", "/chat"];
-    let figures = operator(&server, &[&["--id", &id], &sought[..]].concat());
+    // An id may begin with a dash.
+    let wanted = format!("--id={id}");
+    let figures = operator(&server, &[&[wanted.as_str()], &sought[..]].concat());
     saw("the page", &figures);
     assert_eq!(number(&figures, "ofTheAddress"), 5);
     assert_eq!(number(&figures, "inTheRoom"), 5);
