@@ -240,10 +240,25 @@ fn connections_that_break_are_not_said_to_be_connected_wrongly() {
 }
 
 #[test]
+fn over_a_thin_line_the_link_holds_and_all_comes_late() {
+    let machines = Plan::of(2, Kind::Redis).relayed().start();
+    let crowds = machines.chat(2);
+    let outages = || machines.iter().map(Machine::outages).collect::<Vec<_>>();
+    let before = outages();
+    machines.relay().narrow(100_000);
+    let flow = Flow::start(&crowds[0][0], 300, 500);
+    thread::sleep(Duration::from_secs(4));
+    let sent = flow.stop();
+    saw("messages", sent.arrives_at(everybody(&crowds)));
+    assert_eq!(outages(), before);
+    assert_eq!(machines.lost(), [0, 0]);
+}
+
+#[test]
 fn a_connection_that_is_too_slow_is_said_to_be_and_all_comes_late() {
     let machines = Plan::of(2, Kind::Redis).relayed().start();
     let crowds = machines.chat(2);
-    machines.relay().narrow(40_000);
+    machines.relay().narrow(4_000);
     let flow = Flow::start(&crowds[0][0], 300, 2000);
     eventually("the second machine says it", NOTICED, || {
         machines[1].missing().contains("too slow")

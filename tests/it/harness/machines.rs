@@ -321,6 +321,11 @@ impl Machine {
         usize::try_from(self.bridge()["lost_in"].as_u64().unwrap()).unwrap()
     }
 
+    /// How often its bridge lost the link.
+    pub fn outages(&self) -> u64 {
+        self.bridge()["outages"].as_u64().unwrap()
+    }
+
     /// What its bridge says is missing.
     pub fn missing(&self) -> String {
         self.bridge()["missing"].to_string()
