@@ -226,7 +226,12 @@ fn every_crate_in_the_program_has_its_license_in_the_package() {
         let text = texts
             .get(name)
             .unwrap_or_else(|| panic!("{name} has no text"));
-        let grants = ["Permission is ", "Redistribution", "Apache License"];
+        let grants = [
+            "Permission is ",
+            "Permission to use",
+            "Redistribution",
+            "Apache License",
+        ];
         assert!(
             grants.iter().any(|words| text.contains(words)),
             "{name}: {text}"
