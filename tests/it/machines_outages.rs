@@ -258,7 +258,7 @@ fn over_a_thin_line_the_link_holds_and_all_comes_late() {
 fn a_connection_that_is_too_slow_is_said_to_be_and_all_comes_late() {
     let machines = Plan::of(2, Kind::Redis).relayed().start();
     let crowds = machines.chat(2);
-    machines.relay().narrow(4_000);
+    machines.relay().narrow(16_000);
     let flow = Flow::start(&crowds[0][0], 300, 2000);
     eventually("the second machine says it", NOTICED, || {
         machines[1].missing().contains("too slow")
