@@ -98,19 +98,6 @@ pub(super) fn address(text: &str) -> Result<Option<BridgeUrl>, url::BridgeUrlErr
     text.parse().map(Some)
 }
 
-/// A file that is read: none for the empty string.
-pub(super) fn file(text: &str) -> Result<Option<PathBuf>, &'static str> {
-    match text {
-        "" => Ok(None),
-        _ if text.contains('\0') => Err("a path holds no NUL"),
-        _ if !text.starts_with('/') => {
-            Err("write the full path, from \"/\" on, or \"\" for no file")
-        }
-        _ if text.ends_with('/') => Err("a directory; write the path of a file"),
-        _ => Ok(Some(text.into())),
-    }
-}
-
 /// What the names of our channels begin with. Their parts are joined by slashes.
 pub(super) fn prefix(text: &str) -> Result<String, &'static str> {
     let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
@@ -180,15 +167,6 @@ mod tests {
         assert_eq!(emitter_prefix("my key"), Ok("my key".into()));
         for wrong in ["", "a*", "a[b", "a\\b", "a\nb", &"a".repeat(201)] {
             assert!(emitter_prefix(wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn a_file_is_a_full_path_or_none() {
-        assert_eq!(file(""), Ok(None));
-        assert_eq!(file("/etc/a"), Ok(Some("/etc/a".into())));
-        for wrong in ["a", "/etc/", "/a\0b"] {
-            assert!(file(wrong).is_err(), "{wrong:?}");
         }
     }
 }

@@ -32,12 +32,11 @@ pub(super) fn engine_path(text: &str) -> Result<String, &'static str> {
     })
 }
 
-/// The log file: none for the empty string.
-pub(super) fn log_file(text: &str) -> Result<Option<PathBuf>, &'static str> {
+/// A file, of a process whose working directory is nobody's business: none for the empty string.
+pub(super) fn file(text: &str) -> Result<Option<PathBuf>, &'static str> {
     match text {
         "" => Ok(None),
         _ if text.contains('\0') => Err("a path holds no NUL"),
-        // The working directory of a daemon is nobody's business.
         _ if !text.starts_with('/') => {
             Err("write the full path, from \"/\" on, or \"\" for no file")
         }
@@ -240,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn a_log_file_is_a_full_path_or_none() {
-        assert_eq!(log_file(""), Ok(None));
-        assert_eq!(log_file("/var/log/a"), Ok(Some("/var/log/a".into())));
-        for wrong in ["app.log", "/var/log/", "/a\0b"] {
-            assert!(log_file(wrong).is_err(), "{wrong:?}");
+    fn a_file_is_a_full_path_or_none() {
+        assert_eq!(file(""), Ok(None));
+        assert_eq!(file("/var/log/a"), Ok(Some("/var/log/a".into())));
+        for wrong in ["a", "app.log", "/var/log/", "/a\0b"] {
+            assert!(file(wrong).is_err(), "{wrong:?}");
         }
     }
 }

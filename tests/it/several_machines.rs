@@ -84,18 +84,6 @@ fn even(what: &str, counts: &[u64], all: u64) {
 }
 
 #[track_caller]
-fn nothing_failed(told: &Json) {
-    assert_eq!(told["sent"], told["received"], "{told}");
-    for none in ["missing", "disconnects", "outOfOrder"] {
-        assert_eq!(told[none], 0, "{told}");
-    }
-    assert_eq!(
-        told["connectErrors"],
-        Json::Object(serde_json::Map::default())
-    );
-}
-
-#[track_caller]
 fn echoed(held: &mut [Held], clients: u64) {
     for it in held {
         let before = it.stats()["received"].as_u64().unwrap();
@@ -146,12 +134,12 @@ fn clients_of_three_machines_are_spread_evenly_and_none_notices_that_there_are_s
     even("polling", &polling, CLIENTS);
     even("websocket", &websocket, CLIENTS);
     for it in held {
-        nothing_failed(&it.quit());
+        it.quit_unharmed();
     }
     let upgrading = arrive(&nginx, "upgrade", CLIENTS, &[]);
     let [_, upgraded] = sessions(&machines, 0, CLIENTS);
     even("upgraded", &upgraded, CLIENTS);
-    nothing_failed(&upgrading.quit());
+    upgrading.quit_unharmed();
     no_post_at_two_machines(&nginx);
 }
 
@@ -199,7 +187,7 @@ fn the_clients_of_a_machine_that_is_killed_come_back_elsewhere_and_the_others_no
     let [now, _] = sessions(&all, earlier.iter().sum::<u64>() + 90, CLIENTS);
     let new = now.iter().zip(&earlier).map(|(now, earlier)| now - earlier);
     even("new ones of each machine", &new.collect::<Vec<_>>(), 90);
-    nothing_failed(&more.quit());
+    more.quit_unharmed();
     drop(newcomers);
     for (it, lost) in held.into_iter().zip(lost) {
         let told = it.quit();

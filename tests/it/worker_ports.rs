@@ -129,7 +129,7 @@ fn behind_nginx_with_hash_a_clients_address_decides_which_worker_has_its_session
     let spread = server.sessions();
     saw("sessions of each worker", Json::from(spread.clone()));
     for it in held {
-        nothing_failed(&it.quit());
+        it.quit_unharmed();
     }
     // What nginx has decided is what holds. It tells of a WebSocket when that is over.
     let mut chosen = BTreeMap::<String, BTreeSet<String>>::new();
@@ -159,18 +159,6 @@ fn behind_nginx_with_hash_a_clients_address_decides_which_worker_has_its_session
     assert!(
         spread.iter().all(|count| share.contains(count)),
         "{spread:?}"
-    );
-}
-
-#[track_caller]
-fn nothing_failed(told: &Json) {
-    assert_eq!(told["sent"], told["received"], "{told}");
-    for none in ["missing", "disconnects", "outOfOrder"] {
-        assert_eq!(told[none], 0, "{told}");
-    }
-    assert_eq!(
-        told["connectErrors"],
-        Json::Object(serde_json::Map::default())
     );
 }
 

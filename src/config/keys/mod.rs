@@ -143,7 +143,7 @@ const KEYS: &[Key] = &[
     }),
     key("log.level", |c, v| store(&mut c.log.level, v.word())),
     key("log.file", |c, v| {
-        store(&mut c.log.file, v.checked(validate::log_file))
+        store(&mut c.log.file, v.checked(validate::file))
     }),
     key("log.format", |c, v| store(&mut c.log.format, v.word())),
     key("log.stats_interval", |c, v| {
@@ -156,10 +156,10 @@ const KEYS: &[Key] = &[
         store(&mut c.bridge.url, v.secret(bridge::address))
     }),
     key("bridge.secret_file", |c, v| {
-        store(&mut c.bridge.secret_file, v.checked(bridge::file))
+        store(&mut c.bridge.secret_file, v.checked(validate::file))
     }),
     key("bridge.ca_file", |c, v| {
-        store(&mut c.bridge.ca_file, v.checked(bridge::file))
+        store(&mut c.bridge.ca_file, v.checked(validate::file))
     }),
     key("bridge.prefix", |c, v| {
         store(&mut c.bridge.prefix, v.checked(bridge::prefix))

@@ -126,6 +126,17 @@ impl Held {
         stats
     }
 
+    /// Ends them: each got all that it was to get, in order, and none was disconnected or refused.
+    #[track_caller]
+    pub fn quit_unharmed(self) {
+        let told = self.quit();
+        assert_eq!(told["sent"], told["received"], "{told}");
+        for none in ["missing", "disconnects", "outOfOrder"] {
+            assert_eq!(told[none], 0, "{told}");
+        }
+        assert_eq!(told["connectErrors"], serde_json::json!({}));
+    }
+
     fn ask(&mut self, question: &str) -> Value {
         writeln!(self.input.as_mut().unwrap(), "{question}").unwrap();
         self.read()

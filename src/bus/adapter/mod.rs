@@ -6,12 +6,14 @@
 //!
 //! A broadcast that is dropped before it is done may have reached this worker's clients only.
 
+mod others;
+mod own;
+
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use socketioxide::adapter::Emitter;
-use socketioxide::{AckError, BroadcastError, SocketError};
+use socketioxide::{AckError, BroadcastError};
 use socketioxide_core::adapter::{
     BroadcastFlags, BroadcastOptions, CoreAdapter, CoreLocalAdapter, DefinedAdapter,
     RemoteSocketData, Room, RoomParam, SocketEmitter,
@@ -21,20 +23,16 @@ use socketioxide_core::parser::Parse;
 use socketioxide_core::{Sid, Value};
 use tokio::time::sleep;
 
-use super::acks::{self, Acks, Remote};
-use super::rooms::{self, Rooms, TooManyRooms};
+use self::own::unless_closed;
+use super::acks::{Acks, Remote};
+use super::rooms::{self, Rooms};
 use super::turns::Responder;
-use super::{
-    Bus, ClusterError, Namespace, REQUEST_TIMEOUT, Reply, WARNING_INTERVAL, details, shared,
-};
+use super::{Bus, ClusterError, REQUEST_TIMEOUT, shared};
 use crate::metrics;
 use crate::wire::frame::{Answer, Body, BusMember, Command, Question};
 
 /// How much longer than the clients the other workers may take to tell their acknowledgements.
 const ACK_GRACE: Duration = Duration::from_secs(1);
-
-/// What the names of a socket's rooms have at most is exact enough below so many bytes.
-const COUNTED_FROM: usize = 16 * 1024;
 
 /// One for each namespace of a worker.
 pub struct BusAdapter<E: SocketEmitter = Emitter> {
@@ -286,215 +284,6 @@ impl<E: SocketEmitter<AckError = AckError>> BusAdapter<E> {
             }
         }
     }
-
-    /// Sends to this worker's sockets. To how many?
-    fn deliver(
-        &self,
-        packet: Packet,
-        opts: &BroadcastOptions,
-    ) -> (usize, Result<(), BroadcastError>) {
-        self.naming(opts, |local| {
-            let receivers = local.sockets(opts.clone()).len();
-            if receivers == 0 {
-                return (0, Ok(()));
-            }
-            let sent = local.broadcast(packet, opts.clone());
-            (receivers, unless_closed(sent))
-        })
-    }
-
-    /// Makes this worker's sockets join. Each by itself: `add_sockets` would keep rooms without members,
-    /// and members that are not here.
-    fn join(&self, opts: &BroadcastOptions, rooms: &[Room]) {
-        let sockets = self.naming(opts, |local| local.fetch_sockets(opts.clone()));
-        for socket in sockets {
-            if let Err(error) = self.join_one(socket.id, rooms.to_vec())
-                && self.bus.0.warnings.allows(WARNING_INTERVAL)
-            {
-                tracing::warn!(socket_id = %socket.id, %error, "a socket was not made to join");
-            }
-        }
-    }
-
-    fn join_one(&self, id: Sid, rooms: Vec<Room>) -> Result<(), TooManyRooms> {
-        let present = || self.local.socket_rooms(id);
-        let limit = self.bus.0.rooms_per_socket.load(Relaxed);
-        self.rooms.join(id, &rooms, limit, present)?;
-        self.local.add_all(id, rooms);
-        Ok(())
-    }
-
-    fn leave(&self, opts: &BroadcastOptions, rooms: &[Room]) {
-        self.naming(opts, |local| {
-            if self.rooms.are_many() {
-                for id in local.sockets(opts.clone()) {
-                    self.rooms.left(id, rooms);
-                }
-            }
-            local.del_sockets(opts.clone(), rooms.to_vec());
-        });
-    }
-
-    fn own_rooms(&self, opts: &BroadcastOptions) -> Vec<Room> {
-        let ids = self.own_ids(opts);
-        let rooms = self.naming(opts, |local| local.rooms(opts.clone()));
-        let named = |room: &Room| ids.iter().any(|id| id.as_str() == room.as_ref());
-        rooms.into_iter().filter(|room| !named(room)).collect()
-    }
-
-    /// Does something while the sockets of this worker whose ids are named as rooms are in them.
-    fn naming<T>(
-        &self,
-        opts: &BroadcastOptions,
-        what: impl FnOnce(&CoreLocalAdapter<E>) -> T,
-    ) -> T {
-        let ids = self.own_ids(opts);
-        for id in &ids {
-            self.local.add_all(*id, *id);
-        }
-        let done = what(&self.local);
-        for id in ids {
-            self.local.del(id, id);
-        }
-        done
-    }
-
-    /// The sockets of this worker whose ids are named as rooms that they are not in.
-    fn own_ids(&self, opts: &BroadcastOptions) -> Vec<Sid> {
-        let named = opts.rooms.iter().chain(&opts.except);
-        named
-            .filter_map(|room| Some((room, room.parse::<Sid>().ok()?)))
-            .filter(|(room, id)| self.has(*id) && !self.is_in(*id, room))
-            .map(|(_, id)| id)
-            .collect()
-    }
-
-    /// Whether this worker can send its clients what another one sent: that may be of a machine, or of a
-    /// generation, with another `engine.parser`.
-    fn can_send(&self, value: &Value) -> bool {
-        let can = matches!(value, Value::Bytes(_)) == self.packs;
-        if !can && self.bus.0.warnings.allows(WARNING_INTERVAL) {
-            tracing::warn!("an event of a worker with another engine.parser was dropped");
-        }
-        can
-    }
-
-    fn has(&self, id: Sid) -> bool {
-        let it = BroadcastOptions::new(id);
-        !self.local.fetch_sockets(it).is_empty()
-    }
-
-    fn is_in(&self, id: Sid, room: &Room) -> bool {
-        let mut members = BroadcastOptions::default();
-        members.rooms.push(room.clone());
-        self.local.sockets(members).contains(&id)
-    }
-}
-
-impl<E: SocketEmitter<AckError = AckError>> Namespace for BusAdapter<E> {
-    fn apply(&self, opts: BroadcastOptions, command: Command) -> usize {
-        match command {
-            Command::Emit(value) if !self.can_send(&value) => 0,
-            Command::Emit(value) => {
-                let packet = Packet::event(self.local.path().clone(), value);
-                let (delivered, sent) = self.deliver(packet, &opts);
-                if let Err(error) = sent {
-                    tracing::warn!(%error, "an event of another worker was not delivered");
-                }
-                delivered
-            }
-            Command::Join(rooms) => {
-                self.join(&opts, &rooms);
-                1
-            }
-            Command::Leave(rooms) => {
-                self.leave(&opts, &rooms);
-                1
-            }
-            Command::Disconnect => {
-                let sent = self.naming(&opts, |local| local.disconnect_socket(opts.clone()));
-                if let Err(error) = unless_closed(sent) {
-                    tracing::warn!(%error, "a socket was not disconnected");
-                }
-                1
-            }
-        }
-    }
-
-    fn answer(&self, reply: Reply, question: Question) -> usize {
-        match question {
-            Question::Sockets { opts, .. } => {
-                let sockets = self.naming(&opts, |local| local.fetch_sockets(opts.clone()));
-                let ids = sockets.into_iter().map(|socket| socket.id).collect();
-                reply.give(Answer::Sockets(ids));
-                1
-            }
-            Question::Rooms { opts, .. } => {
-                reply.give(Answer::Rooms(self.own_rooms(&opts)));
-                1
-            }
-            Question::Acks { value, .. } if !self.can_send(&value) => {
-                reply.give(Answer::AcksEnd);
-                0
-            }
-            Question::Acks {
-                opts,
-                timeout_ms,
-                value,
-                ..
-            } => {
-                let packet = Packet::event(self.local.path().clone(), value);
-                let timeout = Duration::from_millis(timeout_ms);
-                let (sockets, acks) = self.naming(&opts, |local| {
-                    let sockets = local.fetch_sockets(opts.clone());
-                    let (acks, _) =
-                        shared::broadcast_with_ack(local, packet, opts.clone(), timeout);
-                    (sockets, acks)
-                });
-                let delivered = sockets.len();
-                let ids = sockets.into_iter().map(|socket| socket.id).collect();
-                tokio::spawn(acks::collect(reply, ids, acks));
-                delivered
-            }
-            Question::Details { opts, .. } => {
-                let ids = self.naming(&opts, |local| local.sockets(opts.clone()));
-                let with_rooms = ids.into_iter().map(|id| {
-                    let rooms = self.local.socket_rooms(id);
-                    (id, rooms.into_iter().collect())
-                });
-                let sockets = with_rooms.collect();
-                tokio::spawn(details::describe(reply, self.local.path().clone(), sockets));
-                1
-            }
-            // The bus answers it itself.
-            Question::ServerSide { .. } => 0,
-        }
-    }
-
-    fn forget(&self, id: Sid) {
-        self.rooms.forget(id);
-        self.local.del_all(id);
-    }
-
-    fn room_bytes(&self, id: Sid) -> usize {
-        let most = self.rooms.bytes(id);
-        if most < COUNTED_FROM {
-            return most;
-        }
-        let rooms = self.local.socket_rooms(id);
-        rooms.iter().map(|room| room.len()).sum()
-    }
-
-    fn rooms_of(&self, id: Sid) -> Option<Vec<Room>> {
-        let rooms = || self.local.socket_rooms(id).into_iter().collect();
-        self.has(id).then(rooms)
-    }
-
-    fn own_in(&self, room: &str) -> Vec<Sid> {
-        let mut members = BroadcastOptions::default();
-        members.rooms.push(room.to_owned().into());
-        self.local.sockets(members)
-    }
 }
 
 /// For whom something is asked, as far as the options say: a socket's own operators name it, those of a
@@ -509,16 +298,4 @@ fn event(packet: &PacketData) -> Option<Value> {
         PacketData::Event(value, _) | PacketData::BinaryEvent(value, _) => Some(value.clone()),
         _ => None,
     }
-}
-
-/// A socket that is closing is no longer to be sent anything.
-fn unless_closed(sent: Result<(), Vec<SocketError>>) -> Result<(), BroadcastError> {
-    let errors = sent.err().into_iter().flatten();
-    let errors: Vec<_> = errors
-        .filter(|error| !matches!(error, SocketError::Closed))
-        .collect();
-    if errors.is_empty() {
-        return Ok(());
-    }
-    Err(BroadcastError::Socket(errors))
 }
