@@ -24,12 +24,14 @@ mod inbox;
 mod outbox;
 mod pieces;
 mod postgres;
+mod queues;
 mod redis;
 mod secret;
 mod sentinel;
 mod watched;
 
 pub(super) use error::TransportError;
+use queues::Queues;
 pub(super) use secret::Secrets;
 
 /// A step of connecting, or an answer, takes this long at most.
@@ -122,6 +124,9 @@ impl Future for Receipt {
 
 /// A connected transport. Every wait has a deadline: connecting takes 5 s at most, an answer, too.
 pub(super) trait Transport {
+    /// What came and what goes.
+    fn queues(&self) -> &Queues;
+
     /// Listens to `channels`. When it returns, what is published from now on arrives.
     ///
     /// # Errors
@@ -137,20 +142,28 @@ pub(super) trait Transport {
 
     /// Publishes `payload`, in the order of the calls; sent at once, whether the receipt is polled or not.
     /// However large it is, receivers get it whole: for our own channels only, whose receivers join.
-    fn publish(&self, channel: &str, payload: Bytes) -> Receipt;
+    fn publish(&self, channel: &str, payload: Bytes) -> Receipt {
+        self.queues().outbox.publish(channel, payload, false)
+    }
 
     /// As [`publish`](Self::publish), in one piece: for channels that strangers read.
     fn publish_whole(&self, channel: &str, payload: Bytes) -> Receipt;
 
     /// Whether less than [`IN_FLIGHT`] bytes are unanswered. Publish no more until then: what goes far beyond
     /// is refused.
-    fn has_room(&self) -> bool;
+    fn has_room(&self) -> bool {
+        self.queues().outbox.has_room()
+    }
 
     /// Waits until there is room. A call that is dropped loses nothing.
-    async fn room(&self);
+    async fn room(&self) {
+        self.queues().outbox.room().await;
+    }
 
     /// The next event. A call that is dropped loses nothing.
-    async fn event(&self) -> Event;
+    async fn event(&self) -> Event {
+        self.queues().event().await
+    }
 
     /// How many connections are subscribed to `channel` by its name (Redis).
     ///
@@ -164,6 +177,13 @@ pub(super) trait Transport {
 }
 
 impl Transport for Server {
+    fn queues(&self) -> &Queues {
+        match self {
+            Self::Redis(redis) => redis.queues(),
+            Self::Postgres(postgres) => postgres.queues(),
+        }
+    }
+
     async fn subscribe(&self, channels: &[Channel]) -> Result<(), TransportError> {
         match self {
             Self::Redis(redis) => redis.subscribe(channels).await,
@@ -178,38 +198,10 @@ impl Transport for Server {
         }
     }
 
-    fn publish(&self, channel: &str, payload: Bytes) -> Receipt {
-        match self {
-            Self::Redis(redis) => redis.publish(channel, payload),
-            Self::Postgres(postgres) => postgres.publish(channel, payload),
-        }
-    }
-
     fn publish_whole(&self, channel: &str, payload: Bytes) -> Receipt {
         match self {
             Self::Redis(redis) => redis.publish_whole(channel, payload),
             Self::Postgres(postgres) => postgres.publish_whole(channel, payload),
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        match self {
-            Self::Redis(redis) => redis.has_room(),
-            Self::Postgres(postgres) => postgres.has_room(),
-        }
-    }
-
-    async fn room(&self) {
-        match self {
-            Self::Redis(redis) => redis.room().await,
-            Self::Postgres(postgres) => postgres.room().await,
-        }
-    }
-
-    async fn event(&self) -> Event {
-        match self {
-            Self::Redis(redis) => redis.event().await,
-            Self::Postgres(postgres) => postgres.event().await,
         }
     }
 
