@@ -3,21 +3,25 @@
 //! | file | what |
 //! |---|---|
 //! | `types` | what goes in and what comes out |
-//! | `waiting`, `ring`, `outgoing` | what this bridge sends: batches that wait, batches that are kept, repair for others |
+//! | `waiting`, `ring`, `outgoing` | what this bridge sends: batches that wait, batches that are kept, their numbers |
+//! | `repairs` | what others missed of it and are given once more |
 //! | `pace` | how much of that is on its way at once |
 //! | `stream` | what one other bridge sends: what is missing, held back, lost |
 //! | `peers` | the machines that are known, and their members |
-//! | `link` | the connection: the own echo, heartbeats, goodbye |
+//! | `link` | the connection: the own echo, heartbeats, what happens when time passes |
+//! | `ending` | the end: all is heard, and goodbye |
 //! | `membership` | heartbeats of others: who came, who left, what is wrong |
 //! | `incoming`, `delivery` | all else that comes from others, and whether a worker gets it |
 
 mod delivery;
+mod ending;
 mod incoming;
 mod link;
 mod membership;
 mod outgoing;
 mod pace;
 mod peers;
+mod repairs;
 mod ring;
 mod stream;
 mod types;
@@ -29,7 +33,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use socketioxide_core::Sid;
 
-use self::link::{Ending, Link};
+use self::ending::Ending;
+use self::link::Link;
 use self::outgoing::{Outgoing, Turn};
 use self::pace::Window;
 use self::peers::Peers;

@@ -1,18 +1,16 @@
-//! What this bridge sends: numbers its batches, keeps them, and gives them once more to who missed them.
+//! What this bridge sends: numbers its batches, keeps them, and knows how far each reader is.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::pace::Pace;
+use super::repairs::Repairs;
 use super::ring::{Entry, Ring};
+use super::types::age;
 use super::waiting::{Arrival, OVERHEAD, Target, Waiting};
-use crate::wire::envelope::batch::{Numbers, aged};
+use crate::wire::envelope::batch::Numbers;
 use crate::wire::envelope::{Address, Mark, Position};
-
-/// How much is sent to who asked before it has to ask again, in bytes.
-const REPAIR: usize = 8 << 20;
 
 /// All that this bridge sends, but for what it says of itself.
 #[derive(Debug)]
@@ -33,8 +31,7 @@ pub(super) struct Outgoing {
     hub: u64,
     /// The next batch that may have to be published again.
     resend: u64,
-    repairs: VecDeque<Repair>,
-    paces: HashMap<u64, Pace>,
+    repairs: Repairs,
     /// Frames that were dropped before the server had taken them, and not told yet.
     pub(super) dropped: u64,
 }
@@ -48,15 +45,6 @@ struct Reader {
     frames: u64,
     /// The batches that are in the ring: their numbers, and how many frames there were before.
     recent: VecDeque<(u64, u64)>,
-}
-
-/// What is given once more to a reader.
-#[derive(Debug)]
-struct Repair {
-    reader: u64,
-    next: u64,
-    upto: u64,
-    left: usize,
 }
 
 /// A batch that is to be published now.
@@ -98,8 +86,7 @@ impl Outgoing {
             common: passed,
             hub: passed,
             resend: 1,
-            repairs: VecDeque::new(),
-            paces: HashMap::new(),
+            repairs: Repairs::default(),
             dropped: 0,
         }
     }
@@ -139,12 +126,17 @@ impl Outgoing {
             return Some(Ready {
                 target: entry.target,
                 n: Some(n),
-                payload: aged(&entry.payload, age(entry.since, now)),
+                payload: entry.aged(now),
                 turn: Turn::Again,
             });
         }
-        if let Some(ready) = self.repair(now) {
-            return Some(ready);
+        if let Some((reader, payload)) = self.repairs.next(now, &self.ring) {
+            return Some(Ready {
+                target: Target::One(reader),
+                n: None,
+                payload,
+                turn: Turn::Repair,
+            });
         }
         if new { self.cut(now) } else { None }
     }
@@ -280,67 +272,20 @@ impl Outgoing {
         let no_more = (next < self.ring.first()).then(|| self.position(reader, have));
         let next = no_more.map_or(next, |at| at.n + 1);
         let upto = upto.min(self.ring.next() - 1);
-        match self.repairs.iter_mut().find(|job| job.reader == reader) {
-            Some(job) => job.upto = job.upto.max(upto),
-            None if next <= upto => {
-                let pace = self.paces.entry(reader).or_insert_with(|| Pace::new(now));
-                if let Some(left) = pace.ask(now, have, REPAIR) {
-                    self.repairs.push_back(Repair {
-                        reader,
-                        next,
-                        upto,
-                        left,
-                    });
-                }
-            }
-            None => {}
-        }
+        self.repairs.ask(now, reader, have, next..=upto);
         no_more
-    }
-
-    /// The next batch that a reader asked for; readers take turns.
-    fn repair(&mut self, now: Instant) -> Option<Ready> {
-        while let Some(mut job) = self.repairs.pop_front() {
-            job.next = job.next.max(self.ring.first());
-            while job.next <= job.upto {
-                let n = job.next;
-                job.next += 1;
-                let Some(entry) = self.ring.get(n) else { break };
-                if !matches!(entry.target, Target::One(other) if other != job.reader) {
-                    let payload = aged(&entry.payload, age(entry.since, now));
-                    let target = Target::One(job.reader);
-                    if let Some(pace) = self.paces.get_mut(&job.reader) {
-                        pace.sent(n);
-                    }
-                    if let Some(left) = job.left.checked_sub(payload.len()).filter(|left| *left > 0)
-                    {
-                        job.left = left;
-                        self.repairs.push_back(job);
-                    }
-                    return Some(Ready {
-                        target,
-                        n: None,
-                        payload,
-                        turn: Turn::Repair,
-                    });
-                }
-            }
-        }
-        None
     }
 
     /// A reader is not known any more.
     pub(super) fn forget(&mut self, reader: u64) {
         self.readers.remove(&reader);
         self.since_common.retain(|id| *id != reader);
-        self.repairs.retain(|job| job.reader != reader);
-        self.paces.remove(&reader);
+        self.repairs.forget(reader);
     }
 
     /// The connection is gone. What is volatile is lost: answers how many frames.
     pub(super) fn interrupted(&mut self) -> u64 {
-        self.repairs.clear();
-        self.paces.values_mut().for_each(Pace::interrupted);
+        self.repairs.interrupted();
         self.waiting.drop_volatile()
     }
 
@@ -409,10 +354,4 @@ impl Outgoing {
             }
         }
     }
-}
-
-/// How long ago something was, in milliseconds.
-fn age(since: Instant, now: Instant) -> u32 {
-    let age = now.saturating_duration_since(since).as_millis();
-    u32::try_from(age).unwrap_or(u32::MAX)
 }

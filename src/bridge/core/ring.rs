@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::types::age;
 use super::waiting::Target;
+use crate::wire::envelope::batch::aged;
 
 /// A batch that was published, or is about to be.
 #[derive(Debug, Clone)]
@@ -26,6 +28,13 @@ pub(super) struct Entry {
     pub since: Instant,
     /// Has the server taken it?
     pub answered: bool,
+}
+
+impl Entry {
+    /// The batch, as it is published once more.
+    pub(super) fn aged(&self, now: Instant) -> Bytes {
+        aged(&self.payload, age(self.since, now))
+    }
 }
 
 /// The batches, the oldest first.

@@ -260,3 +260,9 @@ impl fmt::Display for Notice {
 pub(super) fn after(since: Instant, limit: Duration) -> Instant {
     since.checked_add(limit).unwrap_or(since)
 }
+
+/// How long ago something was, in milliseconds.
+pub(super) fn age(since: Instant, now: Instant) -> u32 {
+    let age = now.saturating_duration_since(since).as_millis();
+    u32::try_from(age).unwrap_or(u32::MAX)
+}

@@ -1,15 +1,37 @@
-//! The rules one by one (`rules`), and all of them together in a world that loses, repeats, delays and cuts
-//! (`simulation`).
+//! The rules one by one (`rules`), in a `fleet` that does what a test says; and all of them together in a `world` that
+//! loses, repeats, delays and cuts (`simulation`).
 
-mod cost;
+mod chance;
+mod fleet;
 mod rules;
 mod simulation;
 mod world;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use socketioxide_core::Sid;
 
+use super::{CoreSettings, RING_BYTES};
 use crate::wire::frame::{Body, BusMember, Frame, Head, number_for_bridge};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The usual settings of a machine's bridge.
+fn settings(nth: usize) -> CoreSettings {
+    CoreSettings {
+        prefix: "p".into(),
+        name: format!("m{nth}").into(),
+        machine: u16::try_from(nth).unwrap(),
+        incarnation: 1000 + nth as u64,
+        epoch: 1,
+        passed: 0,
+        catch_up: 60 * SECOND,
+        ring_bytes: RING_BYTES,
+        hub_drops_repeats: false,
+    }
+}
 
 /// The member of a machine.
 fn member(machine: usize) -> BusMember {

@@ -3,9 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use super::SECOND;
 use super::world::{Faults, World};
-
-const SECOND: Duration = Duration::from_secs(1);
 
 fn seeds() -> Range<u64> {
     let number = |name| std::env::var(name).ok()?.parse().ok();

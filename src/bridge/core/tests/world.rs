@@ -1,41 +1,15 @@
 //! A world in a box: bridges, the server between them, a clock that jumps from event to event, and faults.
 
+mod trouble;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
 use super::super::{Core, CoreSettings, Inbound, Notice, Output};
-use super::{frame, member, numbered, said};
-
-/// A small generator of numbers that look like chance (xorshift64*).
-pub(super) struct Chance(u64);
-
-impl Chance {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11
-    }
-
-    /// Below `n`.
-    pub(super) fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    /// So many of a thousand times.
-    pub(super) fn happens(&mut self, per_mille: u64) -> bool {
-        self.below(1000) < per_mille
-    }
-}
-
-/// So long after it began a bridge is known to all.
-const SETTLED: Duration = Duration::from_secs(2);
+use super::chance::Chance;
+use super::{frame, member, numbered, said, settings};
 
 enum Event {
     /// A message is at the server.
@@ -121,15 +95,9 @@ impl World {
         };
         for nth in 0..machines {
             let settings = CoreSettings {
-                prefix: "p".into(),
-                name: format!("m{nth}").into(),
-                machine: u16::try_from(nth).unwrap(),
-                incarnation: 1000 + nth as u64,
-                epoch: 1,
-                passed: 0,
-                catch_up: Duration::from_mins(1),
                 ring_bytes,
                 hub_drops_repeats: true,
+                ..settings(nth)
             };
             world.machines.push(Machine {
                 core: Core::new(settings.clone(), now),
@@ -193,17 +161,6 @@ impl World {
         self.work(from);
     }
 
-    /// The hub loses a frame for all that it had for the bridge.
-    pub(super) fn hub_loses(&mut self, of: usize) {
-        let machines = self.machines.len();
-        let machine = &mut self.machines[of];
-        machine.said += 1;
-        machine.hub_number += 1;
-        for reader in (0..machines).filter(|reader| *reader != of) {
-            machine.sent.entry(reader).or_default().push(machine.said);
-        }
-    }
-
     /// Does what a core wants done.
     fn work(&mut self, of: usize) {
         while let Some(output) = self.machines[of].core.poll(self.now) {
@@ -245,77 +202,6 @@ impl World {
             self.machines[of].is_there = false;
             self.machines[of].connected = false;
             self.at(Duration::from_millis(300), Event::Follow { of });
-        }
-    }
-
-    /// Both connections of a bridge end. What is on its way to the server may arrive, or not.
-    pub(super) fn cut(&mut self, of: usize) {
-        let old = self.machines[of].connection;
-        let arrives = self.chance.below(1000);
-        let mut kept = BTreeMap::new();
-        for (key, event) in std::mem::take(&mut self.events) {
-            let stays = match &event {
-                Event::Publish { from, .. } if *from == of => self.chance.below(1000) < arrives,
-                Event::Answer { to, connection, .. } | Event::Message { to, connection, .. } => {
-                    *to != of || *connection != old
-                }
-                Event::Connect { of: other } => *other != of,
-                _ => true,
-            };
-            if stays {
-                kept.insert(key, event);
-            }
-        }
-        self.events = kept;
-        self.machines[of].connected = false;
-        self.machines[of].core.disconnected(self.now);
-        self.at(Duration::from_millis(100), Event::Connect { of });
-    }
-
-    /// The server ends and begins anew: what it had is lost.
-    pub(super) fn restart(&mut self) {
-        for of in 0..self.machines.len() {
-            self.cut(of);
-        }
-        self.events
-            .retain(|_, event| matches!(event, Event::Connect { .. } | Event::Follow { .. }));
-        for of in 0..self.machines.len() {
-            self.work(of);
-        }
-    }
-
-    /// The bridge ends by plan, and another one follows it. One at a time: two that begin at one time know nothing
-    /// of each other.
-    pub(super) fn end(&mut self, of: usize) {
-        let is_settled = |machine: &Machine| !machine.ends && machine.follows + SETTLED < self.now;
-        if self.machines.iter().all(is_settled) {
-            self.machines[of].ends = true;
-            self.machines[of].core.goodbye(self.now);
-            self.work(of);
-        }
-    }
-
-    /// The bridge dies, and another one follows it.
-    pub(super) fn crash(&mut self, of: usize) {
-        self.cut(of);
-        self.machines[of].is_there = false;
-        self.follow(of);
-        self.at(Duration::from_millis(300), Event::Connect { of });
-    }
-
-    fn follow(&mut self, of: usize) {
-        let now = self.now;
-        let machine = &mut self.machines[of];
-        machine.lost_before += machine.core.figures().lost_in;
-        machine.settings.epoch += 1;
-        machine.settings.passed = machine.hub_number - machine.queue.len() as u64;
-        machine.core = Core::new(machine.settings.clone(), now);
-        machine.core.members(now, vec![member(of)]);
-        machine.is_there = true;
-        machine.ends = false;
-        machine.follows = now;
-        for frame in std::mem::take(&mut machine.queue) {
-            machine.core.local(now, &frame);
         }
     }
 
