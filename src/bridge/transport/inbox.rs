@@ -99,11 +99,11 @@ impl Inbox {
         self.filled.notify_one();
     }
 
-    /// Why it ended, before that was told.
-    pub(super) fn ended(&self) -> Option<TransportError> {
-        match &self.state().end {
-            End::Is(error) => Some(error.clone()),
-            End::No | End::Told => None,
+    /// Why something failed. What was said when the connection ended says more than that an answer did not come.
+    pub(super) fn reason(&self, error: TransportError) -> TransportError {
+        match (&error, &self.state().end) {
+            (TransportError::Lost(_), End::Is(said)) => said.clone(),
+            _ => error,
         }
     }
 

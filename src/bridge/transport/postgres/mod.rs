@@ -112,11 +112,8 @@ impl Postgres {
         match answer.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
-                let reason = TransportError::postgres(word, &error);
-                Err(match reason {
-                    TransportError::Lost(_) => self.queues.inbox.ended().unwrap_or(reason),
-                    _ => reason,
-                })
+                let error = TransportError::postgres(word, &error);
+                Err(self.queues.inbox.reason(error))
             }
             Err(_) => Err(TransportError::late(word)),
         }

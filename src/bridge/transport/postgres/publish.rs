@@ -59,14 +59,7 @@ pub(super) async fn publish(outbox: Arc<Outbox>, inbox: Arc<Inbox>, publisher: C
         let answer = publisher.query_typed(NOTIFY, &values);
         let error = match timeout(PATIENCE, answer).await {
             Ok(Ok(_)) => None,
-            Ok(Err(error)) => {
-                let reason = TransportError::postgres("NOTIFY", &error);
-                // What the session was told when it ended says more.
-                Some(match reason {
-                    TransportError::Lost(_) => inbox.ended().unwrap_or(reason),
-                    _ => reason,
-                })
-            }
+            Ok(Err(error)) => Some(inbox.reason(TransportError::postgres("NOTIFY", &error))),
             Err(_) => Some(TransportError::late("NOTIFY")),
         };
         for outgoing in batch {

@@ -93,13 +93,10 @@ impl Redis {
         })
     }
 
-    /// What it said why, rather than that an answer did not come.
+    /// Why this step failed.
     fn reason(&self, step: &str, error: &RedisError) -> TransportError {
-        let reason = TransportError::redis(step, error);
-        match reason {
-            TransportError::Lost(_) => self.queues.inbox.ended().unwrap_or(reason),
-            _ => reason,
-        }
+        let error = TransportError::redis(step, error);
+        self.queues.inbox.reason(error)
     }
 }
 
