@@ -157,7 +157,6 @@ impl Core {
         let held = peer.stream.held_bytes();
         match peer.stream.offer(now, batch, room) {
             Offered::Next(next) => {
-                self.figures.batches_in += 1;
                 self.figures.repaired_in += u64::from(was_missing);
                 self.deliver(now, &next);
             }
@@ -174,7 +173,6 @@ impl Core {
     /// Delivers what waits for nothing any more.
     pub(super) fn drain(&mut self, now: Instant, id: u64) {
         while let Some(next) = self.take(now, id, None) {
-            self.figures.batches_in += 1;
             self.deliver(now, &next);
         }
         self.settled(now, id);
@@ -183,7 +181,6 @@ impl Core {
     /// Delivers what is held back up to this number, whatever is missing before it.
     pub(super) fn flush(&mut self, now: Instant, id: u64, upto: u64) {
         while let Some(next) = self.take(now, id, Some(upto)) {
-            self.figures.batches_in += 1;
             self.deliver(now, &next);
         }
     }

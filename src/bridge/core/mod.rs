@@ -35,7 +35,7 @@ use socketioxide_core::Sid;
 
 use self::ending::Ending;
 use self::link::Link;
-use self::outgoing::{Outgoing, Turn};
+use self::outgoing::Outgoing;
 use self::pace::Window;
 use self::peers::Peers;
 use self::waiting::{Arrival, Target};
@@ -210,11 +210,7 @@ impl Core {
         }
         let new = self.in_flight.len() < FEW || self.outgoing.waiting.is_dense();
         let ready = self.outgoing.next(now, new)?;
-        match ready.turn {
-            Turn::New => self.figures.batches_out += 1,
-            Turn::Again => {}
-            Turn::Repair => self.figures.repaired_out += 1,
-        }
+        self.figures.batches_out += u64::from(ready.is_new);
         self.link.note_published(now, ready.payload.len());
         Some(self.publish(ready.target, ready.payload, ready.n, Some(now)))
     }

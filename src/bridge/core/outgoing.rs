@@ -56,19 +56,8 @@ pub(super) struct Ready {
     pub n: Option<u64>,
     /// What.
     pub payload: Bytes,
-    /// How is it that it is sent?
-    pub turn: Turn,
-}
-
-/// Why a batch is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
-    /// It is new.
-    New,
-    /// The server may not have taken it.
-    Again,
-    /// A reader had asked for it.
-    Repair,
+    /// Is it sent for the first time?
+    pub is_new: bool,
 }
 
 impl Outgoing {
@@ -127,7 +116,7 @@ impl Outgoing {
                 target: entry.target,
                 n: Some(n),
                 payload: entry.aged(now),
-                turn: Turn::Again,
+                is_new: false,
             });
         }
         if let Some((reader, payload)) = self.repairs.next(now, &self.ring) {
@@ -135,7 +124,7 @@ impl Outgoing {
                 target: Target::One(reader),
                 n: None,
                 payload,
-                turn: Turn::Repair,
+                is_new: false,
             });
         }
         if new { self.cut(now) } else { None }
@@ -198,7 +187,7 @@ impl Outgoing {
             target: item.target,
             n: Some(n).filter(|_| !item.volatile),
             payload,
-            turn: Turn::New,
+            is_new: true,
         })
     }
 

@@ -156,8 +156,6 @@ pub(in crate::bridge) enum Leaving {
 pub(in crate::bridge) struct Figures {
     /// Batches published, without repeats.
     pub batches_out: u64,
-    /// Batches of others that were new.
-    pub batches_in: u64,
     /// Frames handed to the own workers.
     pub delivered: u64,
     /// Frames of other machines that are lost for this one.
@@ -170,8 +168,6 @@ pub(in crate::bridge) struct Figures {
     pub duplicates: u64,
     /// Batches of others that came because this bridge had asked for them.
     pub repaired_in: u64,
-    /// Batches that were published once more for who had asked.
-    pub repaired_out: u64,
     /// Batches held back because an earlier one was missing.
     pub held: u64,
     /// Messages and frames that were none, or not from who they said.

@@ -82,7 +82,6 @@ impl Node {
         if self.is_deaf_to(&request.uid) {
             return Ok(());
         }
-        self.figures.messages_in += 1;
         let id = request.id;
         let ids = || Gathered::Ids(Vec::new());
         match request.what {

@@ -319,7 +319,6 @@ impl Node {
             return Ok(());
         }
         let value = notepack::event(payload, read.data, self.settings.parser)?;
-        self.figures.messages_in += 1;
         let body = Body::Command {
             ns: ns.clone(),
             opts: options(read.target),
@@ -349,7 +348,6 @@ impl Node {
         } else if self.waiting + payload.len() > MOST_WAITING {
             self.drop_one("something, for too much waits to be sent");
         } else {
-            self.figures.messages_out += 1;
             self.push(Output::Publish { channel, payload });
         }
     }

@@ -78,10 +78,6 @@ pub(in crate::bridge) enum Notice {
 /// What was counted since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(in crate::bridge) struct Figures {
-    /// Broadcasts, orders and questions of Node servers.
-    pub messages_in: u64,
-    /// Messages to Node servers.
-    pub messages_out: u64,
     /// Messages that were none.
     pub garbled: u64,
     /// Messages that were not sent: nobody was connected, too much waited, or they were too large.

@@ -72,7 +72,6 @@ pub(super) struct Far {
     known: RefCell<HashSet<Sid>>,
     /// The number of the last frame of each of them: a new bridge may bring some that the one before it brought.
     last: RefCell<HashMap<Sid, u64>>,
-    repeats: Cell<u64>,
 }
 
 impl Far {
@@ -201,11 +200,7 @@ impl Far {
     /// Was this frame of a member elsewhere brought before? What may be lost, or has no number, never was.
     pub(super) fn is_repeat(&self, head: &Head) -> bool {
         let last = self.last.borrow();
-        let is_repeat = has_order(head) && last.get(&head.from).is_some_and(|n| head.counter <= *n);
-        if is_repeat {
-            self.repeats.set(self.repeats.get() + 1);
-        }
-        is_repeat
+        has_order(head) && last.get(&head.from).is_some_and(|n| head.counter <= *n)
     }
 
     /// Workers have this frame.
