@@ -65,6 +65,13 @@ pub fn main(app: App) -> ExitCode {
                 Err(error) => exit_with(&error, exit_of(&error)),
             }
         }
+        Ok(Role::Try(args)) => {
+            process::set_name();
+            match master::try_to_reload(&args) {
+                Ok(()) => Exit::Ok,
+                Err(error) => exit_with(&error, Exit::Degraded),
+            }
+        }
         Ok(Role::Worker { slot }) => {
             process::set_name();
             match worker::run(app, slot) {
