@@ -5,3 +5,4 @@ pub(crate) mod bus;
 pub(crate) mod conn;
 pub(crate) mod link;
 pub(crate) mod reserve;
+pub(crate) mod watch;
