@@ -1,5 +1,8 @@
 //! This process, as the system sees it: its name, its limits, how ready the kernel is to kill it.
 
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
@@ -14,7 +17,7 @@ const GIVE_BACK: Duration = Duration::from_secs(1);
 const TOO_MUCH: usize = (1 << 48) - (1 << 20);
 
 /// What every process of the server is called; its first argument tells the role.
-const NAME: &str = "my-app:";
+pub(crate) const NAME: &str = "my-app:";
 
 /// How the allocator is set: it reads its environment before anything else runs.
 const ALLOCATOR_SETTINGS: [(&str, &str); 1] = [
@@ -40,6 +43,13 @@ pub(crate) fn reexec_as(role: &[&str]) {
             .filter(|(name, _)| unset(name)),
     );
     let _ = command.exec();
+}
+
+/// What was passed as standard input, which is nothing from now on: no child of this process shall inherit it.
+pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
+    let passed = io::stdin().as_fd().try_clone_to_owned()?;
+    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
+    Ok(passed)
 }
 
 /// For `top`, `pgrep` and the kernel's log: run through /proc/self/exe, it would be called "exe".

@@ -15,7 +15,8 @@ use tracing::debug;
 use super::hub::Left;
 use super::member::Member;
 use super::supervisor::Slot;
-use crate::ipc::link::{Inbox, LinkError};
+use crate::config::Config;
+use crate::ipc::link::{Inbox, Link, LinkError};
 use crate::wire::control;
 use crate::wire::link::{ToMaster, ToWorker, Welcome};
 
@@ -50,26 +51,12 @@ impl Slot {
     }
 
     pub(super) async fn welcome(&self, member: &Member, bus: UnixStream) -> Result<(), LinkError> {
-        // In a memfd, for it may be larger than a packet.
-        let config = rustix::fs::memfd_create("my-app-config", MemfdFlags::CLOEXEC)
-            .map_err(io::Error::from)?;
-        let mut config = File::from(config);
-        let json = serde_json::to_vec(&*self.parts.config).map_err(io::Error::from)?;
-        config.write_all(&json)?;
-        io::Seek::rewind(&mut config)?;
-        let welcome = Welcome {
+        let message = Welcome {
             home: self.home,
             workers: self.parts.config.workers,
             keyring: self.parts.pool.keyring().clone(),
         };
-        let message = ToWorker::Welcome(welcome);
-        let sent = async {
-            member.link.send(&message, Some(config.as_fd())).await?;
-            member.link.send(&ToWorker::Bus, Some(bus.as_fd())).await
-        };
-        timeout(PATIENCE, sent)
-            .await
-            .unwrap_or(Err(LinkError::Closed))
+        welcome(&member.link, message, &self.parts.config, bus).await
     }
 
     /// Never waits: what a worker may send here is bounded by what it has asked and not heard yet,
@@ -149,6 +136,29 @@ impl Slot {
             }
         });
     }
+}
+
+/// Tells a new worker who it is, with its configuration and its end of the bus.
+pub(super) async fn welcome(
+    link: &Link,
+    message: Welcome,
+    config: &Config,
+    bus: UnixStream,
+) -> Result<(), LinkError> {
+    // In a memfd, for it may be larger than a packet.
+    let file = rustix::fs::memfd_create("my-app-config", MemfdFlags::CLOEXEC);
+    let mut file = File::from(file.map_err(io::Error::from)?);
+    let json = serde_json::to_vec(config).map_err(io::Error::from)?;
+    file.write_all(&json)?;
+    io::Seek::rewind(&mut file)?;
+    let message = ToWorker::Welcome(message);
+    let sent = async {
+        link.send(&message, Some(file.as_fd())).await?;
+        link.send(&ToWorker::Bus, Some(bus.as_fd())).await
+    };
+    timeout(PATIENCE, sent)
+        .await
+        .unwrap_or(Err(LinkError::Closed))
 }
 
 /// Tells a worker something that is no connection. One that takes nothing is as good as gone.

@@ -157,7 +157,7 @@ impl Slot {
         let child = Process::worker(self.home.slot, theirs)?;
         let pid = child.pid();
         self.parts.slots.started(self.home.slot, pid);
-        self.parts.totals.started(self.home.slot, pid);
+        self.parts.totals.started(self.home, pid);
         let member = Rc::new(Member::new(self.home, pid, Link::new(ours)?));
         let (ours, theirs) = UnixStream::pair()?;
         let mut bus = self.serve_bus(pid, ours);
@@ -277,7 +277,7 @@ impl Slot {
                         ));
                     }
                     let waits = self.hub.waits_for(member.pid);
-                    self.parts.totals.waits_in_hub(self.home.slot, waits);
+                    self.parts.totals.waits_in_hub(self.home.slot, member.pid, waits);
                     member.set_stalled(unanswered >= STALLED_AFTER);
                     self.hub
                         .set_silent(member.pid, u128::from(unanswered) >= silent_after);

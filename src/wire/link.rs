@@ -13,6 +13,10 @@ use super::session_id::{BARE_LEN, Home, Keyring};
 /// one.
 pub(crate) const MAX_HEAD: usize = 32 * 1024;
 
+/// Which messages a program knows. More are only ever appended, so that the two ends may be of different versions; it
+/// changes when the new end could not go on with an old one.
+pub(crate) const LINK_VERSION: u32 = 1;
+
 /// What the master says to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToWorker {

@@ -100,20 +100,13 @@ pub(crate) fn run(app: App, slot: u16) -> Result<(), WorkerError> {
     // Should it be dead already, the link is at its end.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| WorkerError::Start(error.into()))?;
-    let link = take_stdin().map_err(WorkerError::Start)?;
+    let link = process::take_stdin().map_err(WorkerError::Start)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     runtime
         .map_err(WorkerError::Start)?
         .block_on(serve(app, slot, link))
-}
-
-/// The link is standard input; the application's own children shall not inherit it.
-fn take_stdin() -> io::Result<OwnedFd> {
-    let link = io::stdin().as_fd().try_clone_to_owned()?;
-    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-    Ok(link)
 }
 
 async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {

@@ -7,7 +7,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -48,7 +49,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Answers requests.
 pub(super) trait Answers {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Problem>;
+    /// The answer to a request that came over the connection of `caller`.
+    async fn answer(&self, request: Request<Incoming>, caller: &Caller) -> Result<Answer, Problem>;
+
+    /// How long the one to this request may take.
+    fn deadline(&self, _: &Request<Incoming>) -> Duration {
+        DEADLINE
+    }
+}
+
+/// The connection of who asks, for an answer that somebody else writes.
+pub(super) struct Caller(io::Result<OwnedFd>);
+
+impl Caller {
+    /// The connection once more.
+    pub(super) fn conn(&self) -> Result<OwnedFd, Problem> {
+        let conn = match &self.0 {
+            Ok(conn) => conn.try_clone(),
+            Err(error) => Err(error.kind().into()),
+        };
+        conn.map_err(|error| Problem::Unavailable(format!("no descriptor is left: {error}")))
+    }
 }
 
 /// One for each listener.
@@ -163,6 +184,7 @@ impl<A: Answers + 'static> Server<A> {
     }
 
     async fn serve(&self, conn: Conn, state: &Cell<State>, full: bool) {
+        let caller = Caller(conn.as_fd().try_clone_to_owned());
         let service = service_fn(async |request| {
             state.set(State::Busy);
             let answer = if full {
@@ -170,7 +192,8 @@ impl<A: Answers + 'static> Server<A> {
                     "{MOST} requests are being answered; try again"
                 )))
             } else {
-                timeout(DEADLINE, self.answers.answer(request))
+                let deadline = self.answers.deadline(&request);
+                timeout(deadline, self.answers.answer(request, &caller))
                     .await
                     .unwrap_or(Err(Problem::Late))
             };

@@ -179,7 +179,7 @@ fn worker(control: &Control, slot: SlotState) -> WorkerStatus {
         state,
         why,
         uptime_seconds: slot.uptime.map(seconds),
-        figures: control.parts.totals.worker(slot.number),
+        figures: control.parts.totals.worker(slot.number, slot.pid),
     }
 }
 
