@@ -128,15 +128,8 @@ pub(crate) fn names() -> Vec<String> {
     TABLE.iter().flat_map(words).collect()
 }
 
-/// The same process has counted this already, by another program.
-pub(crate) fn restore(values: &[u64]) {
-    for (at, &value) in values.iter().enumerate() {
-        store(at, value);
-    }
-}
-
-/// One of the values, likewise.
-pub(crate) fn restore_one(at: usize, value: u64) {
+/// The same process had come to this already, by another program.
+pub(crate) fn restore(at: usize, value: u64) {
     store(at, value);
 }
 

@@ -44,7 +44,10 @@ fn reloaded(answer: &Value) -> String {
     let old = match (count("/sessions_before"), drain) {
         (0.0, _) => "the old ones had no sessions".to_owned(),
         (sessions, Duration::ZERO) => {
-            format!("the old ones end their {} now", counted(sessions, "session"))
+            format!(
+                "the old ones end their {} now",
+                counted(sessions, "session")
+            )
         }
         (sessions, drain) => format!(
             "the old ones end their {} within {}",

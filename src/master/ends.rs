@@ -44,16 +44,23 @@ impl Ends {
         });
         EndsState {
             kept: kept.collect(),
-            totals: inner.totals.iter().map(|(&reason, &n)| (reason, n)).collect(),
+            totals: inner
+                .totals
+                .iter()
+                .map(|(&reason, &n)| (reason, n))
+                .collect(),
         }
     }
 
     /// What the program before knew.
     pub(crate) fn adopt(state: EndsState) -> Self {
-        let kept = state.kept.into_iter().map(|KeptEnd { slot, pid, end }| Kept {
-            worker: WorkerId { slot, pid },
-            end,
-        });
+        let kept = state
+            .kept
+            .into_iter()
+            .map(|KeptEnd { slot, pid, end }| Kept {
+                worker: WorkerId { slot, pid },
+                end,
+            });
         Self(RefCell::new(Inner {
             kept: kept.collect(),
             totals: state.totals.into_iter().collect(),

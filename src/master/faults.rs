@@ -34,7 +34,11 @@ impl Faults {
     /// All that are kept, for the program that takes over: when, in milliseconds since 1970, and what.
     pub(crate) fn pack(&self) -> Vec<(u64, String)> {
         let faults = self.list().into_iter();
-        let ms = |at: SystemTime| at.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let ms = |at: SystemTime| {
+            at.duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_millis()
+        };
         let packed = faults.map(|Fault { at, what }| (u64::try_from(ms(at)).unwrap_or(0), what));
         packed.collect()
     }

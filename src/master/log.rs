@@ -62,7 +62,7 @@ impl Log {
 
     /// The same is wanted of it as in the program before.
     pub(crate) fn adopt(self: &Rc<Self>, state: &LogState) {
-        let level = state.level.as_deref().and_then(|level| level.parse().ok());
+        let level = state.level.as_deref().and_then(LogLevel::of_word);
         let reopened = state.reopened;
         self.wanted.set(Wanted { level, reopened });
         self.guard.set_level(self.level());

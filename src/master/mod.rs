@@ -26,6 +26,7 @@ mod member;
 mod pool;
 mod questions;
 mod rate;
+mod reload;
 mod router;
 mod slots;
 mod status;
@@ -51,6 +52,8 @@ use self::listeners::{Inherited, ListenError, Missing};
 use self::log::Log;
 use self::pool::Pool;
 use self::questions::Questions;
+pub(crate) use self::reload::try_to_reload;
+use self::reload::{Program, Reloads};
 use self::router::Router;
 use self::slots::Slots;
 use self::status::Health;
@@ -161,6 +164,8 @@ async fn serve(
         questions: Rc::default(),
         log,
         hub,
+        reloads: Rc::default(),
+        program: Rc::new(Program::this()),
         has_own_bridge: own_bridge.is_some(),
     };
     let bridges = Bridges::start(&parts, own_bridge);
@@ -193,6 +198,8 @@ struct Parts {
     questions: Rc<Questions>,
     log: Rc<Log>,
     hub: Rc<Hub>,
+    reloads: Rc<Reloads>,
+    program: Rc<Program>,
     /// Is the bridge a child of the master, and not a unit of systemd's?
     has_own_bridge: bool,
 }

@@ -226,7 +226,11 @@ impl Totals {
         let number = bridge.map(|(number, _)| number);
         let gone = |&other: &u32| Some(other) != number;
         let gone: Vec<_> = slot.workers.keys().copied().filter(gone).collect();
-        for worker in gone.iter().filter_map(|it| slot.workers.remove(it)).collect::<Vec<_>>() {
+        for worker in gone
+            .iter()
+            .filter_map(|it| slot.workers.remove(it))
+            .collect::<Vec<_>>()
+        {
             slot.fold(&worker.values);
         }
         if let Some((number, values)) = bridge {

@@ -110,8 +110,6 @@ pub(crate) enum ReloadError {
     #[error("not reloaded: {0}")]
     State(#[from] HandoverError),
     /// The program took over, but its workers do not start.
-    #[error(
-        "the new program runs, but its workers do not start, and those before serve on: {0}"
-    )]
+    #[error("the new program runs, but its workers do not start, and those before serve on: {0}")]
     Workers(String),
 }

@@ -20,7 +20,7 @@ use crate::ipc::link::{self, Inbox, Link, LinkError};
 use crate::master::child::Process;
 use crate::master::dialogue::welcome;
 use crate::master::hub::Hub;
-use crate::master::listeners::{self, ListenError};
+use crate::master::listeners::ListenError;
 use crate::process;
 use crate::wire::frame;
 use crate::wire::handover::{HandoverError, STATE_VERSION, State};
@@ -55,7 +55,9 @@ pub(crate) enum TrialError {
     #[error("a worker ended before it took connections: {0}")]
     Ended(String),
     /// The worker is not ready.
-    #[error("a worker was not ready within {0}: an application that needs longer needs a longer start_timeout")]
+    #[error(
+        "a worker was not ready within {0}: an application that needs longer needs a longer start_timeout"
+    )]
     Late(humantime::FormattedDuration),
 }
 
@@ -75,10 +77,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), TrialError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    LocalSet::new().block_on(&runtime, async {
-        listeners::try_new(&config, &state.listeners).await?;
-        try_worker(&config).await
-    })?;
+    LocalSet::new().block_on(&runtime, async { try_worker(&config).await })?;
     let verdict = Verdict {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: STATE_VERSION,
@@ -108,7 +107,10 @@ async fn try_worker(config: &Config) -> Result<(), TrialError> {
     let pid = process.pid();
     let _served = tokio::task::spawn_local(async move { hub.serve(0, pid, ours).await });
     let message = Welcome {
-        home: Home::default(),
+        home: Home {
+            generation: 0,
+            slot: 0,
+        },
         workers: config.workers,
         keyring: Keyring::draw(0)?,
     };

@@ -1,7 +1,6 @@
 //! What was counted goes on when another program takes over.
 
 use std::rc::Rc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::table::Table;
 use super::{Slot, Totals, Worker, places};
@@ -26,26 +25,36 @@ impl Totals {
         state
     }
 
-    /// What a program before this one had counted goes on.
+    /// What a program before this one had counted goes on, in this process.
     pub(crate) fn adopt(&self, state: TotalsState) {
-        let tables: Vec<_> = state.tables.into_iter().map(Table::of).map(Rc::new).collect();
-        let Some(own) = tables.first() else {
-            return;
-        };
-        let begun = metrics::values();
-        let values = own.read(&state.own).unwrap_or_default();
-        metrics::restore(&values);
-        // What is of this program, and not of the process.
-        for (_, kind, at) in places() {
-            if kind == Kind::Gauge && at != metrics::START_TIME.0 {
-                metrics::restore_one(at, begun.get(at).copied().unwrap_or_default());
-            }
-        }
+        restore_own(&state);
+        self.adopt_slots(state);
+    }
+
+    pub(super) fn adopt_slots(&self, state: TotalsState) {
+        let tables: Vec<_> = state
+            .tables
+            .into_iter()
+            .map(Table::of)
+            .map(Rc::new)
+            .collect();
         let mut slots = self.slots.borrow_mut();
         for counts in state.slots {
             slots.insert(counts.slot, Slot::adopt(counts, &tables));
         }
         self.bridge.replace(Slot::adopt(state.bridge, &tables));
+    }
+}
+
+/// What the master had counted. Gauges are as they are, but for the time of the start.
+fn restore_own(state: &TotalsState) {
+    let names = state.tables.first().cloned().unwrap_or_default();
+    for ((_, kind, at), value) in
+        places().zip(Table::of(names).read(&state.own).unwrap_or_default())
+    {
+        if kind != Kind::Gauge || at == metrics::START_TIME.0 {
+            metrics::restore(at, value);
+        }
     }
 }
 

@@ -2,9 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{
-    Counts, History, LEAST, Rates, SessionCounts, Slot, Traffic, WINDOW, Worker, places,
-};
+use super::{Counts, History, LEAST, Rates, SessionCounts, Slot, Traffic, WINDOW, Worker, places};
 use crate::metrics::{self, Direction, Kind, LEN, Label};
 use crate::wire::control::{Reason, TransportName};
 

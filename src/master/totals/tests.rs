@@ -149,13 +149,21 @@ fn what_bridges_counted_is_kept_and_their_gauges_go_with_them() {
 fn a_slot_is_the_sum_of_its_workers_and_a_new_generation_is_no_restart() {
     let totals = Totals::new(1);
     totals.started(home(0), 100);
-    totals.set(0, 100, values(&[(metrics::EVENTS.0, 5), (metrics::MEMORY.0, 10)]));
+    totals.set(
+        0,
+        100,
+        values(&[(metrics::EVENTS.0, 5), (metrics::MEMORY.0, 10)]),
+    );
     let next = Home {
         generation: 1,
         slot: 0,
     };
     totals.started(next, 200);
-    totals.set(0, 200, values(&[(metrics::EVENTS.0, 2), (metrics::MEMORY.0, 20)]));
+    totals.set(
+        0,
+        200,
+        values(&[(metrics::EVENTS.0, 2), (metrics::MEMORY.0, 20)]),
+    );
     let line = |begins: &str| line(&totals.render(), begins);
     assert!(line("my_app_events_total{worker=\"0\"}").ends_with(" 7"));
     assert!(line("my_app_worker_memory_bytes{worker=\"0\"}").ends_with(" 30"));
@@ -183,14 +191,20 @@ fn what_was_counted_goes_on_in_another_program() {
     for values in [&mut state.own]
         .into_iter()
         .chain(state.slots.iter_mut().map(|slot| &mut slot.kept))
-        .chain(state.bridge.workers.iter_mut().map(|worker| &mut worker.values))
+        .chain(
+            state
+                .bridge
+                .workers
+                .iter_mut()
+                .map(|worker| &mut worker.values),
+        )
     {
         values.swap(metrics::EVENTS.0, metrics::MEMORY.0);
     }
     for worker in state.slots.iter_mut().flat_map(|slot| &mut slot.workers) {
         worker.values.swap(metrics::EVENTS.0, metrics::MEMORY.0);
     }
-    after.adopt(state);
+    after.adopt_slots(state);
     let events = |worker: &str| {
         let begins = format!("my_app_events_total{{worker=\"{worker}\"}}");
         line(&after.render(), &begins)
