@@ -418,7 +418,7 @@ impl Router {
                 // The other worker reads its end, and refuses the request.
                 Origin::Worker => pool.at(to),
                 // A client's, whose worker has died: the one that takes its place answers.
-                _ => timeout(WORKER_PATIENCE, pool.back(to)).await.ok(),
+                _ => timeout(WORKER_PATIENCE, pool.back(to)).await.ok().flatten(),
             };
             let Some(member) = member else {
                 // What was reserved went with the worker.

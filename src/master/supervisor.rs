@@ -249,6 +249,9 @@ impl Slot {
                     Err(error) => Some(format!("its task on the bus ended: {error}")),
                 },
                 _ = child.wait() => return None,
+                unheard = member.tell_reply() => if let Some(reply) = unheard {
+                    self.unheard(member, reply);
+                },
                 Ok(drain) = async { self.stop.wait_for(Option::is_some).await.map(|d| *d) }, if !told_to_stop => {
                     // It has no sessions, and may not hear it for a while.
                     if !*was_ready {
