@@ -5,6 +5,7 @@ mod handover;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
@@ -32,9 +33,13 @@ const MOST_REPLIES: usize = 1024;
 /// A connection that was handed off and may still be lost with its worker.
 #[derive(Debug)]
 pub(crate) struct Unacknowledged {
-    pub(crate) conn: OwnedFd,
+    pub(crate) conn: Rc<OwnedFd>,
     pub(crate) handoff: Handoff,
 }
+
+/// A worker took no connection: it is gone, or reads nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NotTaken;
 
 /// A worker that takes connections.
 #[derive(Debug)]
@@ -105,11 +110,13 @@ impl Member {
         self.dispatched.set(self.dispatched.get().saturating_sub(1));
     }
 
-    /// Hands a connection off. The descriptor is kept until the worker has said that it took it.
+    /// Hands a connection off. The descriptor is kept until the worker has said that it took it. Until this returns,
+    /// the connection is the caller's; then it is among the [unacknowledged](Unacknowledged): in the same poll the
+    /// caller forgets it.
     ///
     /// # Errors
-    /// With the connection, when the worker is gone or does not take any.
-    pub(crate) async fn take(&self, conn: OwnedFd, handoff: Handoff) -> Result<(), OwnedFd> {
+    /// When the worker is gone or does not take any.
+    pub(crate) async fn take(&self, conn: &Rc<OwnedFd>, handoff: Handoff) -> Result<(), NotTaken> {
         let opens = handoff.opens;
         let taken = self.send(conn, handoff).await;
         if opens {
@@ -125,10 +132,10 @@ impl Member {
         taken
     }
 
-    async fn send(&self, conn: OwnedFd, handoff: Handoff) -> Result<(), OwnedFd> {
+    async fn send(&self, conn: &Rc<OwnedFd>, handoff: Handoff) -> Result<(), NotTaken> {
         match timeout(TAKE_PATIENCE, self.window.acquire()).await {
             Ok(Ok(permit)) => permit.forget(),
-            _ => return Err(conn),
+            _ => return Err(NotTaken),
         }
         let message = ToWorker::Take(handoff);
         let sent = timeout(TAKE_PATIENCE, self.link.send(&message, Some(conn.as_fd()))).await;
@@ -136,6 +143,7 @@ impl Member {
             (Ok(Ok(())), ToWorker::Take(handoff)) => {
                 // Nothing runs between the packet's departure and this, so that the order here is
                 // the order of the acknowledgements.
+                let conn = Rc::clone(conn);
                 let sent = Unacknowledged { conn, handoff };
                 self.unacknowledged.borrow_mut().push_back(sent);
                 Ok(())
@@ -143,7 +151,7 @@ impl Member {
             (failed, _) => {
                 debug!(?failed, pid = self.pid, "a handoff failed");
                 self.window.add_permits(1);
-                Err(conn)
+                Err(NotTaken)
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
 use tokio::time::Instant;
 
@@ -70,7 +71,7 @@ impl Member {
             .window
             .forget_permits(state.unacknowledged.len().min(WINDOW));
         for (conn, handoff) in state.unacknowledged {
-            let conn = luggage.take(conn)?;
+            let conn = Rc::new(luggage.take(conn)?);
             let sent = Unacknowledged { conn, handoff };
             member.unacknowledged.borrow_mut().push_back(sent);
         }
@@ -150,7 +151,8 @@ mod tests {
         let (second, mut second_client) = UnixStream::pair().unwrap();
         for (conn, age) in [(first, 1), (second, 2)] {
             before.expect_session();
-            before.take(conn.into(), handoff(age)).await.unwrap();
+            let conn = Rc::new(OwnedFd::from(conn));
+            assert!(before.take(&conn, handoff(age)).await.is_ok());
         }
         // One whose connection has not departed, and one that is reserved.
         before.expect_session();
