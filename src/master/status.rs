@@ -1,6 +1,7 @@
 //! The line that `systemctl status` shows: how the server is, and what is missing with the command that
 //! mends it.
 
+use super::drains::Draining;
 use super::slots::Vacancy;
 
 /// So many slots are named; of the others only the number is told.
@@ -15,6 +16,8 @@ pub(crate) struct Health {
     pub(crate) vacant: Vec<(u16, Vacancy)>,
     /// Open sessions.
     pub(crate) clients: u64,
+    /// The drains that are under way.
+    pub(crate) drains: Vec<Draining>,
     /// The listeners that could not be had, each with what mends it.
     pub(crate) deaf: Vec<String>,
     /// What is missing of the link to other machines.
@@ -28,6 +31,7 @@ impl Health {
         let ready = self.ready_of();
         let figures = format!("my-app {version}: {ready}{workers} worker(s), {clients} client(s)");
         let mut parts = vec![figures];
+        parts.extend(self.drains.iter().map(Draining::words));
         parts.extend(self.missing());
         parts.join("; ")
     }
@@ -73,13 +77,16 @@ fn describe((slot, vacancy): &(u16, Vacancy)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::drains::Whose;
     use super::*;
+    use std::time::Duration;
 
     fn line(workers: u16, vacant: Vec<(u16, Vacancy)>, deaf: &[&str]) -> String {
         let health = Health {
             workers,
             vacant,
             clients: 7,
+            drains: vec![],
             deaf: deaf.iter().map(ToString::to_string).collect(),
             apart: None,
         };
@@ -122,6 +129,24 @@ mod tests {
             line(4, vacant, &["nobody hears port 80"]),
             "2 of 4 worker(s), 7 client(s); worker 1 is still starting; \
              worker 3 does not start (exit code 101) and is tried again; nobody hears port 80"
+        );
+    }
+
+    #[test]
+    fn a_drain_is_told_with_what_is_left_of_it() {
+        let health = Health {
+            workers: 1,
+            drains: vec![Draining {
+                whose: Whose::TakenOut,
+                sessions: 3,
+                left: Duration::from_secs(9),
+            }],
+            ..Health::default()
+        };
+        let line = health.line();
+        assert!(
+            line.ends_with("; taken out: 3 session(s) left, the old ones end within 9s"),
+            "{line}"
         );
     }
 

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use jiff::{SignedDuration, Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
+use super::super::drains::{Draining, Whose};
 use super::super::slots::{SlotState, Vacancy};
 use super::super::status::Health;
 use super::super::totals::{Rates, SessionCounts, WorkerFigures};
@@ -25,6 +26,7 @@ pub(super) struct Status {
     started_at: String,
     uptime_seconds: f64,
     taken_out: bool,
+    drains: Vec<DrainStatus>,
     sessions: SessionCounts,
     rates: Rates,
     workers: Vec<WorkerStatus>,
@@ -43,6 +45,14 @@ struct MachineStatus {
     number: u16,
     /// The number as it stands in session ids, behind the first 16 characters.
     characters: String,
+}
+
+/// Sessions that end at a set pace.
+#[derive(Debug, Serialize)]
+struct DrainStatus {
+    why: &'static str,
+    sessions_left: u64,
+    seconds_left: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -107,6 +117,7 @@ pub(super) fn status(control: &Control) -> Status {
         started_at: time(control.started_at, Unit::Second),
         uptime_seconds: seconds(control.since.elapsed()),
         taken_out: parts.pool.is_taken_out(),
+        drains: parts.drains().into_iter().map(drain).collect(),
         sessions: figures.sessions,
         rates: figures.rates,
         workers: slots
@@ -141,6 +152,7 @@ fn state(control: &Control) -> (&'static str, Vec<String>) {
         workers: parts.config.workers,
         vacant: parts.slots.vacant(),
         clients: parts.pool.sessions(),
+        drains: Vec::new(),
         deaf: parts.missing.describe(),
         apart: super::super::bridge::missing(parts),
     };
@@ -161,6 +173,17 @@ fn stalled(control: &Control) -> Vec<String> {
     stalled
         .map(|member| format!("worker {} does not answer", member.home.slot))
         .collect()
+}
+
+fn drain(draining: Draining) -> DrainStatus {
+    DrainStatus {
+        why: match draining.whose {
+            Whose::Everybody => "stop",
+            Whose::TakenOut => "taken-out",
+        },
+        sessions_left: draining.sessions,
+        seconds_left: draining.left.as_secs(),
+    }
 }
 
 fn worker(control: &Control, slot: SlotState) -> WorkerStatus {
