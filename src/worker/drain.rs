@@ -88,14 +88,19 @@ struct Pace {
 impl Pace {
     /// So many are there now: the time between two of them.
     fn begin(&mut self, sessions: usize, now: Instant) -> Duration {
-        let left = self.end.saturating_duration_since(now);
         let sessions = u32::try_from(sessions).unwrap_or(u32::MAX).max(1);
-        let gap = left / sessions;
-        let first = || now + gap * self.offset.0.into() / u32::from(self.offset.1.max(1));
+        let gap = self.end.saturating_duration_since(now) / sessions;
+        let (part, whole) = (u32::from(self.offset.0), u32::from(self.offset.1.max(1)));
         // Who came meanwhile makes the pace faster.
-        let next = self.next.unwrap_or_else(first).min(now + gap);
+        let next = match self.next {
+            None => now + gap.saturating_mul(part) / whole,
+            Some(next) => next.min(now + gap),
+        };
         self.next = Some(next);
-        gap
+        // The last one leaves as much of a gap behind it as the first has before it, seen from the other side.
+        let gaps = sessions.saturating_mul(whole).saturating_sub(part).max(1);
+        let left = self.end.saturating_duration_since(next);
+        left.saturating_mul(whole) / gaps
     }
 }
 
@@ -173,8 +178,8 @@ mod tests {
             let ends = ends(sessions, Duration::from_secs(100), 0);
             assert_eq!(ends.len(), sessions);
             for tenth in 0..10 {
-                let within = tenth * 10_000..(tenth + 1) * 10_000;
-                let share = ends.iter().filter(|end| within.contains(end)).count();
+                let within: std::ops::Range<u128> = tenth * 10_000..(tenth + 1) * 10_000;
+                let share = ends.iter().filter(|&end| within.contains(end)).count();
                 assert!(
                     share.abs_diff(sessions / 10) <= 1 + sessions / 1000,
                     "{share}"

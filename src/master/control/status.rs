@@ -61,6 +61,7 @@ struct WorkerStatus {
     pid: Option<u32>,
     state: &'static str,
     why: Option<String>,
+    next_attempt_seconds: Option<f64>,
     uptime_seconds: Option<f64>,
     #[serde(flatten)]
     figures: WorkerFigures,
@@ -201,6 +202,7 @@ fn worker(control: &Control, slot: SlotState) -> WorkerStatus {
         pid: slot.pid,
         state,
         why,
+        next_attempt_seconds: slot.next.map(seconds),
         uptime_seconds: slot.uptime.map(seconds),
         figures: control.parts.totals.worker(slot.number),
     }

@@ -164,7 +164,7 @@ fn a_quiet_server_says_so() {
     let told = status(&quiet, Style::Plain, 80);
     for part in [
         "taken out: /readyz answers 503",
-        "  - 43 sessions left, which end within 4\u{a0}min 10\u{a0}s",
+        "  - 43 sessions left, which end within 4 min 10 s",
         "refused    nobody since the start\nended      no session since the start\n",
         "faults     none since the start\n",
         "log        level info; 3 lines were lost",
