@@ -64,6 +64,12 @@ pub(crate) enum ToWorker {
     },
     /// What becomes of the log.
     Log(LogCommand),
+    /// Workers of another generation take the new sessions: as [`ToWorker::Stop`], which may follow with a shorter
+    /// time, but the reason is another one.
+    Retire {
+        /// Milliseconds.
+        over_ms: u32,
+    },
 }
 
 /// What a worker says to the master.
@@ -180,7 +186,7 @@ pub(crate) struct Welcome {
 }
 
 /// A connection that changes hands.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Handoff {
     /// Who is at the other end.
     pub origin: Origin,

@@ -119,12 +119,10 @@ impl Router {
                 age_ms: entry.age_ms(),
                 head: Vec::new(),
             };
-            entry.counted_at.set(opens.then_some(member.home));
             if member.take(&entry.conn, handoff).await.is_ok() {
                 // It ends here, with its entry.
                 return;
             }
-            entry.counted_at.set(None);
             // Its worker is gone, and the session with it.
             home = None;
         }

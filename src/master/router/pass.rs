@@ -46,7 +46,7 @@ impl Router {
         spawn_local(Rc::clone(self).pass_on(entry));
     }
 
-    async fn pass_on(self: Rc<Self>, entry: Tracked) {
+    pub(super) async fn pass_on(self: Rc<Self>, entry: Tracked) {
         let Some((to, reservation)) = entry.passing(|it| (it.to, it.reservation)) else {
             return;
         };
@@ -54,7 +54,10 @@ impl Router {
             // The other worker reads its end, and refuses the request.
             Origin::Worker => self.pool.at(to),
             // A client's, whose worker has died: the one that takes its place answers.
-            _ => timeout(WORKER_PATIENCE, self.pool.back(to)).await.ok(),
+            _ => timeout(WORKER_PATIENCE, self.pool.back(to))
+                .await
+                .ok()
+                .flatten(),
         };
         let handoff = entry.passing(|it| it.handoff.clone());
         let (Some(member), Some(mut handoff)) = (member, handoff) else {
@@ -66,7 +69,6 @@ impl Router {
             handoff.opens = handoff.reservation.is_none();
         }
         let reservation = handoff.reservation;
-        entry.counted_at.set(handoff.opens.then_some(member.home));
         metrics::PASSED.inc();
         if member.take(&entry.conn, handoff).await.is_err() {
             debug!("a connection for a worker that is leaving was closed");
