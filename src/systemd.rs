@@ -190,6 +190,14 @@ pub(crate) fn notify_ready() {
     notify(&[NotifyState::Ready]);
 }
 
+/// It reads its configuration anew, until it is ready again. A unit with `Type=notify-reload` wants to know since when.
+pub(crate) fn notify_reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(_) => notify(&[NotifyState::Reloading]),
+    }
+}
+
 /// The server ends as it was told to.
 pub(crate) fn notify_stopping() {
     notify(&[NotifyState::Stopping]);

@@ -35,6 +35,20 @@ impl Drains {
         self.0.borrow_mut().insert(whose, Instant::now() + over);
     }
 
+    /// For how much longer sessions end because the machine was taken out, in milliseconds.
+    pub(crate) fn pack(&self) -> Option<u64> {
+        let until = *self.0.borrow().get(&Whose::TakenOut)?;
+        let left = until.saturating_duration_since(Instant::now());
+        Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// As it was packed.
+    pub(crate) fn adopt(&self, left_ms: Option<u64>) {
+        if let Some(left) = left_ms.map(Duration::from_millis) {
+            self.begin(Whose::TakenOut, left);
+        }
+    }
+
     /// One was called off.
     pub(crate) fn end(&self, whose: Whose) {
         self.0.borrow_mut().remove(&whose);

@@ -10,9 +10,9 @@ use crate::config::Config;
 /// The listeners that should be there and are not, each with what mends it.
 #[derive(Debug, Default)]
 pub(crate) struct Missing {
-    units: Vec<String>,
+    units: RefCell<Vec<String>>,
     /// Ports of workers that systemd does not open.
-    ports: Vec<String>,
+    ports: RefCell<Vec<String>>,
     addresses: Rc<RefCell<Vec<Refused>>>,
 }
 
@@ -20,8 +20,8 @@ impl Missing {
     /// What systemd should have passed.
     pub(super) fn of_systemd(units: Vec<String>, ports: Vec<String>) -> Self {
         Self {
-            units,
-            ports,
+            units: RefCell::new(units),
+            ports: RefCell::new(ports),
             addresses: Rc::default(),
         }
     }
@@ -35,8 +35,15 @@ impl Missing {
     }
 
     /// The units of systemd's.
-    pub(super) fn units(&self) -> &[String] {
-        &self.units
+    pub(super) fn units(&self) -> Vec<String> {
+        self.units.borrow().clone()
+    }
+
+    /// From now on these are missing.
+    pub(super) fn replace(&self, other: Self) {
+        self.units.swap(&other.units);
+        self.ports.swap(&other.ports);
+        self.addresses.swap(&other.addresses);
     }
 
     /// What could not be had, as it was configured.
@@ -47,8 +54,9 @@ impl Missing {
 
     /// What the status line says of them.
     pub(crate) fn describe(&self) -> Vec<String> {
-        let units = self.units.iter().map(|unit| absent(unit));
-        let ports = (!self.ports.is_empty()).then(|| unopened(&self.ports));
+        let (units, ports) = (self.units.borrow(), self.ports.borrow());
+        let units = units.iter().map(|unit| absent(unit));
+        let ports = (!ports.is_empty()).then(|| unopened(&ports));
         let addresses = self.addresses.borrow();
         let addresses = addresses
             .iter()
@@ -58,8 +66,9 @@ impl Missing {
 
     /// Which they are, and why each is missing.
     pub(crate) fn list(&self) -> Vec<(String, String)> {
-        let units = self.units.iter().map(|unit| (unit.clone(), absent(unit)));
-        let ports = self.ports.iter();
+        let (units, ports) = (self.units.borrow(), self.ports.borrow());
+        let units = units.iter().map(|unit| (unit.clone(), absent(unit)));
+        let ports = ports.iter();
         let ports = ports.map(|port| (port.clone(), unopened(std::slice::from_ref(port))));
         let addresses = self.addresses.borrow();
         let addresses = addresses

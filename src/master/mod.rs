@@ -12,6 +12,7 @@
 //! ```
 
 mod balance;
+mod begin;
 mod bind;
 mod bridge;
 mod child;
@@ -31,6 +32,7 @@ mod rate;
 mod rebind;
 mod reload;
 mod router;
+mod signals;
 mod slots;
 mod status;
 mod supervisor;
@@ -92,6 +94,9 @@ pub(crate) enum MasterError {
     /// No key for the session ids.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
+    /// The server that runs in this process already cannot be taken over.
+    #[error("the server cannot go on after a reload: {0}")]
+    Resume(#[from] ResumeError),
     /// The runtime or a signal handler could not be set up.
     #[error("the server cannot start: {0}")]
     Start(#[source] io::Error),
@@ -110,6 +115,9 @@ pub(crate) enum MasterError {
 /// # Errors
 /// When it cannot start.
 pub(crate) fn run(args: &RunArgs) -> Result<(), MasterError> {
+    if args.resume {
+        return resume(args);
+    }
     let loaded = args.load()?;
     let config = loaded.config;
     // Not known any more after that.
@@ -120,74 +128,31 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), MasterError> {
     process::raise_descriptor_limit();
     // systemd has a unit for it.
     let bridge = (!is_service).then(|| BridgeArgs::of(args));
-    // The main thread runs all of it: a worker dies with the thread that started it (prctl(2),
-    // PR_SET_PDEATHSIG).
+    block_on(async {
+        let signals = Signals::new().map_err(MasterError::Start)?;
+        info!("Master {} is running", std::process::id());
+        begin::afresh(config, inherited, log, bridge).await?.live(signals).await
+    })
+}
+
+/// Goes on with a server that runs in this process already.
+fn resume(args: &RunArgs) -> Result<(), MasterError> {
+    let (state, luggage) = reload::receive()?;
+    let config: Config = serde_json::from_str(&state.program.config).map_err(ResumeError::Config)?;
+    let log = logging::init(&config.log, LogRole::Master)?;
+    block_on(async {
+        // A signal that comes earlier ends the server.
+        let signals = Signals::new().map_err(MasterError::Start)?;
+        begin::again(args, config, log, state, luggage)?.live(signals).await
+    })
+}
+
+/// The main thread runs all of it: a worker dies with the thread that started it (prctl(2), `PR_SET_PDEATHSIG`).
+fn block_on(server: impl Future<Output = Result<(), MasterError>>) -> Result<(), MasterError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let runtime = runtime.map_err(MasterError::Start)?;
-    LocalSet::new().block_on(&runtime, serve(config, inherited, log, bridge))
-}
-
-async fn serve(
-    mut config: Config,
-    mut inherited: Inherited,
-    log: LogGuard,
-    own_bridge: Option<BridgeArgs>,
-) -> Result<(), MasterError> {
-    let mut signals = Signals::new().map_err(MasterError::Start)?;
-    info!("Master {} is running", std::process::id());
-    let metrics = inherited.take_metrics();
-    config.workers = config.worker_count();
-    let (listeners, missing) = listeners::open(inherited, &config).await?;
-    let faults = Rc::<Faults>::default();
-    missing
-        .describe()
-        .into_iter()
-        .for_each(|what| faults.record(what));
-    let missing = Rc::new(missing);
-    let log = Log::new(log, config.log.level);
-    let config = Rc::new(config);
-    let keyring = Keyring::draw(machine(&config))?;
-    let hub = Rc::new(match config.bridge.url {
-        Some(_) => Hub::new(Identity::draw(keyring.machine())?),
-        None => Hub::default(),
-    });
-    let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
-    let slots = Rc::new(Slots::new(config.workers));
-    let totals = Totals::new(config.workers);
-    let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
-    let parts = Parts {
-        config,
-        pool,
-        slots,
-        router,
-        missing,
-        faults,
-        drains: Rc::default(),
-        ends: Rc::default(),
-        totals,
-        questions: Rc::default(),
-        log,
-        hub,
-        reloads: Rc::default(),
-        program: Rc::new(Program::this()),
-        has_own_bridge: own_bridge.is_some(),
-    };
-    let bridges = Bridges::start(&parts, own_bridge);
-    let control = Control::new(parts.clone());
-    let _served = control.serve(metrics);
-    let mut master = Master {
-        workers: Supervisor::start(&parts),
-        notify: Notify::from_env(TICK),
-        control,
-        bridges,
-        parts,
-    };
-    master.run(&mut signals).await?;
-    master.stop(&mut signals).await;
-    // Whatever is left of the workers dies with this process.
-    Ok(())
+    LocalSet::new().block_on(&runtime.map_err(MasterError::Start)?, server)
 }
 
 /// What the parts of the master have of each other.
@@ -227,9 +192,22 @@ struct Master {
     control: Rc<Control>,
     workers: Supervisor,
     bridges: Bridges,
+    /// What is to be done for a reload.
+    steps: mpsc::Receiver<Step>,
+    /// Has it served already, in the program before this one?
+    was_ready: bool,
+    /// Answers operators until it is dropped.
+    served: Served,
 }
 
 impl Master {
+    async fn live(mut self, mut signals: Signals) -> Result<(), MasterError> {
+        self.run(&mut signals).await?;
+        self.stop(&mut signals).await;
+        // Whatever is left of the workers dies with this process.
+        Ok(())
+    }
+
     /// Until it is told to stop.
     async fn run(&mut self, signals: &mut Signals) -> Result<(), MasterError> {
         let mut tick = interval(TICK);
@@ -237,15 +215,16 @@ impl Master {
         let patience = self.parts.config.start_timeout;
         let late = Instant::now() + patience;
         let mut enough = self.parts.config.workers;
-        let (mut ready, mut is_late) = (false, false);
-        let mut listening = std::pin::pin!(self.parts.missing.keep_trying(&self.parts.router));
+        let (mut ready, mut is_late) = (self.was_ready, false);
+        let parts = self.parts.clone();
+        let mut listening = std::pin::pin!(parts.missing.keep_trying(&parts.router));
         let mut all_listen = false;
         let mut memory = std::pin::pin!(process::give_memory_back());
         let mut figures = std::pin::pin!(totals::measure_master(
-            &self.parts.pool,
-            &self.parts.hub,
-            &self.parts.totals,
-            self.parts.log.guard()
+            &parts.pool,
+            &parts.hub,
+            &parts.totals,
+            parts.log.guard()
         ));
         loop {
             tokio::select! {
@@ -253,11 +232,12 @@ impl Master {
                     SignalAction::Stop => return Ok(()),
                     SignalAction::Reopen => self.parts.log.guard().reopen(),
                     SignalAction::Nothing => warn!(
-                        "SIGHUP does nothing: 'systemctl restart my-app.service' reads the \
-                         configuration anew, SIGUSR1 opens the log file anew"
+                        "SIGHUP does nothing: 'systemctl reload my-app.service', or 'my-app reload', reads \
+                         the configuration anew, SIGUSR1 opens the log file anew"
                     ),
                 },
                 failed = self.workers.failed() => return Err(failed),
+                Some(step) = self.steps.recv() => self.take(step),
                 () = sleep_until(late), if !ready && !is_late => {
                     is_late = true;
                     enough = 1;
@@ -269,7 +249,7 @@ impl Master {
                         );
                     }
                 }
-                () = self.parts.pool.all_ready(enough), if !ready => {
+                () = parts.pool.all_ready(enough), if !ready => {
                     ready = true;
                     systemd::notify_ready();
                     self.control.set_phase(Phase::Running);
@@ -335,61 +315,4 @@ impl Master {
             }
         }
     }
-}
-
-/// What a signal makes the server do.
-enum SignalAction {
-    Stop,
-    Reopen,
-    /// It is told what it could have meant.
-    Nothing,
-}
-
-/// The signals that the server handles.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    reopen: Signal,
-    /// What a terminal that is closed sends, and what makes other servers read their configuration.
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            reopen: signal(SignalKind::user_defined1())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn recv(&mut self) -> SignalAction {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalAction::Stop,
-            _ = self.interrupt.recv() => SignalAction::Stop,
-            _ = self.reopen.recv() => SignalAction::Reopen,
-            _ = self.hangup.recv() => SignalAction::Nothing,
-        }
-    }
-
-    async fn stop_again(&mut self) {
-        while !matches!(self.recv().await, SignalAction::Stop) {}
-    }
-}
-
-/// A number for this machine, the same at every start: the configured one, or made from machine-id(5). A server that
-/// is run by hand beside another one has a number of its own.
-fn machine(config: &Config) -> u16 {
-    use sha2::Digest;
-    if config.bridge.machine > 0 {
-        return config.bridge.machine;
-    }
-    let mut hash = sha2::Sha256::new();
-    hash.update(std::fs::read("/etc/machine-id").unwrap_or_default());
-    if let Some(instance) = config.instance() {
-        hash.update(instance.as_os_str().as_bytes());
-    }
-    let [high, low, ..]: [u8; 32] = hash.finalize().into();
-    u16::from_be_bytes([high, low])
 }

@@ -17,7 +17,7 @@ mod status;
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::Instant;
@@ -54,6 +54,25 @@ impl Control {
             since: Instant::now(),
             started_at: SystemTime::now(),
         })
+    }
+
+    /// Those of a server that was started at this time, in milliseconds since 1970.
+    pub(super) fn since(parts: Parts, started_at_ms: u64) -> Rc<Self> {
+        let started_at = UNIX_EPOCH + Duration::from_millis(started_at_ms);
+        let up = SystemTime::now().duration_since(started_at).unwrap_or_default();
+        let now = Instant::now();
+        Rc::new(Self {
+            parts,
+            phase: Cell::new(Phase::Starting),
+            since: now.checked_sub(up).unwrap_or(now),
+            started_at,
+        })
+    }
+
+    /// When the server was started, in milliseconds since 1970.
+    pub(super) fn started_at_ms(&self) -> u64 {
+        let since = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or_default()
     }
 
     pub(crate) fn set_phase(&self, phase: Phase) {

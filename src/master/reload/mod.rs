@@ -11,7 +11,9 @@
 //! Nothing is awaited between the packing and the exec. What the kernel holds (connections, what waits in sockets, the
 //! workers) does not notice.
 
+mod driver;
 mod exec;
+mod freeze;
 mod judge;
 mod program;
 mod queue;
@@ -22,6 +24,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::driver::{Resumed, Step, drive};
 pub(crate) use self::exec::{ResumeError, receive};
 pub(crate) use self::program::Program;
 pub(crate) use self::queue::{Reloads, Stage};
@@ -30,7 +33,7 @@ use crate::wire::handover::HandoverError;
 
 /// What a program that was tried says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Verdict {
+pub(crate) struct Verdict {
     /// Its version.
     version: String,
     /// Which state it reads.

@@ -36,7 +36,7 @@ impl Router {
         let listeners = listeners.iter().map(|listener| listener.pack(carrier));
         let listeners = ListenersState {
             listeners: listeners.collect::<io::Result<_>>()?,
-            missing_units: missing.units().to_vec(),
+            missing_units: missing.units(),
             refused: missing.refused(),
         };
         let connections = self.connections.all();

@@ -13,14 +13,14 @@ pub(crate) struct ProgramState {
     pub path: PathBuf,
     /// The version that packed this.
     pub version: String,
-    /// How long ago the server was started first, in milliseconds.
-    pub age_ms: u64,
-    /// How often it was reloaded.
-    pub reloads: u64,
-    /// The configuration that is in force, as JSON: what the program goes on with if the new one does not serve.
-    pub config: Vec<u8>,
-    /// The file that the configuration is read from, if it was named.
-    pub config_file: Option<PathBuf>,
-    /// Those who wait for the result, the one whose turn it is first: their connections to the control socket.
+    /// The frames of the bus that it speaks.
+    pub bus: u8,
+    /// The configuration that is to hold, as JSON: as the program that takes over has read it when it was tried.
+    pub config: String,
+    /// Is the bridge a child of the master?
+    pub has_own_bridge: bool,
+    /// How long sessions still end because the machine was taken out, in milliseconds.
+    pub taken_out_ms: Option<u64>,
+    /// Those who wait for a reload, the one whose turn it is first: their connections to the control socket.
     pub waiting: Vec<Fd>,
 }
