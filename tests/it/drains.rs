@@ -17,22 +17,22 @@ const POLLING: usize = 200;
 const OVER: Duration = Duration::from_secs(15);
 
 /// How a client's session ended.
-struct End {
-    at: Instant,
-    how: String,
+pub struct End {
+    pub at: Instant,
+    pub how: String,
     /// The numbers that it was sent.
-    heard: Vec<u64>,
+    pub heard: Vec<u64>,
 }
 
 /// Events with a number go to everybody, until told to stop.
-struct Announcer {
+pub struct Announcer {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Announcer {
-    fn start(server: &Server) -> Self {
+    pub fn start(server: &Server) -> Self {
         let control = server.control();
         let stop = Arc::<AtomicBool>::default();
         let sent = Arc::<AtomicU64>::default();
@@ -57,7 +57,7 @@ impl Announcer {
     }
 
     /// How many were sent.
-    fn stop(mut self) -> u64 {
+    pub fn stop(mut self) -> u64 {
         self.stop.store(true, Relaxed);
         // A server that has stopped answers no more.
         let _ = self.thread.take().unwrap().join();
@@ -66,7 +66,7 @@ impl Announcer {
 }
 
 /// A polling client, until its session is unknown.
-fn poller(addr: SocketAddr, opened: &AtomicU64) -> End {
+pub fn poller(addr: SocketAddr, opened: &AtomicU64) -> End {
     let mut raw = Raw::patient(addr);
     let session = Polling::open(&mut raw);
     session.post(&mut raw, "40/chat,");
@@ -303,7 +303,7 @@ fn a_slow_reader_has_what_was_queued_for_it_before_it_is_told_that_it_is_over() 
 /// How many a client missed that got the others in order, and once: from the end of its old session to the beginning
 /// of the new one.
 #[track_caller]
-fn missed_once(heard: &[u64]) -> u64 {
+pub fn missed_once(heard: &[u64]) -> u64 {
     assert!(heard.is_sorted_by(|one, next| one < next), "{heard:?}");
     let gaps = heard
         .windows(2)

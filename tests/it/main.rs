@@ -76,6 +76,7 @@ mod page;
 mod processes;
 mod proxies;
 mod questions;
+mod reloads;
 mod repeats;
 mod routing;
 mod sample_page;

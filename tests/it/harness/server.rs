@@ -17,7 +17,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use tempfile::TempDir;
 
 use super::machines::{NetSpace, Space};
-use super::{Control, Raw, SOON, eventually};
+use super::{Control, Raw, Replaceable, SOON, eventually};
 
 /// How a server is started.
 #[allow(
@@ -245,6 +245,12 @@ impl Setup {
             self.program.exists(),
             "cargo build --examples comes first, with the profile of the tests"
         );
+        self
+    }
+
+    /// With a program that another one may replace.
+    pub fn program(mut self, program: &Replaceable) -> Self {
+        self.program = program.path();
         self
     }
 

@@ -1,0 +1,226 @@
+//! The program and the configuration of now take over in the process of the server that runs, and nobody notices.
+
+use std::fs;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::drains::{Announcer, missed_once, poller};
+use super::harness::*;
+
+/// What `my-app reload` says, and its exit code.
+pub fn reload(server: &Server) -> (i32, String) {
+    let mut command = Command::new(program());
+    command
+        .args(["reload", "--socket"])
+        .arg(&server.control().path);
+    let ran = command.output().unwrap();
+    let said = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
+    let said = said.trim().to_owned();
+    saw("reload", format!("{:?}: {said}", ran.status.code()));
+    (ran.status.code().unwrap(), said)
+}
+
+/// A reload that is done.
+#[track_caller]
+pub fn reloaded(server: &Server) {
+    let before = server.workers();
+    let began = Instant::now();
+    let (code, said) = reload(server);
+    assert_eq!(code, 0, "{said}\n{}", server.log().join("\n"));
+    saw("the reload took", format!("{:?}", began.elapsed()));
+    assert!(said.starts_with("reloaded: "), "{said}");
+    let after = server.workers();
+    let new = after.iter().filter(|pid| !before.contains(pid)).count();
+    assert_eq!(new, 2, "{before:?} and {after:?}");
+    assert!(alive(server.pid));
+}
+
+/// A reload that is not done, and whose answer has this.
+#[track_caller]
+fn refused(server: &Server, reason: &str) {
+    let (code, said) = reload(server);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains(reason), "{said}");
+    let faults = server.control().get("/status")["faults"].to_string();
+    assert!(faults.contains("not reloaded"), "{faults}");
+}
+
+fn status(server: &Server, pointer: &str) -> Value {
+    let status = server.control().get("/status");
+    status.pointer(pointer).cloned().unwrap_or_default()
+}
+
+#[test]
+fn a_reload_under_traffic_refuses_nobody_and_everybody_is_back() {
+    let program = Replaceable::new();
+    let server = Setup::new()
+        .program(&program)
+        .systemd()
+        .top("drain = \"4s\"")
+        .start();
+    let before = server.workers();
+    let transports = ["--transports", "websocket,polling,upgrade", "--reconnect"];
+    let official = Crowd::official(&server, "/chat", 12, &transports);
+    let light = Crowd::light(&server, "/chat", 100);
+    let opened = Arc::<AtomicU64>::default();
+    let pollers: Vec<_> = (0..20)
+        .map(|_| {
+            let (addr, opened) = (server.addr, Arc::clone(&opened));
+            thread::spawn(move || poller(addr, &opened))
+        })
+        .collect();
+    eventually("the polling clients", SOON, || opened.load(Relaxed) == 20);
+    let newcomers = Newcomers::come(server.addr, 2);
+    let announcer = Announcer::start(&server);
+    thread::sleep(Duration::from_millis(600));
+
+    reloaded(&server);
+    let later = Crowd::light(&server, "/chat", 20);
+    assert!(later.iter().all(|client| !before.contains(&client.worker)));
+
+    for client in official.iter() {
+        client.connected(2, Duration::from_secs(20));
+    }
+    for client in light.iter() {
+        let (_, how) = client.goes(Duration::from_secs(20));
+        assert!(how.contains("closed: [3, 233"), "{how}");
+    }
+    let polled: Vec<_> = pollers.into_iter().map(|it| it.join().unwrap()).collect();
+    eventually("the old workers have left", SOON, || server.workers().len() == 2);
+    thread::sleep(Duration::from_millis(300));
+    announcer.stop();
+    let outcomes = newcomers.stop();
+    assert_eq!(outcomes.keys().collect::<Vec<_>>(), ["101"], "{outcomes:?}");
+    for end in polled {
+        assert!(["400", "1 400"].contains(&end.how.as_str()), "{}", end.how);
+        missed_once(&end.heard);
+    }
+    let numbers = |client: &Client| -> Vec<u64> {
+        let heard = client.payloads("n");
+        heard.iter().filter_map(Value::as_u64).collect()
+    };
+    for client in light.iter().chain(later.iter()) {
+        assert_eq!(missed_once(&numbers(client)), 0);
+    }
+    let missed: Vec<_> = official.iter().map(|it| missed_once(&numbers(it))).collect();
+    saw("missed while away", format!("{missed:?}"));
+    assert_eq!(status(&server, "/pid"), server.pid);
+    assert_eq!(server.count_lines(" died"), 0, "{:?}", server.log());
+    server.wait_for_notification("RELOADING=1");
+    server.wait_for_notification("READY=1");
+}
+
+#[test]
+fn a_reload_that_would_not_work_changes_nothing_and_says_why() {
+    let program = Replaceable::new();
+    let server = Setup::new()
+        .program(&program)
+        .top("start_timeout = \"3s\"")
+        .start();
+    let workers = server.workers();
+    let mut client = WebSocket::open(Raw::tcp(server.addr));
+    let good = program.dir_copy();
+    for (script, reason) in [
+        ("exit 7", "exit status: 7"),
+        ("exit 0", "without an answer"),
+        ("echo it is broken >&2; exit 1", "it is broken"),
+        ("exec sleep 60", "no answer within 3s"),
+        ("exit 64", "systemctl restart"),
+    ] {
+        program.put_script(script);
+        refused(&server, reason);
+    }
+    program.remove();
+    refused(&server, "cannot be run");
+    program.put(&good);
+    let config = server.dir.path().join("my-app.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("workerz = 3\n{text}")).unwrap();
+    refused(&server, "workerz");
+    fs::write(&config, text).unwrap();
+    assert_eq!(server.workers(), workers);
+    client.echo("still there");
+    reloaded(&server);
+    client.echo("still there");
+}
+
+#[test]
+fn ten_reloads_leave_nothing_behind() {
+    let program = Replaceable::new();
+    let server = Setup::new()
+        .program(&program)
+        .top("drain = \"0s\"")
+        .start();
+    let began = Instant::now();
+    reloaded(&server);
+    eventually("the old workers have left", SOON, || server.workers().len() == 2);
+    let (before, memory_before) = (descriptors(server.pid), memory(server.pid).dirty);
+    for _ in 0..10 {
+        reloaded(&server);
+    }
+    saw("ten reloads took", format!("{:?}", began.elapsed()));
+    eventually("the old workers have left", SOON, || server.workers().len() == 2);
+    let mut after = 0;
+    eventually("no more descriptors than before", SOON, || {
+        after = descriptors(server.pid);
+        after <= before
+    });
+    let memory_after = memory(server.pid).dirty;
+    saw("descriptors", format!("{before}, {after}"));
+    saw("KiB", format!("{memory_before}, {memory_after}"));
+    assert!(memory_after < memory_before + 2048);
+    assert_eq!(server.count_lines(" died"), 0);
+    WebSocket::open(Raw::tcp(server.addr)).echo("served");
+}
+
+#[test]
+fn a_second_reload_waits_for_the_first() {
+    let program = Replaceable::new();
+    let server = Setup::new().program(&program).start();
+    let said: Vec<_> = thread::scope(|scope| {
+        let asked: Vec<_> = (0..3).map(|_| scope.spawn(|| reload(&server))).collect();
+        asked.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    let mut generations: Vec<_> = said
+        .iter()
+        .map(|(code, said)| {
+            assert_eq!(*code, 0, "{said}");
+            let behind = said.split("generation ").nth(1).unwrap();
+            behind.split(',').next().unwrap().to_owned()
+        })
+        .collect();
+    generations.sort_unstable();
+    assert_eq!(generations, ["1", "2", "3"]);
+}
+
+#[test]
+fn a_worker_under_sigstop_keeps_what_it_has_over_a_reload() {
+    let program = Replaceable::new();
+    let server = Setup::new().program(&program).start();
+    let crowd = chat(&server, 4);
+    let stopped = server.workers()[0];
+    signal_process(stopped, "STOP");
+    let asked: Vec<_> = crowd
+        .on(stopped)
+        .into_iter()
+        .map(|client| client.ask("whereami", json!([])))
+        .collect();
+    let others = crowd.not_on(stopped);
+    let body = json!({"namespace": "/chat", "event": "n", "args": [7]});
+    reloaded(&server);
+    others[0].ask("message", json!([ROOM, {"text": "during"}])).answer();
+    signal_process(stopped, "CONT");
+    for asked in asked {
+        assert_eq!(asked.answer().value["worker"], stopped);
+    }
+    server.control().post("/emit", &body);
+    for client in crowd.iter() {
+        client.hears("n", &json!(7));
+        assert!(client.hears_where(|heard| heard.event == "message"));
+    }
+}
