@@ -3,7 +3,6 @@
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-use tokio::sync::mpsc;
 use tokio::task::spawn_local;
 use tracing::warn;
 
@@ -16,7 +15,7 @@ use super::hub::{Hub, Identity};
 use super::listeners::{self, Inherited};
 use super::log::Log;
 use super::pool::Pool;
-use super::reload::{Program, Reloads, ResumeError, Resumed, drive};
+use super::reload::{Driver, Program, Reloads, ResumeError, Resumed};
 use super::router::{Router, RouterState};
 use super::slots::Slots;
 use super::supervisor::Supervisor;
@@ -29,9 +28,6 @@ use crate::logging::LogGuard;
 use crate::systemd::Notify;
 use crate::wire::handover::State;
 use crate::wire::session_id::Keyring;
-
-/// Steps of a reload that wait for the master's loop. There is one at a time.
-const STEPS: usize = 1;
 
 /// A server that starts.
 ///
@@ -79,10 +75,10 @@ pub(super) async fn afresh(
     };
     let bridges = Bridges::start(&parts, own_bridge);
     let control = Control::new(parts.clone());
-    let served = control.serve(metrics, None);
+    let served = Rc::new(control.serve(metrics, None));
     let workers = Supervisor::start(&parts);
-    let (wanted, steps) = mpsc::channel(STEPS);
-    spawn_local(drive(parts.clone(), Rc::clone(&workers), wanted, None));
+    let (driver, steps) = Driver::new(&parts, &workers, &served);
+    spawn_local(driver.drive(None));
     Ok(Master {
         workers,
         notify: Notify::from_env(TICK),
@@ -163,15 +159,18 @@ pub(super) fn again(
     let own_bridge = program.has_own_bridge.then(|| BridgeArgs::of(args));
     let workers = Supervisor::adopt(&parts, workers, luggage)?;
     let bridges = Bridges::start(&parts, own_bridge);
-    let asked = control::adopt(control.asked, luggage)?;
+    let (metrics, socket) = control::adopt(control.asked, luggage)?;
     let operators = Control::since(parts.clone(), control.started_at_ms);
     operators.set_phase(Phase::Running);
-    let served = operators.serve(asked.1, asked.0);
+    let served = Rc::new(operators.serve(metrics, socket));
     if luggage.left() > 0 {
-        warn!(left = luggage.left(), "the program before handed something over that nobody knows");
+        warn!(
+            left = luggage.left(),
+            "the program before handed something over that nobody knows"
+        );
     }
-    let (wanted, steps) = mpsc::channel(STEPS);
-    spawn_local(drive(parts.clone(), Rc::clone(&workers), wanted, Some(resumed)));
+    let (driver, steps) = Driver::new(&parts, &workers, &served);
+    spawn_local(driver.drive(Some(resumed)));
     Ok(Master {
         workers,
         notify: Notify::from_env(TICK),

@@ -39,39 +39,39 @@ mod supervisor;
 mod totals;
 
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 use tracing::{info, warn};
 
 use self::bridge::Bridges;
-use self::control::{Control, Phase};
+use self::control::{Control, Phase, Served};
 use self::drains::{Draining, Drains, Whose};
 use self::ends::Ends;
 use self::faults::Faults;
-use self::hub::{Hub, Identity};
+use self::hub::Hub;
 use self::listeners::{Inherited, ListenError};
 use self::log::Log;
 use self::missing::Missing;
 use self::pool::Pool;
 use self::questions::Questions;
 pub(crate) use self::reload::try_to_reload;
-use self::reload::{Program, Reloads};
+use self::reload::{Program, Reloads, ResumeError, Step};
 use self::router::Router;
+use self::signals::{SignalAction, Signals};
 use self::slots::Slots;
 use self::status::Health;
 use self::supervisor::Supervisor;
 use self::totals::Totals;
 use crate::cli::{BridgeArgs, RunArgs};
 use crate::config::{Config, ConfigError};
-use crate::logging::{self, LogError, LogGuard, LogRole};
+use crate::logging::{self, LogError, LogRole};
 use crate::process;
 use crate::systemd::{self, Notify};
-use crate::wire::session_id::{EntropyError, Keyring};
+use crate::wire::session_id::EntropyError;
 
 /// How much longer than `stop_drain` the workers may take to leave.
 const STOP_GRACE: Duration = Duration::from_secs(3);
@@ -131,19 +131,25 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), MasterError> {
     block_on(async {
         let signals = Signals::new().map_err(MasterError::Start)?;
         info!("Master {} is running", std::process::id());
-        begin::afresh(config, inherited, log, bridge).await?.live(signals).await
+        begin::afresh(config, inherited, log, bridge)
+            .await?
+            .live(signals)
+            .await
     })
 }
 
 /// Goes on with a server that runs in this process already.
 fn resume(args: &RunArgs) -> Result<(), MasterError> {
     let (state, luggage) = reload::receive()?;
-    let config: Config = serde_json::from_str(&state.program.config).map_err(ResumeError::Config)?;
+    let config: Config =
+        serde_json::from_str(&state.program.config).map_err(ResumeError::Config)?;
     let log = logging::init(&config.log, LogRole::Master)?;
     block_on(async {
         // A signal that comes earlier ends the server.
         let signals = Signals::new().map_err(MasterError::Start)?;
-        begin::again(args, config, log, state, luggage)?.live(signals).await
+        begin::again(args, config, log, state, luggage)?
+            .live(signals)
+            .await
     })
 }
 
@@ -197,7 +203,7 @@ struct Master {
     /// Has it served already, in the program before this one?
     was_ready: bool,
     /// Answers operators until it is dropped.
-    served: Served,
+    served: Rc<Served>,
 }
 
 impl Master {

@@ -91,7 +91,9 @@ fn a_reload_under_traffic_refuses_nobody_and_everybody_is_back() {
         assert!(how.contains("closed: [3, 233"), "{how}");
     }
     let polled: Vec<_> = pollers.into_iter().map(|it| it.join().unwrap()).collect();
-    eventually("the old workers have left", SOON, || server.workers().len() == 2);
+    eventually("the old workers have left", SOON, || {
+        server.workers().len() == 2
+    });
     thread::sleep(Duration::from_millis(300));
     announcer.stop();
     let outcomes = newcomers.stop();
@@ -107,7 +109,10 @@ fn a_reload_under_traffic_refuses_nobody_and_everybody_is_back() {
     for client in light.iter().chain(later.iter()) {
         assert_eq!(missed_once(&numbers(client)), 0);
     }
-    let missed: Vec<_> = official.iter().map(|it| missed_once(&numbers(it))).collect();
+    let missed: Vec<_> = official
+        .iter()
+        .map(|it| missed_once(&numbers(it)))
+        .collect();
     saw("missed while away", format!("{missed:?}"));
     assert_eq!(status(&server, "/pid"), server.pid);
     assert_eq!(server.count_lines(" died"), 0, "{:?}", server.log());
@@ -152,19 +157,20 @@ fn a_reload_that_would_not_work_changes_nothing_and_says_why() {
 #[test]
 fn ten_reloads_leave_nothing_behind() {
     let program = Replaceable::new();
-    let server = Setup::new()
-        .program(&program)
-        .top("drain = \"0s\"")
-        .start();
+    let server = Setup::new().program(&program).top("drain = \"0s\"").start();
     let began = Instant::now();
     reloaded(&server);
-    eventually("the old workers have left", SOON, || server.workers().len() == 2);
+    eventually("the old workers have left", SOON, || {
+        server.workers().len() == 2
+    });
     let (before, memory_before) = (descriptors(server.pid), memory(server.pid).dirty);
     for _ in 0..10 {
         reloaded(&server);
     }
     saw("ten reloads took", format!("{:?}", began.elapsed()));
-    eventually("the old workers have left", SOON, || server.workers().len() == 2);
+    eventually("the old workers have left", SOON, || {
+        server.workers().len() == 2
+    });
     let mut after = 0;
     eventually("no more descriptors than before", SOON, || {
         after = descriptors(server.pid);
@@ -213,7 +219,9 @@ fn a_worker_under_sigstop_keeps_what_it_has_over_a_reload() {
     let others = crowd.not_on(stopped);
     let body = json!({"namespace": "/chat", "event": "n", "args": [7]});
     reloaded(&server);
-    others[0].ask("message", json!([ROOM, {"text": "during"}])).answer();
+    others[0]
+        .ask("message", json!([ROOM, {"text": "during"}]))
+        .answer();
     signal_process(stopped, "CONT");
     for asked in asked {
         assert_eq!(asked.answer().value["worker"], stopped);

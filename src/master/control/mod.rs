@@ -59,7 +59,9 @@ impl Control {
     /// Those of a server that was started at this time, in milliseconds since 1970.
     pub(super) fn since(parts: Parts, started_at_ms: u64) -> Rc<Self> {
         let started_at = UNIX_EPOCH + Duration::from_millis(started_at_ms);
-        let up = SystemTime::now().duration_since(started_at).unwrap_or_default();
+        let up = SystemTime::now()
+            .duration_since(started_at)
+            .unwrap_or_default();
         let now = Instant::now();
         Rc::new(Self {
             parts,
@@ -71,7 +73,10 @@ impl Control {
 
     /// When the server was started, in milliseconds since 1970.
     pub(super) fn started_at_ms(&self) -> u64 {
-        let since = self.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = self
+            .started_at
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or_default()
     }
 

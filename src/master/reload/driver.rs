@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::judge::judge;
 use super::{ReloadError, Report, Stage, Verdict};
 use crate::master::Parts;
+use crate::master::control::Served;
 use crate::master::rebind::renew;
 use crate::master::supervisor::Supervisor;
 use crate::systemd;
@@ -19,6 +20,9 @@ use crate::wire::frame;
 
 /// How long it is waited for workers that are between two others, and for answers to operators.
 const SETTLE: Duration = Duration::from_secs(2);
+
+/// Steps of a reload that wait for the master's loop.
+const STEPS: usize = 1;
 
 /// What the master's loop does for a reload, for it takes all of the master.
 #[derive(Debug)]
@@ -40,46 +44,50 @@ pub(crate) struct Resumed {
     pub(crate) missing_units: Vec<String>,
 }
 
-/// Goes on with the reload by which this program took over, if it did, and does those that are asked for, for ever.
-pub(crate) async fn drive(
+/// See the module's text.
+pub(crate) struct Driver {
     parts: Parts,
     workers: Rc<Supervisor>,
-    steps: mpsc::Sender<Step>,
-    resumed: Option<Resumed>,
-) {
-    let driver = Driver {
-        parts,
-        workers,
-        steps,
-    };
-    let reloads = &driver.parts.reloads;
-    if let Some(resumed) = resumed {
-        let outcome = driver.go_on(resumed).await;
-        driver.tell(&outcome);
-        reloads.done(outcome);
-    }
-    loop {
-        reloads.wanted().await;
-        systemd::notify_reloading();
-        let error = driver.attempt().await;
-        let outcome = Err(error);
-        driver.tell(&outcome);
-        reloads.done(outcome);
-    }
-}
-
-struct Driver {
-    parts: Parts,
-    workers: Rc<Supervisor>,
+    served: Rc<Served>,
     steps: mpsc::Sender<Step>,
 }
 
 impl Driver {
-    /// Returns only if the program does not take over.
-    async fn attempt(&self) -> ReloadError {
-        self.take_over().await.unwrap_or_else(|error| error)
+    /// One, and what the master's loop is to do for it.
+    pub(crate) fn new(
+        parts: &Parts,
+        workers: &Rc<Supervisor>,
+        served: &Rc<Served>,
+    ) -> (Self, mpsc::Receiver<Step>) {
+        let (steps, wanted) = mpsc::channel(STEPS);
+        let driver = Self {
+            parts: parts.clone(),
+            workers: Rc::clone(workers),
+            served: Rc::clone(served),
+            steps,
+        };
+        (driver, wanted)
     }
 
+    /// Goes on with the reload by which this program took over, if it did, and does those that are asked for, for ever.
+    pub(crate) async fn drive(self, resumed: Option<Resumed>) {
+        let reloads = &self.parts.reloads;
+        if let Some(resumed) = resumed {
+            let outcome = self.go_on(resumed).await;
+            self.tell(&outcome);
+            reloads.done(outcome);
+        }
+        loop {
+            reloads.wanted().await;
+            systemd::notify_reloading();
+            let error = self.take_over().await.unwrap_or_else(|error| error);
+            let outcome = Err(error);
+            self.tell(&outcome);
+            reloads.done(outcome);
+        }
+    }
+
+    /// Returns only if the program does not take over.
     async fn take_over(&self) -> Result<ReloadError, ReloadError> {
         let reloads = &self.parts.reloads;
         reloads.set_stage(Stage::Trying);
@@ -90,7 +98,13 @@ impl Driver {
         let verdict = judge(&self.parts.program, &state, patience).await?;
         drop(state);
         reloads.set_stage(Stage::Settling);
-        self.workers.settle(Instant::now() + SETTLE).await;
+        let until = Instant::now() + SETTLE;
+        self.workers.settle(until).await;
+        // Who asks now waits for the new program.
+        let _settled = self
+            .served
+            .settle(until.saturating_duration_since(Instant::now()))
+            .await;
         info!("reloading: version {} takes over", verdict.version);
         self.ask(|failed| Step::Freeze(verdict, failed)).await
     }
@@ -159,7 +173,10 @@ impl Driver {
     }
 
     /// Has the master's loop do something, and waits for what comes of it.
-    async fn ask<T>(&self, step: impl FnOnce(oneshot::Sender<T>) -> Step) -> Result<T, ReloadError> {
+    async fn ask<T>(
+        &self,
+        step: impl FnOnce(oneshot::Sender<T>) -> Step,
+    ) -> Result<T, ReloadError> {
         let (answer, answered) = oneshot::channel();
         let stops = || ReloadError::Phase("stopping");
         let sent = self.steps.send(step(answer)).await;

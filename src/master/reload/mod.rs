@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::driver::{Resumed, Step, drive};
+pub(crate) use self::driver::{Driver, Resumed, Step};
 pub(crate) use self::exec::{ResumeError, receive};
 pub(crate) use self::program::Program;
 pub(crate) use self::queue::{Reloads, Stage};
