@@ -117,7 +117,7 @@ fn run_bridge(args: &BridgeArgs) -> Exit {
 fn exit_of(error: &MasterError) -> Exit {
     match error {
         MasterError::Config(_) => Exit::Config,
-        MasterError::Log(_) => Exit::Internal,
+        MasterError::Log(_) | MasterError::Resume(_) => Exit::Internal,
         MasterError::Worker { .. }
         | MasterError::Listen(_)
         | MasterError::Entropy(_)

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
-use http::{Method, Request, header};
+use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -76,7 +76,7 @@ pub(super) enum ClientError {
     #[error("the answer at {} is no JSON; is it my-app's control socket?", .0.display())]
     NotJson(PathBuf),
     #[error("{words}")]
-    Refused { words: String },
+    Refused { status: StatusCode, words: String },
     #[error("this machine does not let the program run: {0}")]
     Runtime(io::Error),
 }
@@ -218,7 +218,7 @@ async fn ask_at(
         let words = value.as_ref().and_then(|value| value.get("error"));
         let words = words.and_then(Value::as_str).map(clean);
         let words = words.unwrap_or_else(|| format!("my-app answers {status} to {target}"));
-        return Err(ClientError::Refused { words });
+        return Err(ClientError::Refused { status, words });
     }
     let value = value.ok_or_else(|| ClientError::NotJson(path.to_owned()))?;
     Ok((text, value))

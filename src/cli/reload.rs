@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
+use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::Exit;
@@ -12,6 +13,14 @@ use super::text::{counted, list, number, print, text};
 /// How long a reload may take, those included that were asked for before. Each step of the server has a shorter
 /// time of its own.
 const PATIENCE: Duration = Duration::from_mins(10);
+
+/// What is said of a server of a version before there was a reload.
+const KNOWS_NO_RELOAD: &str = "not reloaded: the server that runs is of a version that knows no reload: \
+    'systemctl restart my-app.service' starts the new one";
+
+/// What is said when there is no answer.
+const WENT_AWAY: &str =
+    "the server ended while it was reloaded; the journal tells why, and systemd starts it again";
 
 /// The options of `my-app reload`.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
@@ -23,9 +32,19 @@ pub(crate) struct ReloadArgs {
 /// Has the server reload, and tells what has changed.
 pub(super) async fn reload(args: &ReloadArgs) -> Result<Exit, ClientError> {
     let client = Client::new(&args.at)?;
-    let answer = client
-        .post_patiently("/reload", &json!({}), PATIENCE)
-        .await?;
+    let answer = match client.post_patiently("/reload", &json!({}), PATIENCE).await {
+        Err(ClientError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {
+            let words = KNOWS_NO_RELOAD.to_owned();
+            return Err(ClientError::Refused { status, words });
+        }
+        Err(ClientError::WentAway) => {
+            return Err(ClientError::Refused {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                words: WENT_AWAY.to_owned(),
+            });
+        }
+        answer => answer?,
+    };
     print(&format!("{}\n", reloaded(&answer)));
     Ok(Exit::Ok)
 }
