@@ -48,6 +48,8 @@ pub(super) struct Bridge {
     line: Rc<Line>,
     /// The version of its frames.
     pub(super) version: u8,
+    /// How many bridges there were, this one among them.
+    epoch: u32,
     /// Is it connected to the other machines?
     pub(super) is_up: Cell<bool>,
     /// Has it said who the members elsewhere are?
@@ -68,6 +70,7 @@ impl Bridge {
             pid,
             line,
             version,
+            epoch: 0,
             is_up: Cell::new(false),
             has_told: Cell::new(false),
             silent: Cell::new(false),
@@ -91,6 +94,7 @@ impl Bridge {
             id: self.id,
             pid: self.pid,
             version: self.version,
+            epoch: self.epoch,
             is_up: self.is_up.get(),
             has_told: self.has_told.get(),
             silent: self.silent.get(),
@@ -109,6 +113,7 @@ impl Bridge {
         let line = Line::adopt(state.line, luggage, frames)?;
         let report = state.report.and_then(|it| serde_json::from_slice(&it).ok());
         Ok(Self {
+            epoch: state.epoch,
             is_up: Cell::new(state.is_up),
             has_told: Cell::new(state.has_told),
             silent: Cell::new(state.silent),
@@ -117,6 +122,22 @@ impl Bridge {
             since: ago(state.age_ms),
             ..Self::new(state.id, state.pid, state.version, line)
         })
+    }
+
+    /// It tells of itself.
+    fn tells(&self, report: &[u8]) {
+        match serde_json::from_slice(report) {
+            Ok(report) => {
+                self.report.replace(Some(report));
+            }
+            Err(error) => warn!(%error, "what the bridge tells of itself makes no sense"),
+        }
+    }
+
+    /// What it had counted as it told last.
+    fn counted(&self) -> Option<Vec<u64>> {
+        let report = self.report.borrow();
+        report.as_ref().map(|report| report.values.clone())
     }
 
     /// Are the members elsewhere that it told within reach?
@@ -218,12 +239,29 @@ impl Hub {
         }
     }
 
+    /// What bridges that are gone had counted, by their numbers; each is told once.
+    pub(crate) fn bridges_gone(&self) -> Vec<(u32, Vec<u64>)> {
+        self.far.take_counted()
+    }
+
+    /// A bridge is gone: what it had counted is not.
+    fn keep_counted(&self, bridge: &Bridge) {
+        if let Some(values) = bridge.counted() {
+            self.far.keep_counted(bridge.epoch, values);
+        }
+    }
+
     fn seat_bridge(&self, id: Sid, pid: u32, line: Rc<Line>) -> Seated<'_> {
-        let bridge = Rc::new(Bridge::new(id, pid, VERSION, line));
-        self.far.epoch.set(self.far.epoch.get().saturating_add(1));
+        let epoch = self.far.epoch.get().saturating_add(1);
+        self.far.epoch.set(epoch);
+        let bridge = Rc::new(Bridge {
+            epoch,
+            ..Bridge::new(id, pid, VERSION, line)
+        });
         let older = self.far.bridge.replace(Some(Rc::clone(&bridge)));
         if let Some(older) = older {
             older.replaced.notify_one();
+            self.keep_counted(&older);
             // Its members are gone with it.
             self.tell_members();
         }
@@ -302,12 +340,13 @@ impl Hub {
                 self.tell_members();
                 self.moved.notify_waiters();
             }
-            Body::Report(report) => match serde_json::from_slice(&report) {
-                Ok(report) => {
-                    bridge.report.replace(Some(report));
+            Body::Report(report) => bridge.tells(&report),
+            Body::Heard { at, report } => {
+                self.far.heard.told(at);
+                if !report.is_empty() {
+                    bridge.tells(&report);
                 }
-                Err(error) => warn!(%error, "what the bridge tells of itself makes no sense"),
-            },
+            }
             _ => {}
         }
         Ok(())
@@ -335,6 +374,7 @@ impl Drop for Seated<'_> {
         {
             *present = None;
             drop(present);
+            self.hub.keep_counted(&self.bridge);
             self.hub.far.left.set(Some(Instant::now()));
             self.hub.tell_members();
             self.hub.moved.notify_waiters();

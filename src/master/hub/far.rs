@@ -14,6 +14,7 @@ use tracing::warn;
 use super::bridge::Bridge;
 use super::handover::{HubError, adopt_member, adopt_queue, pack_member, pack_queue};
 use super::pieces::{Pieces, Unpacked};
+use super::heard::Heard;
 use super::{CAP, SLOW, encoded};
 use crate::ipc::bus::{Parts, Queue};
 use crate::ipc::carrier::{Carrier, Luggage};
@@ -77,6 +78,10 @@ pub(super) struct Far {
     known: RefCell<HashSet<Sid>>,
     /// The number of the last frame of each of them: a new bridge may bring some that the one before it brought.
     last: RefCell<HashMap<Sid, u64>>,
+    /// How far bridges are in what other machines send.
+    pub(super) heard: Heard,
+    /// What bridges that are gone had counted, by their numbers, until [`Far::take_counted`].
+    counted: RefCell<Vec<(u32, Vec<u64>)>>,
 }
 
 impl Far {
@@ -175,6 +180,8 @@ impl Far {
             elsewhere: self.elsewhere.borrow().iter().map(pack_member).collect(),
             known: self.known.borrow().iter().copied().collect(),
             last: last.iter().map(|(id, number)| (*id, *number)).collect(),
+            heard: self.heard.pack(),
+            counted: self.counted.borrow().clone(),
         })
     }
 
@@ -201,6 +208,8 @@ impl Far {
             elsewhere: RefCell::new(elsewhere),
             known: RefCell::new(state.known.into_iter().collect()),
             last: RefCell::new(state.last.into_iter().collect()),
+            heard: Heard::adopt(state.heard),
+            counted: RefCell::new(state.counted),
         })
     }
 
@@ -250,6 +259,7 @@ impl Far {
             machine,
             name,
             passed: self.passed.get() - waiting.len() as u64,
+            heard: self.heard.recent(),
         }));
         welcome
             .into_iter()
@@ -258,6 +268,21 @@ impl Far {
         for frame in waiting {
             self.queue.push_parts(frame);
         }
+    }
+
+    /// A bridge is gone, which had counted this.
+    pub(super) fn keep_counted(&self, epoch: u32, values: Vec<u64>) {
+        /// More come and go in no time in which nobody looks.
+        const MOST: usize = 64;
+        let mut counted = self.counted.borrow_mut();
+        if counted.len() < MOST {
+            counted.push((epoch, values));
+        }
+    }
+
+    /// What bridges that are gone had counted, once.
+    pub(super) fn take_counted(&self) -> Vec<(u32, Vec<u64>)> {
+        self.counted.take()
     }
 
     /// Was this frame of a member elsewhere brought before? What may be lost, or has no number, never was.

@@ -16,6 +16,7 @@ mod far;
 mod handover;
 mod line;
 mod pieces;
+mod heard;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;

@@ -107,6 +107,29 @@ pub(crate) struct FarState {
     pub known: Vec<Sid>,
     /// The number of the last frame of each of them.
     pub last: Vec<(Sid, u64)>,
+    /// How far bridges are in what other machines send.
+    pub heard: Vec<HeardState>,
+    /// What bridges that are gone had counted, by their numbers.
+    pub counted: Vec<(u32, Vec<u64>)>,
+}
+
+/// How far bridges are in what another machine sends.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct HeardState {
+    /// The other master's incarnation.
+    pub incarnation: u64,
+    /// Which of its bridges.
+    pub epoch: u32,
+    /// No batch is needed up to this number.
+    pub n: u64,
+    /// No frame of the other hub's is missing up to this number.
+    pub hub: u64,
+    /// How many frames for all there were up to `n`.
+    pub common: u64,
+    /// How many frames for this machine alone there were up to `n`.
+    pub directed: u64,
+    /// How long ago that was told, in milliseconds.
+    pub age_ms: u64,
 }
 
 /// What bridges are told of the server.
@@ -129,6 +152,8 @@ pub(crate) struct BridgeSeatState {
     pub pid: u32,
     /// The version of its frames.
     pub version: u8,
+    /// How many bridges there were, this one among them.
+    pub epoch: u32,
     /// Is it connected to the other machines?
     pub is_up: bool,
     /// Has it said who the members elsewhere are?
