@@ -65,6 +65,13 @@ pub fn main(app: App) -> ExitCode {
                 Err(error) => exit_with(&error, exit_of(&error)),
             }
         }
+        Ok(Role::Try(args)) => {
+            process::set_name();
+            match master::try_to_reload(&args) {
+                Ok(()) => Exit::Ok,
+                Err(error) => exit_with(&error, Exit::Degraded),
+            }
+        }
         Ok(Role::Worker { slot }) => {
             process::set_name();
             match worker::run(app, slot) {
@@ -110,8 +117,11 @@ fn run_bridge(args: &BridgeArgs) -> Exit {
 fn exit_of(error: &MasterError) -> Exit {
     match error {
         MasterError::Config(_) => Exit::Config,
-        MasterError::Worker { .. } | MasterError::Log(_) => Exit::Internal,
-        MasterError::Listen(_) | MasterError::Entropy(_) | MasterError::Start(_) => Exit::Os,
+        MasterError::Log(_) => Exit::Internal,
+        MasterError::Worker { .. }
+        | MasterError::Listen(_)
+        | MasterError::Entropy(_)
+        | MasterError::Start(_) => Exit::Os,
     }
 }
 

@@ -111,6 +111,28 @@ pub(crate) fn values() -> Vec<u64> {
     VALUES.iter().map(|value| value.load(Relaxed)).collect()
 }
 
+/// What each value of the table is called: by this a program of another version finds it in its own.
+pub(crate) fn names() -> Vec<String> {
+    let words = |metric: &'static Metric| {
+        (0..metric.width()).map(move |at| {
+            let word = match (metric.kind, metric.label) {
+                (Kind::Histogram(bounds), _) => bounds.get(at).map(u64::to_string),
+                (_, Some((_, words))) => words.get(at).map(|&word| word.to_owned()),
+                (_, None) => None,
+            };
+            // Of a histogram the last two.
+            let word = word.unwrap_or_else(|| (metric.width() - at).to_string());
+            format!("{} {word}", metric.name)
+        })
+    };
+    TABLE.iter().flat_map(words).collect()
+}
+
+/// The same process had come to this already, by another program.
+pub(crate) fn restore(at: usize, value: u64) {
+    store(at, value);
+}
+
 /// Has nothing happened between these two but that time went on?
 pub(crate) fn rests(before: &[u64], now: &[u64]) -> bool {
     let lag = LAG_SECONDS.0..LAG_SECONDS.0 + LAG_SECONDS.width();

@@ -61,9 +61,9 @@ pub(super) enum ClientError {
     #[error(
         "no answer at {} within {} s: the server may be overloaded or stopped (SIGSTOP, a \
          debugger); `systemctl status my-app` and `top` tell more",
-        .0.display(), DEADLINE.as_secs()
+        .0.display(), .1
     )]
-    TimedOut(PathBuf),
+    TimedOut(PathBuf, u64),
     #[error("{} cannot be used: {source}", path.display())]
     Unusable { path: PathBuf, source: io::Error },
     #[error(
@@ -100,7 +100,7 @@ impl ClientError {
             Self::Config(_) => Exit::Config,
             Self::NotRunning(_) => Exit::NotRunning,
             // It runs, and is not as it should be.
-            Self::TimedOut(_) | Self::WentAway | Self::Refused { .. } => Exit::Degraded,
+            Self::TimedOut(..) | Self::WentAway | Self::Refused { .. } => Exit::Degraded,
             Self::SwitchedOff
             | Self::Denied { .. }
             | Self::Unusable { .. }
@@ -130,13 +130,23 @@ impl Client {
 
     /// The answer to a question, as it came and as JSON.
     pub(super) async fn get(&self, target: &str) -> Result<(String, Value), ClientError> {
-        self.ask(Method::GET, target, Bytes::new()).await
+        self.ask(Method::GET, target, Bytes::new(), DEADLINE).await
     }
 
     /// The answer to a command.
     pub(super) async fn post(&self, target: &str, body: &Value) -> Result<Value, ClientError> {
+        self.post_patiently(target, body, DEADLINE).await
+    }
+
+    /// The answer to a command that may take so long.
+    pub(super) async fn post_patiently(
+        &self,
+        target: &str,
+        body: &Value,
+        patience: Duration,
+    ) -> Result<Value, ClientError> {
         let body = Bytes::from(body.to_string());
-        Ok(self.ask(Method::POST, target, body).await?.1)
+        Ok(self.ask(Method::POST, target, body, patience).await?.1)
     }
 
     async fn ask(
@@ -144,12 +154,13 @@ impl Client {
         method: Method,
         target: &str,
         body: Bytes,
+        patience: Duration,
     ) -> Result<(String, Value), ClientError> {
         let mut nobody = Vec::new();
         for path in &self.candidates {
             let asked = ask_at(path, method.clone(), target, body.clone());
-            match timeout(DEADLINE, asked).await {
-                Err(_) => return Err(ClientError::TimedOut(path.clone())),
+            match timeout(patience, asked).await {
+                Err(_) => return Err(ClientError::TimedOut(path.clone(), patience.as_secs())),
                 Ok(Err(ClientError::NotRunning(more))) => nobody.extend(more),
                 Ok(answer) => return answer,
             }

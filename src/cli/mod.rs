@@ -11,6 +11,7 @@ mod completions;
 mod doctor;
 mod exit;
 mod help;
+mod reload;
 mod status;
 mod text;
 mod why;
@@ -26,6 +27,7 @@ pub(crate) use exit::Exit;
 
 use self::client::ClientError;
 use self::commands::{DrainArgs, EmitArgs, LogArgs};
+use self::reload::ReloadArgs;
 use self::status::StatusArgs;
 use self::why::WhyArgs;
 use crate::config::{BridgeUrl, Config, ConfigError, ListenAddr, Loaded, WORKERS, origin};
@@ -39,6 +41,8 @@ pub(crate) enum Role {
     Check(CheckArgs),
     /// A question to the running server, or a command.
     Ask(Question),
+    /// A look by a new program at what the running server would hand over to it. Only that server starts it.
+    Try(RunArgs),
     /// The bridge to other machines. Its unit starts it, or the master of a server that is run by hand.
     Bridge(BridgeArgs),
     /// A worker. Only the master starts these, with descriptors that nobody else can give.
@@ -61,6 +65,8 @@ pub(crate) enum Question {
     Log(LogArgs),
     /// Take this machine out of service, or put it back
     Drain(DrainArgs),
+    /// Go on with the program and the configuration that are there now, refusing nobody
+    Reload(ReloadArgs),
 }
 
 /// The options of the server, as they were typed. [`load`](Self::load) makes settings of them.
@@ -96,6 +102,10 @@ pub(crate) struct RunArgs {
     /// Not used when systemd starts the server: the bridge is a service of its own there.
     #[arg(long, value_name = "URL", verbatim_doc_comment)]
     pub bridge: Option<BridgeUrl>,
+
+    /// The server runs in this process already; standard input has what it hands over
+    #[arg(long, hide = true)]
+    pub resume: bool,
 }
 
 /// The options of `my-app bridge`.
@@ -233,6 +243,9 @@ enum Command {
     /// Run the server, under a name that tells the role
     #[command(hide = true)]
     Master(RunArgs),
+    /// Tell whether a reload would work, with the state that the running server passes
+    #[command(hide = true)]
+    Trial(RunArgs),
     /// Join this machine with others, over the server that the configuration names
     #[command(hide = true)]
     Bridge(BridgeArgs),
@@ -268,6 +281,7 @@ where
     Ok(match line.command {
         None => Role::Run(line.run),
         Some(Command::Master(args)) => Role::Run(args),
+        Some(Command::Trial(args)) => Role::Try(args),
         Some(Command::Check(args)) => Role::Check(args),
         Some(Command::Ask(question)) => Role::Ask(question),
         Some(Command::Bridge(args)) => Role::Bridge(args),
@@ -289,6 +303,7 @@ pub(crate) fn ask(question: &Question) -> Exit {
                 Question::Emit(args) => commands::emit(args).await,
                 Question::Log(args) => commands::log(args).await,
                 Question::Drain(args) => commands::drain(args).await,
+                Question::Reload(args) => reload::reload(args).await,
             }
         })
     });
@@ -335,6 +350,7 @@ mod tests {
             workers: Some(2),
             cors: vec!["http://a.test".into(), "https://b.test:81".into()],
             bridge: Some("redis://c.test".parse().unwrap()),
+            resume: false,
         };
         assert_eq!(role(&format!("my-app {options}")), Role::Run(args.clone()));
         assert_eq!(

@@ -22,6 +22,7 @@ const LONGEST_PREFIX: usize = 24;
 
 /// The settings of the bridge to other machines.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct BridgeConfig {
     /// The server that joins the machines; `None`: this machine is alone.
     pub url: Option<BridgeUrl>,

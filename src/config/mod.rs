@@ -44,6 +44,7 @@ pub(crate) use validate::origin;
 
 /// Every setting of the server. [`Default`] is what holds without a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Config {
     /// Where the server listens when systemd passes it no listeners. Never empty.
     pub listen: Vec<ListenAddr>,
@@ -55,6 +56,8 @@ pub(crate) struct Config {
     pub balance: Balance,
     /// How long the sessions may take to end when the server stops; zero ends them at once.
     pub stop_drain: Duration,
+    /// How long the sessions of the workers before may take to end after a reload; zero ends them at once.
+    pub drain: Duration,
     /// How long the start waits for the last of the workers when one takes connections already.
     pub start_timeout: Duration,
     /// A worker that gives no sign of life for this long is replaced. At least a second.
@@ -73,6 +76,7 @@ pub(crate) struct Config {
 
 /// The settings of Engine.IO and Socket.IO. The names and defaults are those of Node's server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub(crate) struct Engine {
     /// The request path, from `/` to `/`, in ASCII.
@@ -115,6 +119,7 @@ pub(crate) struct Engine {
 
 /// The limits against overload. A zero number is no limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Limits {
     /// Connections, and sessions, at one time, over all workers; 0: no limit.
     pub max_connections: u32,
@@ -135,6 +140,7 @@ pub(crate) struct Limits {
 
 /// The settings of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Log {
     /// The least severe level that is logged.
     pub level: LogLevel,
@@ -148,6 +154,7 @@ pub(crate) struct Log {
 
 /// The settings of the control socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct Control {
     /// Where it is, a full path; `None`: there is none.
     pub socket: Option<PathBuf>,
@@ -161,6 +168,7 @@ impl Default for Config {
             worker_listen: None,
             balance: Balance::LeastConnection,
             stop_drain: Duration::from_secs(2),
+            drain: Duration::from_secs(30),
             start_timeout: Duration::from_secs(30),
             watchdog: Duration::from_secs(10),
             engine: Engine::default(),

@@ -6,3 +6,4 @@ pub(crate) mod carrier;
 pub(crate) mod conn;
 pub(crate) mod link;
 pub(crate) mod reserve;
+pub(crate) mod watch;

@@ -15,8 +15,10 @@ use tracing::debug;
 use super::hub::Left;
 use super::member::Member;
 use super::supervisor::Slot;
-use crate::ipc::link::{Inbox, LinkError};
+use crate::config::Config;
+use crate::ipc::link::{Inbox, Link, LinkError};
 use crate::wire::control;
+use crate::wire::handover::workers::Reply;
 use crate::wire::link::{ToMaster, ToWorker, Welcome};
 
 /// How long a worker may take to receive a message.
@@ -50,30 +52,15 @@ impl Slot {
     }
 
     pub(super) async fn welcome(&self, member: &Member, bus: UnixStream) -> Result<(), LinkError> {
-        // In a memfd, for it may be larger than a packet.
-        let config = rustix::fs::memfd_create("my-app-config", MemfdFlags::CLOEXEC)
-            .map_err(io::Error::from)?;
-        let mut config = File::from(config);
-        let json = serde_json::to_vec(&*self.parts.config).map_err(io::Error::from)?;
-        config.write_all(&json)?;
-        io::Seek::rewind(&mut config)?;
-        let welcome = Welcome {
+        let message = Welcome {
             home: self.home,
             workers: self.parts.config.workers,
             keyring: self.parts.pool.keyring().clone(),
         };
-        let message = ToWorker::Welcome(welcome);
-        let sent = async {
-            member.link.send(&message, Some(config.as_fd())).await?;
-            member.link.send(&ToWorker::Bus, Some(bus.as_fd())).await
-        };
-        timeout(PATIENCE, sent)
-            .await
-            .unwrap_or(Err(LinkError::Closed))
+        welcome(&member.link, message, &self.parts.config, bus).await
     }
 
-    /// Never waits: what a worker may send here is bounded by what it has asked and not heard yet,
-    /// and it must be heard while it is told.
+    /// Never waits.
     pub(super) fn obey(&self, member: &Rc<Member>, message: ToMaster, passed: Option<OwnedFd>) {
         let answer = match message {
             ToMaster::Report {
@@ -118,16 +105,16 @@ impl Slot {
                 if let Err(why) = place {
                     self.parts.pool.refused(why, client);
                 }
-                ToWorker::Home { ticket, place }
+                Reply::Home { ticket, place }
             }
             ToMaster::Eio3Open { ticket, sid } => {
                 self.parts.pool.eio3_opened(sid, self.home);
-                ToWorker::Eio3 {
+                Reply::Eio3 {
                     ticket,
                     home: Some(self.home),
                 }
             }
-            ToMaster::Eio3Find { ticket, sid } => ToWorker::Eio3 {
+            ToMaster::Eio3Find { ticket, sid } => Reply::Eio3 {
                 ticket,
                 home: self.parts.pool.eio3_home(&sid),
             },
@@ -136,19 +123,41 @@ impl Slot {
             }
             ToMaster::Ready | ToMaster::Pong => return,
         };
-        let (member, pool) = (Rc::clone(member), Rc::clone(&self.parts.pool));
-        spawn_local(async move {
-            if let Err(error) = tell(&member, &answer).await {
-                debug!(%error, pid = member.pid, "an answer was not heard");
-                if let ToWorker::Home {
-                    place: Ok(place), ..
-                } = answer
-                {
-                    pool.release(place.reservation);
-                }
-            }
-        });
+        if let Err(reply) = member.reply(answer) {
+            self.unheard(member, reply);
+        }
     }
+
+    /// A worker was not told what it has asked.
+    pub(super) fn unheard(&self, member: &Member, reply: Reply) {
+        debug!(pid = member.pid, "an answer was not heard");
+        if let Some(reservation) = reply.reservation() {
+            self.parts.pool.release(reservation);
+        }
+    }
+}
+
+/// Tells a new worker who it is, with its configuration and its end of the bus.
+pub(super) async fn welcome(
+    link: &Link,
+    message: Welcome,
+    config: &Config,
+    bus: UnixStream,
+) -> Result<(), LinkError> {
+    // In a memfd, for it may be larger than a packet.
+    let file = rustix::fs::memfd_create("my-app-config", MemfdFlags::CLOEXEC);
+    let mut file = File::from(file.map_err(io::Error::from)?);
+    let json = serde_json::to_vec(config).map_err(io::Error::from)?;
+    file.write_all(&json)?;
+    io::Seek::rewind(&mut file)?;
+    let message = ToWorker::Welcome(message);
+    let sent = async {
+        link.send(&message, Some(file.as_fd())).await?;
+        link.send(&ToWorker::Bus, Some(bus.as_fd())).await
+    };
+    timeout(PATIENCE, sent)
+        .await
+        .unwrap_or(Err(LinkError::Closed))
 }
 
 /// Tells a worker something that is no connection. One that takes nothing is as good as gone.

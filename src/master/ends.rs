@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::wire::control::{Ended, Reason, Traffic, TransportName};
+use crate::wire::handover::control::{End, EndsState, KeptEnd};
 
 /// So many ends are remembered.
 const KEPT: usize = 10_000;
@@ -32,15 +33,40 @@ struct Kept {
     end: End,
 }
 
-#[derive(Debug)]
-enum End {
-    /// Of one session.
-    One(Ended),
-    /// Of a worker, at this time in milliseconds since 1970, and so many sessions with it.
-    Worker { at_ms: u64, sessions: u64 },
-}
-
 impl Ends {
+    /// All that is known, for the program that takes over.
+    pub(crate) fn pack(&self) -> EndsState {
+        let inner = self.0.borrow();
+        let kept = inner.kept.iter().map(|kept| KeptEnd {
+            slot: kept.worker.slot,
+            pid: kept.worker.pid,
+            end: kept.end.clone(),
+        });
+        EndsState {
+            kept: kept.collect(),
+            totals: inner
+                .totals
+                .iter()
+                .map(|(&reason, &n)| (reason, n))
+                .collect(),
+        }
+    }
+
+    /// What the program before knew.
+    pub(crate) fn adopt(state: EndsState) -> Self {
+        let kept = state
+            .kept
+            .into_iter()
+            .map(|KeptEnd { slot, pid, end }| Kept {
+                worker: WorkerId { slot, pid },
+                end,
+            });
+        Self(RefCell::new(Inner {
+            kept: kept.collect(),
+            totals: state.totals.into_iter().collect(),
+        }))
+    }
+
     /// A worker told of sessions that have ended.
     pub(crate) fn ended(&self, slot: u16, pid: u32, ended: Vec<Ended>) {
         let mut inner = self.0.borrow_mut();

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// So many are kept.
 const KEPT: usize = 20;
@@ -29,6 +29,27 @@ impl Faults {
         faults.truncate(KEPT - 1);
         let at = SystemTime::now();
         faults.push_front(Fault { at, what });
+    }
+
+    /// All that are kept, for the program that takes over: when, in milliseconds since 1970, and what.
+    pub(crate) fn pack(&self) -> Vec<(u64, String)> {
+        let faults = self.list().into_iter();
+        let ms = |at: SystemTime| {
+            at.duration_since(UNIX_EPOCH)
+                .unwrap_or_default()
+                .as_millis()
+        };
+        let packed = faults.map(|Fault { at, what }| (u64::try_from(ms(at)).unwrap_or(0), what));
+        packed.collect()
+    }
+
+    /// Those of the program before.
+    pub(crate) fn adopt(packed: Vec<(u64, String)>) -> Self {
+        let faults = packed.into_iter().map(|(ms, what)| Fault {
+            at: UNIX_EPOCH + Duration::from_millis(ms),
+            what,
+        });
+        Self(RefCell::new(faults.take(KEPT).collect()))
     }
 
     /// All that are kept, the newest first.

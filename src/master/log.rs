@@ -12,6 +12,7 @@ use tracing::info;
 use crate::config::LogLevel;
 use crate::logging::LogGuard;
 use crate::wire::control::LogCommand;
+use crate::wire::handover::control::LogState;
 
 /// See the module's text.
 #[derive(Debug)]
@@ -47,6 +48,30 @@ impl Log {
         })
     }
 
+    /// What is wanted of it, for the program that takes over.
+    pub(crate) fn pack(&self) -> LogState {
+        let wanted = self.wanted.get();
+        let left = |until: SystemTime| until.duration_since(SystemTime::now()).unwrap_or_default();
+        let left = self.until.get().map(left);
+        LogState {
+            level: wanted.level.map(|level| level.to_string()),
+            for_ms: left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX)),
+            reopened: wanted.reopened,
+        }
+    }
+
+    /// The same is wanted of it as in the program before.
+    pub(crate) fn adopt(self: &Rc<Self>, state: &LogState) {
+        let level = state.level.as_deref().and_then(LogLevel::of_word);
+        let reopened = state.reopened;
+        self.wanted.set(Wanted { level, reopened });
+        self.guard.set_level(self.level());
+        self.reopen();
+        if let Some(ms) = state.for_ms {
+            self.for_a_time(Duration::from_millis(ms));
+        }
+    }
+
     /// The level in force.
     pub(crate) fn level(&self) -> LogLevel {
         self.wanted.get().level.unwrap_or(self.configured)
@@ -67,25 +92,30 @@ impl Log {
         if let Some(timer) = self.timer.take() {
             timer.abort();
         }
-        self.until.set(time.map(|time| SystemTime::now() + time));
+        self.until.set(None);
         // Which level it was is told while that is in force: "off" would hide it.
         let how_long = time.map(|time| format!(" for {}", humantime::format_duration(time)));
         let how_long = how_long.unwrap_or_default();
         info!("an operator wants the log at level {level}{how_long}");
         self.apply((level != self.configured).then_some(level));
         if let Some(time) = time {
-            let log = Rc::clone(self);
-            let timer = spawn_local(async move {
-                sleep(time).await;
-                log.until.set(None);
-                log.apply(None);
-                info!(
-                    "the log is at its configured level, {}, again",
-                    log.configured
-                );
-            });
-            self.timer.replace(Some(timer.abort_handle()));
+            self.for_a_time(time);
         }
+    }
+
+    fn for_a_time(self: &Rc<Self>, time: Duration) {
+        self.until.set(SystemTime::now().checked_add(time));
+        let log = Rc::clone(self);
+        let timer = spawn_local(async move {
+            sleep(time).await;
+            log.until.set(None);
+            log.apply(None);
+            info!(
+                "the log is at its configured level, {}, again",
+                log.configured
+            );
+        });
+        self.timer.replace(Some(timer.abort_handle()));
     }
 
     fn apply(&self, level: Option<LogLevel>) {

@@ -17,18 +17,20 @@ mod bridge;
 mod child;
 mod control;
 mod dialogue;
+mod drains;
 mod ends;
 mod faults;
 mod hub;
 mod listeners;
 mod log;
 mod member;
+mod missing;
 mod pool;
 mod questions;
 mod rate;
-mod refusal;
+mod rebind;
+mod reload;
 mod router;
-mod routing;
 mod slots;
 mod status;
 mod supervisor;
@@ -46,13 +48,17 @@ use tracing::{info, warn};
 
 use self::bridge::Bridges;
 use self::control::{Control, Phase};
+use self::drains::{Draining, Drains, Whose};
 use self::ends::Ends;
 use self::faults::Faults;
 use self::hub::{Hub, Identity};
-use self::listeners::{Inherited, ListenError, Missing};
+use self::listeners::{Inherited, ListenError};
 use self::log::Log;
+use self::missing::Missing;
 use self::pool::Pool;
 use self::questions::Questions;
+pub(crate) use self::reload::try_to_reload;
+use self::reload::{Program, Reloads};
 use self::router::Router;
 use self::slots::Slots;
 use self::status::Health;
@@ -66,7 +72,7 @@ use crate::systemd::{self, Notify};
 use crate::wire::session_id::{EntropyError, Keyring};
 
 /// How much longer than `stop_drain` the workers may take to leave.
-const STOP_GRACE: Duration = Duration::from_secs(2);
+const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// How often the master looks at its own state.
 const TICK: Duration = Duration::from_secs(1);
@@ -158,16 +164,19 @@ async fn serve(
         router,
         missing,
         faults,
+        drains: Rc::default(),
         ends: Rc::default(),
         totals,
         questions: Rc::default(),
         log,
         hub,
+        reloads: Rc::default(),
+        program: Rc::new(Program::this()),
         has_own_bridge: own_bridge.is_some(),
     };
     let bridges = Bridges::start(&parts, own_bridge);
     let control = Control::new(parts.clone());
-    let _served = control.serve(metrics);
+    let _served = control.serve(metrics, None);
     let mut master = Master {
         workers: Supervisor::start(&parts),
         notify: Notify::from_env(TICK),
@@ -190,13 +199,25 @@ struct Parts {
     router: Rc<Router>,
     missing: Rc<Missing>,
     faults: Rc<Faults>,
+    drains: Rc<Drains>,
     ends: Rc<Ends>,
     totals: Rc<Totals>,
     questions: Rc<Questions>,
     log: Rc<Log>,
     hub: Rc<Hub>,
+    reloads: Rc<Reloads>,
+    program: Rc<Program>,
     /// Is the bridge a child of the master, and not a unit of systemd's?
     has_own_bridge: bool,
+}
+
+impl Parts {
+    /// The drains that are under way.
+    fn drains(&self) -> Vec<Draining> {
+        self.drains.list(|whose| match whose {
+            Whose::Everybody | Whose::TakenOut => self.pool.sessions(),
+        })
+    }
 }
 
 /// The running server.
@@ -282,8 +303,9 @@ impl Master {
             workers: self.parts.config.workers,
             vacant: self.parts.slots.vacant(),
             clients: self.parts.pool.sessions(),
+            drains: self.parts.drains(),
             deaf: self.parts.missing.describe(),
-            apart: bridge::missing(&self.parts),
+            apart: bridge::missing(&self.parts).or_else(|| self.parts.hub.divided()),
         }
     }
 
@@ -293,8 +315,7 @@ impl Master {
         let within = humantime::format_duration(drain);
         systemd::notify_stopping();
         self.control.set_phase(Phase::Stopping);
-        self.notify
-            .status(&format!("stopping: the sessions end within {within}"));
+        self.parts.drains.begin(Whose::Everybody, drain);
         info!("stopping: the sessions end within {within}");
         self.parts.router.stop();
         self.workers.stop(drain);
@@ -305,7 +326,12 @@ impl Master {
                 () = self.workers.left() => return self.bridges.stop().await,
                 () = &mut deadline => return warn!("workers that did not leave in time are killed"),
                 () = signals.stop_again() => return warn!("stopped at once, as asked twice"),
-                _ = tick.tick() => systemd::extend_timeout(),
+                _ = tick.tick() => {
+                    systemd::extend_timeout();
+                    let drains = self.parts.drains();
+                    let words: Vec<_> = drains.iter().map(Draining::words).collect();
+                    self.notify.status(&words.join("; "));
+                }
             }
         }
     }

@@ -3,7 +3,9 @@
 //! A worker that ends takes nothing with it: what it had counted is kept for its slot, so that no counter ever falls.
 //! Its gauges go with it.
 
+mod handover;
 mod slot;
+mod table;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -13,12 +15,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use self::table::Table;
 use super::hub::Hub;
 use super::pool::Pool;
 use crate::logging::LogGuard;
 use crate::metrics::{self, Direction, Kind, LEN, Label, Lag, Sample, Scope, TABLE, nanos};
 use crate::process;
 use crate::wire::control::Reason;
+use crate::wire::session_id::Home;
 
 /// Rates are of this time.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -108,26 +112,54 @@ struct Counts {
 /// The values of one slot.
 #[derive(Debug)]
 struct Slot {
-    /// Its worker, if it has one.
-    pid: Option<u32>,
-    /// What that has counted.
-    now: Vec<u64>,
-    /// What all before it had, and what the master counts for it.
+    /// Its workers by their numbers: one of each generation.
+    workers: BTreeMap<u32, Worker>,
+    /// What all before them had, and what the master counts for it.
     kept: Vec<u64>,
-    /// What it came to, and when; one of them is older than [`WINDOW`], once there is one.
-    history: VecDeque<(Instant, Counts)>,
+    /// What it came to.
+    history: History,
+    /// The generation of the worker that was started last.
+    generation: Option<u16>,
 }
 
 impl Default for Slot {
     fn default() -> Self {
         Self {
-            pid: None,
-            now: vec![0; LEN],
+            workers: BTreeMap::new(),
             kept: vec![0; LEN],
-            history: VecDeque::new(),
+            history: History::default(),
+            generation: None,
         }
     }
 }
+
+/// A worker, or a bridge.
+#[derive(Debug)]
+struct Worker {
+    /// What it has counted.
+    values: Vec<u64>,
+    /// What waits in the hub for it, in bytes.
+    waits_in_hub: u64,
+    /// What it came to.
+    history: History,
+    /// Of a program before this one: in which order it tells its values.
+    table: Option<Rc<Table>>,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            values: vec![0; LEN],
+            waits_in_hub: 0,
+            history: History::default(),
+            table: None,
+        }
+    }
+}
+
+/// What something came to, and when; one of them is older than [`WINDOW`], once there is one.
+#[derive(Debug, Default)]
+struct History(VecDeque<(Instant, Counts)>);
 
 /// See the module's text.
 #[derive(Debug)]
@@ -152,23 +184,24 @@ impl Totals {
     }
 
     /// A slot has a worker.
-    pub(crate) fn started(&self, slot: u16, pid: u32) {
+    pub(crate) fn started(&self, home: Home, pid: u32) {
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.entry(slot).or_default();
-        if slot.history.is_empty() {
-            slot.remember();
-        } else {
+        let slot = slots.entry(home.slot).or_default();
+        // The first one of a generation takes nobody's place.
+        if slot.generation.replace(home.generation) == Some(home.generation) {
             slot.keep(metrics::WORKER_RESTARTS.0, |restarts| restarts + 1);
         }
-        slot.pid = Some(pid);
+        slot.workers.insert(pid, Worker::default());
+        slot.remember();
     }
 
     /// A worker told its values. Those of an older one, or of another version's table, are not taken.
     pub(crate) fn set(&self, slot: u16, pid: u32, values: Vec<u64>) {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.entry(slot).or_default();
-        if slot.pid == Some(pid) && values.len() == LEN {
-            slot.now = values;
+        if let Some(worker) = slot.workers.get_mut(&pid)
+            && worker.set(values)
+        {
             slot.remember();
         }
     }
@@ -177,15 +210,13 @@ impl Totals {
     pub(crate) fn gone(&self, slot: u16, pid: u32) {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.entry(slot).or_default();
-        if slot.pid != Some(pid) {
+        let Some(worker) = slot.workers.remove(&pid) else {
             return;
-        }
-        slot.pid = None;
-        let sessions = slot.sessions();
-        slot.fold();
+        };
+        let sessions = slot::sessions(&worker.values);
+        slot.fold(&worker.values);
         let gone = metrics::SESSIONS_ENDED.0 + Reason::WorkerGone.index();
         slot.keep(gone, |ended| ended + sessions.polling + sessions.websocket);
-        slot.keep(metrics::HUB_QUEUE.0, |_| 0);
         slot.remember();
     }
 
@@ -193,14 +224,17 @@ impl Totals {
     pub(crate) fn set_bridge(&self, bridge: Option<(u32, &[u64])>) {
         let mut slot = self.bridge.borrow_mut();
         let number = bridge.map(|(number, _)| number);
-        if slot.pid != number {
-            slot.fold();
-            slot.pid = number;
-        }
-        if let Some((_, values)) = bridge
-            && values.len() == LEN
+        let gone = |&other: &u32| Some(other) != number;
+        let gone: Vec<_> = slot.workers.keys().copied().filter(gone).collect();
+        for worker in gone
+            .iter()
+            .filter_map(|it| slot.workers.remove(it))
+            .collect::<Vec<_>>()
         {
-            slot.now = values.to_vec();
+            slot.fold(&worker.values);
+        }
+        if let Some((number, values)) = bridge {
+            slot.workers.entry(number).or_default().set(values.to_vec());
         }
     }
 
@@ -209,11 +243,13 @@ impl Totals {
         self.bridge.borrow().values()
     }
 
-    /// So many bytes wait in the hub for the worker of a slot.
-    pub(crate) fn waits_in_hub(&self, slot: u16, bytes: usize) {
+    /// So many bytes wait in the hub for a worker.
+    pub(crate) fn waits_in_hub(&self, slot: u16, pid: u32, bytes: usize) {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.entry(slot).or_default();
-        slot.keep(metrics::HUB_QUEUE.0, |_| bytes as u64);
+        if let Some(worker) = slot.workers.get_mut(&pid) {
+            worker.waits_in_hub = bytes as u64;
+        }
     }
 
     /// All metrics, as Prometheus reads them.
@@ -230,20 +266,33 @@ impl Totals {
         metrics::exposition(&workers.chain([server]).collect::<Vec<_>>())
     }
 
-    /// The figures of a slot's worker, or of one that is not there.
-    pub(crate) fn worker(&self, slot: u16) -> WorkerFigures {
+    /// The figures of a worker, or of a slot that has none.
+    pub(crate) fn worker(&self, slot: u16, pid: Option<u32>) -> WorkerFigures {
         let slots = self.slots.borrow();
         let Some(slot) = slots.get(&slot) else {
             return WorkerFigures::default();
         };
-        WorkerFigures {
+        let figures = WorkerFigures {
             restarts: slot.value(metrics::WORKER_RESTARTS.0),
-            sessions: slot.sessions(),
-            connections: slot.value(metrics::CONNECTIONS.0),
-            traffic: slot.rates().traffic,
-            memory_bytes: slot.value(metrics::MEMORY.0),
-            event_loop_lag_seconds: metrics::seconds(slot.value(metrics::LAG_LONGEST.0)),
-            bus_queue_bytes: slot.value(metrics::BUS_QUEUE.0),
+            ..WorkerFigures::default()
+        };
+        let Some(worker) = pid.and_then(|pid| slot.workers.get(&pid)) else {
+            return figures;
+        };
+        let value = |at: usize| worker.values.get(at).copied().unwrap_or_default();
+        // What goes over its sessions went over those of the one before it, unless there are two at a time.
+        let rates = match slot.workers.len() {
+            1 => slot.rates(),
+            _ => worker.rates(),
+        };
+        WorkerFigures {
+            sessions: slot::sessions(&worker.values),
+            connections: value(metrics::CONNECTIONS.0),
+            traffic: rates.traffic,
+            memory_bytes: value(metrics::MEMORY.0),
+            event_loop_lag_seconds: metrics::seconds(value(metrics::LAG_LONGEST.0)),
+            bus_queue_bytes: value(metrics::BUS_QUEUE.0),
+            ..figures
         }
     }
 
@@ -257,7 +306,7 @@ impl Totals {
             ..ServerFigures::default()
         };
         for slot in self.slots.borrow().values() {
-            let sessions = slot.sessions();
+            let sessions = slot::sessions(&slot.values());
             figures.sessions.polling += sessions.polling;
             figures.sessions.websocket += sessions.websocket;
             figures.rates.add(slot.rates());

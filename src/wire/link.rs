@@ -13,6 +13,10 @@ use super::session_id::{BARE_LEN, Home, Keyring};
 /// one.
 pub(crate) const MAX_HEAD: usize = 32 * 1024;
 
+/// Which messages a program knows. More are only ever appended, so that the two ends may be of different versions; it
+/// changes when the new end could not go on with an old one.
+pub(crate) const LINK_VERSION: u32 = 1;
+
 /// What the master says to a worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
@@ -60,6 +64,12 @@ pub(crate) enum ToWorker {
     },
     /// What becomes of the log.
     Log(LogCommand),
+    /// Workers of another generation take the new sessions: as [`ToWorker::Stop`], which may follow with a shorter
+    /// time, but the reason is another one.
+    Retire {
+        /// Milliseconds.
+        over_ms: u32,
+    },
 }
 
 /// What a worker says to the master.
@@ -176,7 +186,7 @@ pub(crate) struct Welcome {
 }
 
 /// A connection that changes hands.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Handoff {
     /// Who is at the other end.
     pub origin: Origin,

@@ -25,7 +25,7 @@ mod stream;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -40,6 +40,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
 use self::context::Worker;
+use self::drain::Leave;
 use self::link::Answer;
 use self::opening::Opening;
 use self::operator::Operator;
@@ -100,20 +101,13 @@ pub(crate) fn run(app: App, slot: u16) -> Result<(), WorkerError> {
     // Should it be dead already, the link is at its end.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| WorkerError::Start(error.into()))?;
-    let link = take_stdin().map_err(WorkerError::Start)?;
+    let link = process::take_stdin().map_err(WorkerError::Start)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     runtime
         .map_err(WorkerError::Start)?
         .block_on(serve(app, slot, link))
-}
-
-/// The link is standard input; the application's own children shall not inherit it.
-fn take_stdin() -> io::Result<OwnedFd> {
-    let link = io::stdin().as_fd().try_clone_to_owned()?;
-    rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
-    Ok(link)
 }
 
 async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
@@ -150,14 +144,9 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
     }
     worker.link.tell(&ToMaster::Ready).await?;
     info!("Worker {} started", std::process::id());
-    let (stop, mut stopped) = watch::channel(None);
+    let (stop, stopped) = watch::channel(None);
     let leave = async {
-        let within = stopped
-            .wait_for(Option::is_some)
-            .await
-            .map(|within| *within);
-        let within = within.ok().flatten().unwrap_or_default();
-        drain::run(&worker, within, EndReason::Stopped).await;
+        drain::run(&worker, stopped).await;
         // What handlers sent when their sockets were disconnected; and why they were.
         let told = async { tokio::join!(worker.bus.flushed(), all_ends_told(&worker)) };
         let _ = timeout(FLUSH, told).await;
@@ -188,7 +177,7 @@ fn bus_error(broken: Result<BusError, JoinError>) -> WorkerError {
 async fn listen(
     worker: &Arc<Worker>,
     mut inbox: Inbox,
-    stop: watch::Sender<Option<Duration>>,
+    stop: watch::Sender<Option<Leave>>,
     log: &LogGuard,
 ) -> LinkError {
     let mut operator = Operator::new(worker);
@@ -232,7 +221,18 @@ async fn listen(
                 Ok(())
             }
             Ok((ToWorker::Stop { within_ms }, _)) => {
-                stop.send_replace(Some(Duration::from_millis(within_ms.into())));
+                stop.send_replace(Some(Leave {
+                    over: Duration::from_millis(within_ms.into()),
+                    reason: EndReason::Stopped,
+                }));
+                Ok(())
+            }
+            Ok((ToWorker::Retire { over_ms }, _)) => {
+                worker.retires.store(true, Relaxed);
+                stop.send_replace(Some(Leave {
+                    over: Duration::from_millis(over_ms.into()),
+                    reason: EndReason::Drain,
+                }));
                 Ok(())
             }
             // The kernel drops a passed descriptor when this process has too many already.

@@ -55,6 +55,9 @@ const KEYS: &[Key] = &[
     key("stop_drain", |c, v| {
         store(&mut c.stop_drain, v.duration_or_zero(SPAN))
     }),
+    key("drain", |c, v| {
+        store(&mut c.drain, v.duration_or_zero(SPAN))
+    }),
     key("start_timeout", |c, v| {
         store(&mut c.start_timeout, v.duration(SPAN))
     }),

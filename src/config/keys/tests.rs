@@ -72,6 +72,7 @@ fn every_key_reaches_its_own_field() {
         workers = 3
         balance = "round-robin"
         stop_drain = "0s"
+        drain = "7s"
         start_timeout = "5s"
         watchdog = "1s"
         engine.path = "/ws"
@@ -112,6 +113,7 @@ fn every_key_reaches_its_own_field() {
         (config.stop_drain, config.watchdog),
         (Duration::ZERO, Duration::from_secs(1))
     );
+    assert_eq!(config.drain, Duration::from_secs(7));
     assert_eq!(config.start_timeout, Duration::from_secs(5));
     let engine = &config.engine;
     assert_eq!(engine.path, "/ws/");

@@ -30,6 +30,8 @@ pub(super) enum Problem {
     #[error("there was no answer within {} s", super::server::DEADLINE.as_secs())]
     Late,
     #[error("{0}")]
+    NotDone(String),
+    #[error("{0}")]
     Unavailable(String),
     #[error("this is a fault of the server: {0}")]
     Internal(String),
@@ -45,6 +47,7 @@ impl Problem {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::Late => StatusCode::GATEWAY_TIMEOUT,
+            Self::NotDone(_) => StatusCode::CONFLICT,
             Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }

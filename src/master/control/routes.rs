@@ -1,12 +1,15 @@
 //! Which answer a request gets.
 
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
+use serde::Deserialize;
 
 use super::problem::{Answer, Problem, answer, json};
-use super::server::Answers;
+use super::server::{Answers, Caller, DEADLINE};
 use super::{Control, page, request, status};
 
 /// What may be asked over the control socket.
@@ -18,19 +21,34 @@ pub(super) struct Metrics(pub(super) Rc<Control>);
 /// So much is told at most of what was found.
 const MOST_FOUND: usize = 100;
 
+/// A reload takes as long as its steps do, each of which has a deadline, and those before it.
+const RELOAD_DEADLINE: Duration = Duration::from_mins(10);
+
+/// A body that says nothing.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
 /// The text format of Prometheus.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const GET: &str = "GET, HEAD";
 
 impl Answers for Operators {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
+    fn deadline(&self, request: &Request<Incoming>) -> Duration {
+        match request.uri().path() {
+            "/reload" => RELOAD_DEADLINE,
+            _ => DEADLINE,
+        }
+    }
+
+    async fn answer(&self, request: Request<Incoming>, caller: &Caller) -> Result<Answer, Problem> {
         let Self(control) = self;
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let (path, query) = (uri.path(), uri.query());
         let allowed = match path {
             "/" | "/page.css" | "/page.js" | "/status" | "/metrics" | "/why" | "/search" => GET,
-            "/disconnect" | "/emit" | "/log" | "/drain" => "POST",
+            "/disconnect" | "/emit" | "/log" | "/drain" | "/reload" => "POST",
             _ => return Err(not_found(path)),
         };
         request::judge(&method, request.headers())?;
@@ -59,13 +77,17 @@ impl Answers for Operators {
             "/emit" => control.emit(request::body(request).await?).await,
             "/log" => control.log(&request::body(request).await?),
             "/drain" => control.drain(&request::body(request).await?).await,
+            "/reload" => {
+                let Nothing {} = request::body(request).await?;
+                control.reload(caller.conn()?).await
+            }
             _ => page::file(path).ok_or_else(|| not_found(path)),
         }
     }
 }
 
 impl Answers for Metrics {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Answer, Problem> {
+    async fn answer(&self, request: Request<Incoming>, _: &Caller) -> Result<Answer, Problem> {
         let Self(control) = self;
         match request.uri().path() {
             "/metrics" if is_allowed(request.method(), GET) => Ok(control.metrics()),
@@ -80,6 +102,14 @@ impl Control {
     fn metrics(&self) -> Answer {
         let text = self.parts.totals.render();
         answer(StatusCode::OK, METRICS_TYPE, text.into())
+    }
+}
+
+impl Control {
+    /// `POST /reload`. If the reload goes well, another program writes the answer, and this ends with the process's.
+    async fn reload(&self, caller: OwnedFd) -> Result<Answer, Problem> {
+        let done = self.parts.reloads.ask(caller).await;
+        json(&done.map_err(|error| Problem::NotDone(error.to_string()))?)
     }
 }
 

@@ -31,7 +31,7 @@ use super::{Hub, Left, TURN, encoded, hello};
 use crate::ipc::bus::BusError;
 use crate::ipc::carrier::{Carrier, Luggage};
 use crate::wire::bridge::Report;
-use crate::wire::frame::{Body, Frame, FrameError, Head, HeadKind, Role, VERSION};
+use crate::wire::frame::{Body, Frame, FrameError, Head, HeadKind, Role, VERSION, as_version};
 use crate::wire::handover::hub::BridgeSeatState;
 
 /// A bridge tells of itself once a second. One that was silent for so long is waited for by nobody.
@@ -110,7 +110,7 @@ impl Bridge {
         luggage: &mut Luggage,
         frames: &Unpacked,
     ) -> Result<Self, HubError> {
-        let line = Line::adopt(state.line, luggage, frames)?;
+        let line = Line::adopt(&state.line, luggage, frames)?;
         let report = state.report.and_then(|it| serde_json::from_slice(&it).ok());
         Ok(Self {
             epoch: state.epoch,
@@ -185,13 +185,13 @@ impl Hub {
 
     pub(super) async fn welcome_bridge(&self, listed: Listed<'_>) -> Left {
         let Joining { pid, line, .. } = &*listed.joining;
-        let id = match timeout(HELLO, hello(line, Role::Bridge)).await {
-            Ok(Ok(id)) if !self.has(id) => id,
+        let (id, version) = match timeout(HELLO, hello(line, Role::Bridge)).await {
+            Ok(Ok((id, version))) if !self.has(id) => (id, version),
             Ok(Ok(_)) => return Left::GivenUp("it has a worker's id".to_owned()),
             Ok(Err(error)) => return error.into(),
             Err(_) => return Left::GivenUp("it did not say who it is".to_owned()),
         };
-        let seated = self.seat_bridge(id, *pid, Rc::clone(line));
+        let seated = self.seat_bridge(id, *pid, version, Rc::clone(line));
         drop(listed);
         self.serve_seated_bridge(&seated.bridge).await
     }
@@ -251,12 +251,12 @@ impl Hub {
         }
     }
 
-    fn seat_bridge(&self, id: Sid, pid: u32, line: Rc<Line>) -> Seated<'_> {
+    fn seat_bridge(&self, id: Sid, pid: u32, version: u8, line: Rc<Line>) -> Seated<'_> {
         let epoch = self.far.epoch.get().saturating_add(1);
         self.far.epoch.set(epoch);
         let bridge = Rc::new(Bridge {
             epoch,
-            ..Bridge::new(id, pid, VERSION, line)
+            ..Bridge::new(id, pid, version, line)
         });
         let older = self.far.bridge.replace(Some(Rc::clone(&bridge)));
         if let Some(older) = older {
@@ -265,8 +265,8 @@ impl Hub {
             // Its members are gone with it.
             self.tell_members();
         }
-        self.far
-            .welcome(encoded(Body::Members(self.near_members())));
+        let near = self.near_members(version);
+        self.far.welcome(version, encoded(Body::Members(near)));
         self.moved.notify_waiters();
         Seated { hub: self, bridge }
     }
@@ -279,7 +279,10 @@ impl Hub {
                 Ok(frame) => frame,
                 Err(error) => return error,
             };
-            let head = match Head::read(&frame) {
+            let head = match Head::of_any_version(&frame) {
+                Ok(head) if head.version != bridge.version => {
+                    return FrameError::Version(head.version).into();
+                }
                 Ok(head) => head,
                 Err(error) => return error.into(),
             };
@@ -317,7 +320,7 @@ impl Hub {
     async fn bring(&self, head: Head, frame: Bytes) {
         loop {
             let moved = self.moved.notified();
-            let workers = self.workers(None, head.to);
+            let workers = self.workers(&head);
             if !workers.iter().any(|seat| seat.is_slow()) {
                 return workers.iter().for_each(|seat| seat.push(frame.clone()));
             }
@@ -327,7 +330,7 @@ impl Hub {
 
     /// Does what a bridge tells the hub.
     fn apply(&self, bridge: &Rc<Bridge>, frame: &Bytes) -> Result<(), FrameError> {
-        match Frame::decode(frame)?.body {
+        match Frame::decode(&as_version(frame, VERSION))?.body {
             Body::Elsewhere(mut members) => {
                 members.retain(|member| !self.has(member.id));
                 self.far.told(members);

@@ -13,12 +13,12 @@ use tracing::warn;
 
 use super::bridge::Bridge;
 use super::handover::{HubError, adopt_member, adopt_queue, pack_member, pack_queue};
-use super::pieces::{Pieces, Unpacked};
 use super::heard::Heard;
+use super::pieces::{Pieces, Unpacked};
 use super::{CAP, SLOW, encoded};
 use crate::ipc::bus::{Parts, Queue};
 use crate::ipc::carrier::{Carrier, Luggage};
-use crate::wire::frame::{Body, BusMember, Head, Welcome, number_for_bridge};
+use crate::wire::frame::{Body, BusMember, Head, VERSION, Welcome, as_version, number_for_bridge};
 use crate::wire::handover::hub::{FarState, IdentityState};
 use crate::wire::session_id::EntropyError;
 
@@ -61,6 +61,8 @@ impl Identity {
 pub(super) struct Far {
     /// None: there is to be no bridge.
     identity: RefCell<Option<Identity>>,
+    /// The version of the frames of the last bridge, if there was one.
+    version: Cell<Option<u8>>,
     /// How many bridges there were.
     pub(super) epoch: Cell<u32>,
     /// How many frames there were for them.
@@ -91,6 +93,16 @@ impl Far {
             left: Cell::new(Some(Instant::now())),
             ..Self::default()
         }
+    }
+
+    /// The version of the frames that go to other machines.
+    pub(super) fn version(&self) -> u8 {
+        self.version.get().unwrap_or(VERSION)
+    }
+
+    /// Do frames of this version go to other machines?
+    pub(super) fn speaks(&self, version: u8) -> bool {
+        self.version() == version
     }
 
     /// From now on there is to be a bridge, if there was not.
@@ -171,6 +183,7 @@ impl Far {
                 machine: it.machine,
                 name: it.name.to_string(),
             }),
+            version: self.version.get(),
             epoch: self.epoch.get(),
             passed: self.passed.get(),
             lost: self.lost.get(),
@@ -199,6 +212,7 @@ impl Far {
                 machine: it.machine,
                 name: it.name.into(),
             })),
+            version: Cell::new(state.version),
             epoch: Cell::new(state.epoch),
             passed: Cell::new(state.passed),
             lost: Cell::new(state.lost),
@@ -229,7 +243,10 @@ impl Far {
     }
 
     /// Puts what a new bridge hears first before what waits for it.
-    pub(super) fn welcome(&self, members: Option<Bytes>) {
+    pub(super) fn welcome(&self, version: u8, members: Option<Bytes>) {
+        // What waits is all of one version, and nothing to one who speaks another.
+        let is_other = !self.speaks(version);
+        self.version.set(Some(version));
         let away = self.left.take().map(|left| left.elapsed());
         let is_late = away.is_some_and(|away| away > KEPT);
         let number = |parts: &Parts| {
@@ -245,7 +262,7 @@ impl Far {
         waiting.retain(|parts| {
             let follows = number(parts) == next;
             next += 1;
-            follows && !is_late
+            follows && !is_late && !is_other
         });
         self.lose(all - waiting.len(), "no bridge took what waited");
         let Identity {
@@ -264,7 +281,7 @@ impl Far {
         welcome
             .into_iter()
             .chain(members)
-            .for_each(|frame| self.queue.push(frame));
+            .for_each(|frame| self.queue.push(as_version(&frame, version)));
         for frame in waiting {
             self.queue.push_parts(frame);
         }

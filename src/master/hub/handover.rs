@@ -12,10 +12,11 @@ use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tracing::warn;
 
+use super::super::listeners::Listener;
 use super::far::Far;
 use super::line::{Joining, Line, Listed};
 use super::pieces::{Pieces, Unpacked};
-use super::{Hub, Left, Seat, Seated};
+use super::{Hub, Identity, Left, Seat, Seated};
 use crate::ipc::bus::{Queue, Received};
 use crate::ipc::carrier::{Carrier, CarrierError, Luggage};
 use crate::wire::frame::{BusMember, Role};
@@ -52,6 +53,8 @@ impl Hub {
         let joining = joining.iter().map(|it| it.pack(carrier, &mut pieces));
         let joining = joining.collect::<Result<_, _>>()?;
         let far = self.far.pack(carrier, &mut pieces)?;
+        let door = self.door.borrow();
+        let door = door.as_ref().map(|door| door.pack(carrier)).transpose()?;
         let (pieces, file) = pieces.pack(carrier)?;
         Ok(HubState {
             file,
@@ -59,6 +62,7 @@ impl Hub {
             joining,
             seats,
             far,
+            door,
         })
     }
 
@@ -75,10 +79,13 @@ impl Hub {
         let joining = state.joining.into_iter();
         let joining = joining.map(|it| Joining::adopt(it, luggage, &frames).map(Rc::new));
         let joining = joining.collect::<Result<_, _>>()?;
+        let door = state.door.map(|door| Listener::adopt(door, luggage));
+        let door = door.transpose()?.map(Rc::new);
         Ok(Self {
             seats: RefCell::new(seats),
             joining: RefCell::new(joining),
             far: Far::adopt(state.far, luggage, &frames)?,
+            door: RefCell::new(door),
             moved: Notify::new(),
         })
     }
@@ -121,6 +128,12 @@ impl Hub {
         Some(Listed { hub: self, joining })
     }
 
+    /// From now on there is to be a bridge, which a configuration wants that is newer than the hub. One that was to be there
+    /// already is told what it always was.
+    pub(crate) fn expect_bridge(&self, identity: Identity) {
+        self.far.expect_bridge(identity);
+    }
+
     /// Drops the workers that nobody goes on serving: they are in the hub's state, and not in that of who looks after workers.
     pub(crate) fn drop_unserved(&self) {
         let mut seats = self.seats.borrow().clone();
@@ -154,7 +167,7 @@ impl Seat {
             pid: state.pid,
             machine: "".into(),
         };
-        let line = Line::adopt(state.line, luggage, frames)?;
+        let line = Line::adopt(&state.line, luggage, frames)?;
         let queue = adopt_queue(state.queue, frames)?;
         let seat = Self {
             queue,
@@ -186,7 +199,7 @@ impl Joining {
             pid: state.pid,
             role: state.slot.map_or(Role::Bridge, |_| Role::Worker),
             slot: state.slot.unwrap_or_default(),
-            line: Line::adopt(state.line, luggage, frames)?,
+            line: Line::adopt(&state.line, luggage, frames)?,
         })
     }
 }
@@ -204,7 +217,7 @@ impl Line {
     }
 
     pub(super) fn adopt(
-        state: LineState,
+        state: &LineState,
         luggage: &mut Luggage,
         frames: &Unpacked,
     ) -> Result<Rc<Self>, HubError> {

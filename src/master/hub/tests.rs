@@ -77,6 +77,11 @@ impl Peer {
         }
     }
 
+    /// Who serves it.
+    pub(super) fn served(&mut self) -> &mut JoinHandle<Left> {
+        &mut self.served
+    }
+
     pub(super) async fn left(self) -> Left {
         timeout(SOON, self.served).await.unwrap().unwrap()
     }
@@ -297,4 +302,5 @@ async fn what_is_no_frame_ends_its_sender_alone() {
     .await;
 }
 
-mod handover;
+pub(super) mod handover;
+mod versions;

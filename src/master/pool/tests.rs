@@ -133,7 +133,7 @@ async fn a_connection_that_its_home_does_not_take_is_not_counted_there() {
         head: b"GET".to_vec(),
     };
     let (conn, _peer) = pair().unwrap();
-    assert!(home.take(conn, handoff).await.is_err());
+    assert!(home.take(&Rc::new(conn), handoff).await.is_err());
     assert_eq!(scene.loads(), [0]);
 }
 

@@ -35,12 +35,12 @@ use socketioxide_core::{Sid, Str, Value};
 
 pub(crate) use self::body::value_size;
 use self::head::{COUNTER, LENGTH, VOLATILE};
-pub(crate) use self::head::{Head, HeadKind, length, number, number_for_bridge};
+pub(crate) use self::head::{Head, HeadKind, as_version, length, number, number_for_bridge};
 use self::parts::{Input, put_id};
 pub(crate) use self::questions::{AckFailure, Answer, Failure, Question};
 use super::envelope::{Address, Position};
 
-/// The version of the format. A receiver refuses any other.
+/// The version of the bodies. A receiver refuses any other; the hub passes frames among members of one version.
 pub(crate) const VERSION: u8 = 3;
 
 /// Length of a frame's head without the namespace, in bytes.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use socketioxide_core::Sid;
 
 use super::Fd;
+use super::listeners::ListenerState;
 
 /// The hub.
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,8 @@ pub(crate) struct HubState {
     pub seats: Vec<SeatState>,
     /// The way to other machines.
     pub far: FarState,
+    /// Where bridges come in that somebody else started.
+    pub door: Option<ListenerState>,
 }
 
 /// Some bytes: all of a piece but for its beginning.
@@ -89,6 +92,8 @@ pub(crate) struct SeatState {
 pub(crate) struct FarState {
     /// None: there was to be no bridge.
     pub identity: Option<IdentityState>,
+    /// The version of the frames of the last bridge.
+    pub version: Option<u8>,
     /// How many bridges there were.
     pub epoch: u32,
     /// How many frames there were for them.

@@ -467,6 +467,7 @@ async fn what_it_tells_of_itself_is_kept() {
 }
 
 mod handover;
+mod reload;
 
 fn heard(incarnation: u64, n: u64) -> (Address, Position) {
     let (epoch, at) = (

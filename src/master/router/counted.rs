@@ -8,13 +8,13 @@ use crate::wire::client::ClientKey;
 
 /// How many there are.
 #[derive(Debug, Default)]
-pub(super) struct Routing {
+pub(super) struct Counts {
     all: Cell<u64>,
     /// Whose they are, if there is a limit for each client.
     of: RefCell<HashMap<ClientKey, u64>>,
 }
 
-impl Routing {
+impl Counts {
     /// One more, until what is returned is dropped.
     pub(super) fn add(self: &Rc<Self>, client: Option<ClientKey>) -> Counted {
         self.all.set(self.all.get() + 1);
@@ -22,7 +22,7 @@ impl Routing {
             *self.of.borrow_mut().entry(client).or_default() += 1;
         }
         Counted {
-            routing: Rc::clone(self),
+            counts: Rc::clone(self),
             client,
         }
     }
@@ -41,13 +41,13 @@ impl Routing {
 /// Counts a connection that no worker has yet, while it lives.
 #[derive(Debug)]
 pub(super) struct Counted {
-    routing: Rc<Routing>,
+    counts: Rc<Counts>,
     client: Option<ClientKey>,
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let Routing { all, of } = &*self.routing;
+        let Counts { all, of } = &*self.counts;
         all.set(all.get() - 1);
         let mut of = of.borrow_mut();
         if let Some(client) = self.client

@@ -1,21 +1,42 @@
 //! Connections that get an answer from the master, and nothing else.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
+use tokio::io::Interest;
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::ipc::conn::Conn;
+use super::connections::{Entry, Stage};
+use crate::ipc::watch::watch;
 use crate::metrics::{self, Refused};
 use crate::wire::health::{self, HealthAnswer};
-use crate::wire::link::Origin;
 
 /// A refused client may read its answer for this long, and send this much more meanwhile.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES: usize = 256 * 1024;
+
+/// What the master answers, and how much of it the kernel has taken.
+#[derive(Debug)]
+pub(super) struct Answer {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Answer {
+    /// Nothing of it was written.
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, written: 0 }
+    }
+
+    /// What is still to be written.
+    pub(super) fn left(&self) -> &[u8] {
+        self.bytes.get(self.written..).unwrap_or_default()
+    }
+}
 
 /// Why a connection is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +80,7 @@ impl Refusal {
 
 /// Answers and closes, so that the client gets to read the answer: a close with unread data in the
 /// socket would reset the connection (RFC 9112 section 9.6).
-pub(super) async fn refuse(conn: OwnedFd, origin: Origin, why: Refusal) {
+pub(super) async fn refuse(entry: &Entry, why: Refusal) {
     metrics::REFUSED.count(why.counted());
     let status = why.status();
     let retry = if status.starts_with("503") || status.starts_with("429") {
@@ -69,11 +90,11 @@ pub(super) async fn refuse(conn: OwnedFd, origin: Origin, why: Refusal) {
     };
     let answer =
         format!("HTTP/1.1 {status}\r\n{retry}Connection: close\r\nContent-Length: 0\r\n\r\n");
-    answer_and_close(conn, origin, &answer).await;
+    answer_and_close(entry, answer).await;
 }
 
 /// Answers a health check and closes. To HEAD there is only the head.
-pub(super) async fn answer_check(conn: OwnedFd, origin: Origin, answer: HealthAnswer, head: bool) {
+pub(super) async fn answer_check(entry: &Entry, answer: HealthAnswer, head: bool) {
     let HealthAnswer {
         status,
         reason,
@@ -91,30 +112,61 @@ pub(super) async fn answer_check(conn: OwnedFd, origin: Origin, answer: HealthAn
         "\r\n\r\n",
         if head { "" } else { body },
     ]);
-    answer_and_close(conn, origin, &text).await;
+    answer_and_close(entry, text).await;
 }
 
-async fn answer_and_close(conn: OwnedFd, origin: Origin, answer: &str) {
-    let conn = match Conn::from_fd(conn, origin) {
-        Ok(conn) => conn,
-        Err(error) => return debug!(%error, "a connection was over before its answer"),
-    };
-    let answered = timeout(LINGER, say_and_close(conn, answer)).await;
-    if !matches!(answered, Ok(Ok(()))) {
-        debug!("a client did not read its answer");
+async fn answer_and_close(entry: &Entry, answer: String) {
+    let answer = Answer::new(answer.into_bytes());
+    entry.stage.replace(Stage::Answering(answer));
+    say_rest(entry).await;
+}
+
+/// Writes what is left of an answer, and closes.
+pub(super) async fn say_rest(entry: &Entry) {
+    match timeout(LINGER, say_and_close(entry)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => debug!(%error, "a client did not read its answer"),
+        Err(_) => debug!("a client did not read its answer in time"),
     }
 }
 
-async fn say_and_close(mut conn: Conn, answer: &str) -> io::Result<()> {
-    conn.write_all(answer.as_bytes()).await?;
-    conn.shutdown().await?;
-    let mut scrap = [0; 4096];
+async fn say_and_close(entry: &Entry) -> io::Result<()> {
+    let conn = watch(
+        Rc::clone(&entry.conn),
+        Interest::READABLE | Interest::WRITABLE,
+    )?;
+    while conn
+        .async_io(Interest::WRITABLE, |conn| write_some(entry, conn.as_fd()))
+        .await?
+    {}
+    rustix::net::shutdown(&*entry.conn, Shutdown::Write)?;
     let mut left = LINGER_BYTES;
     while left > 0 {
-        match conn.read(&mut scrap).await? {
+        let read = |conn: &Rc<OwnedFd>| {
+            // Not kept while it waits.
+            let mut scrap = [0; 4096];
+            let (count, _) = rustix::net::recv(conn, &mut scrap[..], RecvFlags::DONTWAIT)?;
+            Ok(count)
+        };
+        match conn.async_io(Interest::READABLE, read).await? {
             0 => break,
             count => left = left.saturating_sub(count),
         }
     }
     Ok(())
+}
+
+/// Writes as much of the answer as the kernel takes. Is there something left to write?
+fn write_some(entry: &Entry, conn: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut stage = entry.stage.borrow_mut();
+    let Stage::Answering(answer) = &mut *stage else {
+        return Ok(false);
+    };
+    let left = answer.left();
+    if left.is_empty() {
+        return Ok(false);
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    answer.written += rustix::net::send(conn, left, flags)?;
+    Ok(true)
 }

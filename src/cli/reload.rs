@@ -1,0 +1,91 @@
+//! `my-app reload`: the running server goes on with the program and the configuration that are there now.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::Exit;
+use super::client::{Client, ClientError, SocketArgs};
+use super::text::{counted, list, number, print, text};
+
+/// How long a reload may take, those included that were asked for before. Each step of the server has a shorter
+/// time of its own.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// The options of `my-app reload`.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReloadArgs {
+    #[command(flatten)]
+    pub at: SocketArgs,
+}
+
+/// Has the server reload, and tells what has changed.
+pub(super) async fn reload(args: &ReloadArgs) -> Result<Exit, ClientError> {
+    let client = Client::new(&args.at)?;
+    let answer = client
+        .post_patiently("/reload", &json!({}), PATIENCE)
+        .await?;
+    print(&format!("{}\n", reloaded(&answer)));
+    Ok(Exit::Ok)
+}
+
+fn reloaded(answer: &Value) -> String {
+    let told = |pointer| text(answer, pointer).unwrap_or_default();
+    let (before, version) = (told("/version_before"), told("/version"));
+    let version = if before == version {
+        format!("version {version} as before")
+    } else {
+        format!("version {before} → {version}")
+    };
+    let count = |pointer| number(answer, pointer).unwrap_or_default();
+    let workers = counted(count("/workers"), "worker");
+    let drain = Duration::try_from_secs_f64(count("/drain_seconds")).unwrap_or_default();
+    let old = match (count("/sessions_before"), drain) {
+        (0.0, _) => "the old ones had no sessions".to_owned(),
+        (sessions, Duration::ZERO) => {
+            format!(
+                "the old ones end their {} now",
+                counted(sessions, "session")
+            )
+        }
+        (sessions, drain) => format!(
+            "the old ones end their {} within {}",
+            counted(sessions, "session"),
+            humantime::format_duration(drain)
+        ),
+    };
+    let generation = count("/generation");
+    let mut words = format!("reloaded: {version}, generation {generation}, {workers}; {old}");
+    for remark in list(answer, "/remarks").iter().filter_map(Value::as_str) {
+        words.push_str("; ");
+        words.push_str(&super::text::clean(remark));
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_changed_is_told_in_a_line() {
+        let answer = json!({
+            "version_before": "1.0.0", "version": "1.1.0", "generation": 2, "workers": 2,
+            "sessions_before": 12, "drain_seconds": 30.0, "remarks": [],
+        });
+        assert_eq!(
+            reloaded(&answer),
+            "reloaded: version 1.0.0 → 1.1.0, generation 2, 2 workers; the old ones end their 12 sessions within 30s"
+        );
+        let answer = json!({
+            "version_before": "1.0.0", "version": "1.0.0", "generation": 3, "workers": 1,
+            "sessions_before": 0, "drain_seconds": 0.0, "remarks": ["1 of 2 workers is not ready"],
+        });
+        assert_eq!(
+            reloaded(&answer),
+            "reloaded: version 1.0.0 as before, generation 3, 1 worker; the old ones had no sessions; \
+             1 of 2 workers is not ready"
+        );
+    }
+}
