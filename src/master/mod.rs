@@ -291,7 +291,7 @@ impl Master {
             clients: self.parts.pool.sessions(),
             drains: self.parts.drains(),
             deaf: self.parts.missing.describe(),
-            apart: bridge::missing(&self.parts),
+            apart: bridge::missing(&self.parts).or_else(|| self.parts.hub.divided()),
         }
     }
 

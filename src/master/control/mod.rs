@@ -12,6 +12,7 @@ mod patient;
 mod problem;
 mod request;
 mod routes;
+mod served;
 mod server;
 mod status;
 
@@ -19,15 +20,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::Instant;
-use tracing::warn;
 
-use self::routes::{Metrics, Operators};
-use self::server::{Answers, Server};
-use super::listeners::Listener;
-use super::{Parts, bind};
-use crate::ipc::reserve::Reserve;
+pub(crate) use self::served::{Served, adopt};
+use super::Parts;
 
 /// Where in its life the server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,47 +78,5 @@ impl Control {
 
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.phase.set(phase);
-    }
-
-    /// Answers operators, and whoever collects metrics, until what this returns is dropped. A socket that cannot be
-    /// had is told; the server runs on without it.
-    pub(crate) fn serve(self: &Rc<Self>, metrics: Vec<Listener>) -> Served {
-        let reserve = Reserve::of_the_master(self.parts.config.workers);
-        let mut served = Served(Vec::new());
-        if let Some(path) = &self.parts.config.control.socket {
-            match bind::bind_control(path) {
-                Ok(listener) => {
-                    let operators = Server::new(Operators(Rc::clone(self)), reserve);
-                    served.accept(&operators, listener);
-                }
-                Err(error) => {
-                    warn!("{error}; the server runs on without its control socket");
-                    self.parts.faults.record(error.to_string());
-                }
-            }
-        }
-        let collectors = Server::new(Metrics(Rc::clone(self)), reserve);
-        for listener in metrics {
-            served.accept(&collectors, listener);
-        }
-        served
-    }
-}
-
-/// The tasks that accept. With them the control socket's file goes.
-#[derive(Debug)]
-#[must_use = "nobody is answered any more without it"]
-pub(crate) struct Served(Vec<AbortHandle>);
-
-impl Served {
-    fn accept<A: Answers + 'static>(&mut self, server: &Rc<Server<A>>, listener: Listener) {
-        let task = spawn_local(Rc::clone(server).run(listener));
-        self.0.push(task.abort_handle());
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.0.iter().for_each(AbortHandle::abort);
     }
 }

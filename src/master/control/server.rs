@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::debug;
@@ -59,12 +60,16 @@ pub(super) trait Answers {
 }
 
 /// The connection of who asks, for an answer that somebody else writes.
-pub(super) struct Caller(io::Result<OwnedFd>);
+pub(super) struct Caller {
+    conn: io::Result<OwnedFd>,
+    state: Rc<Cell<State>>,
+}
 
 impl Caller {
-    /// The connection once more.
+    /// The connection once more. Nobody waits for the answer of this program any more.
     pub(super) fn conn(&self) -> Result<OwnedFd, Problem> {
-        let conn = match &self.0 {
+        self.state.set(State::Elsewhere);
+        let conn = match &self.conn {
             Ok(conn) => conn.try_clone(),
             Err(error) => Err(error.kind().into()),
         };
@@ -80,6 +85,9 @@ pub(super) struct Server<A> {
     open: RefCell<BTreeMap<u64, Open>>,
     /// Connections that are only told that there are too many.
     refusing: Cell<usize>,
+    /// Nobody is accepted.
+    paused: Cell<bool>,
+    changed: Notify,
 }
 
 /// A connection.
@@ -92,6 +100,8 @@ struct Open {
 enum State {
     Idle(Instant),
     Busy,
+    /// Somebody else may write the answer.
+    Elsewhere,
 }
 
 impl<A: Answers + 'static> Server<A> {
@@ -102,13 +112,25 @@ impl<A: Answers + 'static> Server<A> {
             next: Cell::new(0),
             open: RefCell::default(),
             refusing: Cell::new(0),
+            paused: Cell::new(false),
+            changed: Notify::new(),
         })
     }
 
     /// Accepts from `listener` and answers, for ever.
-    pub(super) async fn run(self: Rc<Self>, listener: Listener) {
+    pub(super) async fn run(self: Rc<Self>, listener: Rc<Listener>) {
         loop {
-            match listener.accept().await {
+            let changed = self.changed.notified();
+            if self.paused.get() {
+                changed.await;
+                continue;
+            }
+            let accepted = tokio::select! {
+                biased;
+                () = changed => continue,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
                 Ok((conn, origin)) => {
                     let full = !self.make_room().await;
                     self.admit(conn, origin, full);
@@ -119,6 +141,23 @@ impl<A: Answers + 'static> Server<A> {
                 }
             }
         }
+    }
+
+    /// Accepts nobody from now on, or everybody again.
+    pub(super) fn pause(&self, paused: bool) {
+        self.paused.set(paused);
+        self.changed.notify_waiters();
+    }
+
+    /// Has everybody had an answer? One who is new, and whose request may be about to be read, has not.
+    pub(super) fn rests(&self) -> bool {
+        let open = self.open.borrow();
+        let rests = |open: &Open| match open.state.get() {
+            State::Idle(since) => since.elapsed() >= GRACE,
+            State::Busy => false,
+            State::Elsewhere => true,
+        };
+        self.refusing.get() == 0 && open.values().all(rests)
     }
 
     fn admit(self: &Rc<Self>, conn: OwnedFd, origin: Origin, full: bool) {
@@ -178,13 +217,16 @@ impl<A: Answers + 'static> Server<A> {
             .iter()
             .filter_map(|(number, open)| match open.state.get() {
                 State::Idle(since) => Some((since, *number)),
-                State::Busy => None,
+                State::Busy | State::Elsewhere => None,
             });
         idle.min()
     }
 
-    async fn serve(&self, conn: Conn, state: &Cell<State>, full: bool) {
-        let caller = Caller(conn.as_fd().try_clone_to_owned());
+    async fn serve(&self, conn: Conn, state: &Rc<Cell<State>>, full: bool) {
+        let caller = Caller {
+            conn: conn.as_fd().try_clone_to_owned(),
+            state: Rc::clone(state),
+        };
         let service = service_fn(async |request| {
             state.set(State::Busy);
             let answer = if full {
@@ -210,5 +252,79 @@ impl<A: Answers + 'static> Server<A> {
         if let Err(error) = served {
             debug!(%error, "an operator's connection ended");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::StatusCode;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+    use tokio::task::LocalSet;
+
+    use super::super::problem::answer;
+
+    const SOON: Duration = Duration::from_secs(10);
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+
+    /// Answers when it is told to; at once who has asked for the connection.
+    #[derive(Default)]
+    struct Slow {
+        go_on: Notify,
+        takes_conn: Cell<bool>,
+    }
+
+    impl Answers for Rc<Slow> {
+        async fn answer(&self, _: Request<Incoming>, caller: &Caller) -> Result<Answer, Problem> {
+            if self.takes_conn.get() {
+                drop(caller.conn()?);
+            }
+            self.go_on.notified().await;
+            Ok(answer(StatusCode::OK, "text/plain", "done".into()))
+        }
+    }
+
+    async fn until(mut is_so: impl FnMut() -> bool) {
+        let wait = async {
+            while !is_so() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(SOON, wait).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn before_a_reload_who_is_being_answered_is_waited_for_and_who_comes_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let listener = Rc::new(Listener::unix(listener, None).unwrap());
+        let slow = Rc::<Slow>::default();
+        let server = Server::new(Rc::clone(&slow), Reserve::of_the_master(1));
+        let test = async {
+            spawn_local(Rc::clone(&server).run(listener));
+            let mut first = UnixStream::connect(&path).await.unwrap();
+            first.write_all(REQUEST).await.unwrap();
+            until(|| server.open.borrow().len() == 1 && !server.rests()).await;
+            server.pause(true);
+            let mut second = UnixStream::connect(&path).await.unwrap();
+            second.write_all(REQUEST).await.unwrap();
+            slow.go_on.notify_one();
+            let mut said = String::new();
+            first.read_to_string(&mut said).await.unwrap();
+            assert!(said.ends_with("done"), "{said}");
+            until(|| server.rests()).await;
+            assert!(server.open.borrow().is_empty());
+            // The one whose connection travels holds nobody up.
+            slow.takes_conn.set(true);
+            server.pause(false);
+            until(|| !server.open.borrow().is_empty() && server.rests()).await;
+            slow.go_on.notify_one();
+            said.clear();
+            second.read_to_string(&mut said).await.unwrap();
+            assert!(said.ends_with("done"), "{said}");
+        };
+        LocalSet::new().run_until(test).await;
     }
 }

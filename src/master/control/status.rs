@@ -155,7 +155,7 @@ fn state(control: &Control) -> (&'static str, Vec<String>) {
         clients: parts.pool.sessions(),
         drains: Vec::new(),
         deaf: parts.missing.describe(),
-        apart: super::super::bridge::missing(parts),
+        apart: super::super::bridge::missing(parts).or_else(|| parts.hub.divided()),
     };
     let mut reasons = health.missing();
     reasons.extend(stalled(control));

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::super::bind;
-use super::super::listeners::Listener;
+use super::super::listeners::{ListenError, Listener};
 use super::{Hub, Left};
 
 /// How often a socket that could not be had is tried again, and the pause after an accept that failed.
@@ -27,9 +27,14 @@ impl Hub {
     /// once.
     pub(crate) async fn listen(self: Rc<Self>, path: PathBuf, complain: impl Fn(String)) {
         let mut told = false;
+        // One that the program before this one had let in.
+        spawn_local(Rc::clone(&self).serve_who_was_let_in());
         loop {
-            match bind::bind_bus(&path) {
-                Ok(listener) => self.accept(&listener).await,
+            match self.open_door(&path) {
+                Ok(listener) => {
+                    self.accept(&listener).await;
+                    self.door.take();
+                }
                 Err(error) if !told => {
                     told = true;
                     warn!("{error}; no bridge can come, and it is tried again");
@@ -38,6 +43,26 @@ impl Hub {
                 Err(error) => debug!(%error, "the bus's socket"),
             }
             sleep(RETRY).await;
+        }
+    }
+
+    /// The socket at this path: the one that is open already, if it is that.
+    fn open_door(&self, path: &Path) -> Result<Rc<Listener>, ListenError> {
+        let mut door = self.door.borrow_mut();
+        let place = format!("unix:{}", path.display());
+        if let Some(open) = door.take_if(|it| it.place() == place) {
+            return Ok(Rc::clone(door.insert(open)));
+        }
+        // Another one goes with its file.
+        *door = None;
+        Ok(Rc::clone(door.insert(Rc::new(bind::bind_bus(path)?))))
+    }
+
+    async fn serve_who_was_let_in(self: Rc<Self>) {
+        let pid = self.bridge().pid;
+        let left = self.resume_bridge().await;
+        if let Some(pid) = pid {
+            say_why(pid, &left);
         }
     }
 
@@ -53,15 +78,19 @@ impl Hub {
                     let hub = Rc::clone(self);
                     spawn_local(async move {
                         info!("Bridge {pid} is on the bus");
-                        match hub.serve_bridge(pid, stream).await {
-                            Left::Closed => info!("Bridge {pid} left the bus"),
-                            Left::GivenUp(why) => warn!(pid, why, "a bridge was given up"),
-                        }
+                        say_why(pid, &hub.serve_bridge(pid, stream).await);
                     });
                 }
                 Err(error) => warn!(%error, "somebody who is no bridge was at the bus's socket"),
             }
         }
+    }
+}
+
+fn say_why(pid: u32, left: &Left) {
+    match left {
+        Left::Closed => info!("Bridge {pid} left the bus"),
+        Left::GivenUp(why) => warn!(pid, why, "a bridge was given up"),
     }
 }
 
@@ -83,6 +112,7 @@ fn admit(conn: OwnedFd) -> io::Result<(UnixStream, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ipc::carrier::{Carrier, Luggage};
     use std::cell::RefCell;
     use std::os::unix::fs::PermissionsExt;
     use tokio::task::LocalSet;
@@ -136,5 +166,27 @@ mod tests {
         let local = LocalSet::new();
         let test = local.run_until(test);
         timeout(Duration::from_secs(10), test).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn its_socket_goes_on_in_another_program_with_who_waits_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bus.sock");
+        let hub = Hub::default();
+        hub.open_door(&path).unwrap();
+        let waits = UnixStream::connect(&path).await.unwrap();
+        let (mut carrier, far) = Carrier::new().unwrap();
+        let state = hub.pack(&mut carrier).unwrap();
+        carrier.finish(b"").unwrap();
+        // As at execve(2), where nothing is dropped.
+        std::mem::forget(hub.door.take());
+        let mut luggage = Luggage::receive(far).unwrap();
+        let hub = Hub::adopt(state, &mut luggage).unwrap();
+        assert_eq!(luggage.left(), 0);
+        let door = hub.open_door(&path).unwrap();
+        let accepted = timeout(Duration::from_secs(10), door.accept()).await;
+        accepted.unwrap().unwrap();
+        drop((waits, door, hub));
+        assert!(!path.exists(), "it goes with the last of them");
     }
 }

@@ -8,12 +8,19 @@
 //! second or two, slows down who sends it. One that has been silent for a quarter of `watchdog` slows nobody any more:
 //! it is given up when more than [`CAP`] bytes wait for it (and after `watchdog` the supervisor ends it).
 //!
+//! Workers of two programs, as there are after a reload, may be of two versions of the bus. Those of one are a bus of their
+//! own: see [`versions`].
+//!
 //! Members on other machines are reached over the bridge, which is one more member: see [`bridge`].
 
 mod bridge;
 mod door;
 mod far;
+mod handover;
+mod heard;
 mod line;
+mod pieces;
+mod versions;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -29,8 +36,11 @@ use tracing::{debug, warn};
 use self::far::Far;
 pub(crate) use self::far::Identity;
 use self::line::{Joining, Line, Listed};
+use super::listeners::Listener;
 use crate::ipc::bus::{BusError, Queue};
-use crate::wire::frame::{Body, BusMember, Frame, FrameError, Head, HeadKind, Role};
+use crate::wire::frame::{
+    Body, BusMember, Frame, FrameError, Head, HeadKind, Role, VERSION, as_version,
+};
 
 /// What may wait for one worker, in bytes.
 pub(crate) const CAP: usize = 64 << 20;
@@ -55,6 +65,8 @@ pub(crate) struct Hub {
     joining: RefCell<Vec<Rc<Joining>>>,
     /// The way to other machines.
     far: Far,
+    /// Where bridges come in that somebody else started.
+    door: RefCell<Option<Rc<Listener>>>,
     /// Somebody took something, or left, or died.
     moved: Notify,
 }
@@ -64,9 +76,15 @@ struct Seat {
     member: BusMember,
     line: Rc<Line>,
     queue: Queue,
+    /// The version of its frames.
+    version: u8,
     /// It has not answered for long; nobody waits for it.
     silent: Cell<bool>,
+    /// More waits for it than may: it lost something.
+    has_overflowed: Cell<bool>,
     overflowed: Notify,
+    /// Somebody reads what it sends.
+    served: Cell<bool>,
 }
 
 /// Who gets a frame.
@@ -113,8 +131,8 @@ impl Hub {
         let Joining {
             pid, slot, line, ..
         } = &*listed.joining;
-        let id = match hello(line, Role::Worker).await {
-            Ok(id) => id,
+        let (id, version) = match hello(line, Role::Worker).await {
+            Ok(said) => said,
             Err(error) => return error.into(),
         };
         let member = BusMember {
@@ -123,12 +141,13 @@ impl Hub {
             pid: *pid,
             machine: Str::default(),
         };
-        let seated = self.seat(member, Rc::clone(line));
+        let seated = self.seat(member, version, Rc::clone(line));
         drop(listed);
         self.serve_seat(&seated.seat).await
     }
 
     async fn serve_seat(&self, seat: &Seat) -> Left {
+        seat.served.set(true);
         let write_all = async {
             let progress = || self.moved.notify_waiters();
             seat.line.write(&seat.queue, progress).await;
@@ -162,14 +181,9 @@ impl Hub {
         seat.map_or(0, |seat| seat.queue.bytes())
     }
 
-    fn seat(&self, member: BusMember, line: Rc<Line>) -> Seated<'_> {
-        let seat = Rc::new(Seat {
-            member,
-            line,
-            queue: Queue::default(),
-            silent: Cell::new(false),
-            overflowed: Notify::new(),
-        });
+    fn seat(&self, member: BusMember, version: u8, line: Rc<Line>) -> Seated<'_> {
+        let seat = Rc::new(Seat::new(member, version, line));
+        self.note_version(&seat);
         self.seats.borrow_mut().push(Rc::clone(&seat));
         self.tell_members();
         self.tell_bridge_members();
@@ -184,17 +198,24 @@ impl Hub {
                 Ok(frame) => frame,
                 Err(error) => return error,
             };
-            let head = match Head::read(&frame) {
+            let head = match Head::of_any_version(&frame) {
                 Ok(head) if head.from != from.member.id => return FrameError::Id.into(),
+                Ok(head) if head.version != from.version => {
+                    return FrameError::Version(head.version).into();
+                }
                 Ok(head) => head,
                 Err(error) => return error.into(),
             };
             match head.kind {
                 // Said once, at the beginning; or by a bridge.
                 HeadKind::Hello | HeadKind::Bridge => {}
-                HeadKind::ForBridge => self.far.tell(frame.clone()),
+                HeadKind::ForBridge => {
+                    if self.far.speaks(head.version) {
+                        self.far.tell(frame.clone());
+                    }
+                }
                 HeadKind::Ask | HeadKind::Pass => {
-                    self.let_catch_up(head.from, head.to).await;
+                    self.let_catch_up(&head).await;
                     if let Err(error) = self.route(from, head, &frame) {
                         return error.into();
                     }
@@ -209,29 +230,33 @@ impl Hub {
         }
     }
 
-    /// Who gets what the worker `from` sends to `to`.
-    fn receivers(&self, from: Sid, to: Option<Sid>) -> Receivers {
-        let workers = self.workers(Some(from), to);
-        let far = to.is_none_or(|to| workers.is_empty() && self.far.knows(to));
+    /// Who gets what a worker sends.
+    fn receivers(&self, head: &Head) -> Receivers {
+        let workers = self.workers(head);
+        let is_far = |to| workers.is_empty() && self.far.knows(to);
+        let far = self.far.speaks(head.version) && head.to.is_none_or(is_far);
         Receivers { workers, far }
     }
 
-    /// This worker, or all but one.
-    fn workers(&self, but: Option<Sid>, to: Option<Sid>) -> Vec<Rc<Seat>> {
+    /// The worker that this is for, or all but its sender.
+    fn workers(&self, head: &Head) -> Vec<Rc<Seat>> {
         let mut workers = self.seats.borrow().clone();
-        workers.retain(|seat| match to {
-            Some(to) => seat.member.id == to,
-            None => Some(seat.member.id) != but,
+        workers.retain(|seat| {
+            let is_meant = match head.to {
+                Some(to) => seat.member.id == to,
+                None => seat.member.id != head.from,
+            };
+            is_meant && seat.version == head.version
         });
         workers
     }
 
     /// Waits while anybody who is to get more, and is not silent, has too much waiting. That ends when it has
     /// taken some, or is gone, or has been silent for long. Nothing comes between the end of this and the sending.
-    async fn let_catch_up(&self, from: Sid, to: Option<Sid>) {
+    async fn let_catch_up(&self, head: &Head) {
         loop {
             let moved = self.moved.notified();
-            let receivers = self.receivers(from, to);
+            let receivers = self.receivers(head);
             let far = receivers.far && self.far.is_slow();
             if !far && !receivers.workers.iter().any(|seat| seat.is_slow()) {
                 return;
@@ -241,7 +266,7 @@ impl Hub {
     }
 
     fn route(&self, from: &Seat, head: Head, frame: &Bytes) -> Result<(), FrameError> {
-        let receivers = self.receivers(head.from, head.to);
+        let receivers = self.receivers(&head);
         if head.kind == HeadKind::Ask {
             let ticket = Head::ticket(frame).ok_or(FrameError::Short)?;
             let near = receivers.workers.iter().map(|seat| seat.member.id);
@@ -251,7 +276,7 @@ impl Hub {
                 ids.extend(far.filter(|id| head.to.is_none_or(|to| *id == to)));
             }
             if let Some(responders) = encoded(Body::Responders { ticket, ids }) {
-                from.push(responders);
+                from.push(as_version(&responders, from.version));
             }
         }
         for seat in receivers.workers {
@@ -261,28 +286,6 @@ impl Hub {
             self.tell_bridge_members();
         }
         Ok(())
-    }
-
-    /// Tells everybody who is a member. In each worker's queue this stands behind all that came
-    /// from a member that left, and before all that will come from one that joined.
-    fn tell_members(&self) {
-        let mut members = self.near_members();
-        members.extend(self.far.members());
-        if let Some(frame) = encoded(Body::Members(members)) {
-            let seats = self.seats.borrow();
-            seats.iter().for_each(|seat| seat.push(frame.clone()));
-        }
-    }
-
-    fn tell_bridge_members(&self) {
-        if let Some(frame) = encoded(Body::Members(self.near_members())) {
-            self.far.tell(frame);
-        }
-    }
-
-    fn near_members(&self) -> Vec<BusMember> {
-        let seats = self.seats.borrow();
-        seats.iter().map(|seat| seat.member.clone()).collect()
     }
 
     /// Is there such a worker?
@@ -302,12 +305,30 @@ fn encoded(body: Body) -> Option<Bytes> {
 }
 
 impl Seat {
+    fn new(member: BusMember, version: u8, line: Rc<Line>) -> Self {
+        Self {
+            member,
+            line,
+            queue: Queue::default(),
+            version,
+            silent: Cell::new(false),
+            has_overflowed: Cell::new(false),
+            overflowed: Notify::new(),
+            served: Cell::new(false),
+        }
+    }
+
     fn push(&self, frame: Bytes) {
         if self.queue.bytes() > CAP {
-            // Whoever serves it will see this next.
-            return self.overflowed.notify_one();
+            return self.overflow();
         }
         self.queue.push(frame);
+    }
+
+    /// Whoever serves it will see this next.
+    fn overflow(&self) {
+        self.has_overflowed.set(true);
+        self.overflowed.notify_one();
     }
 
     fn is_slow(&self) -> bool {
@@ -326,12 +347,14 @@ impl Drop for Seated<'_> {
     }
 }
 
-/// A member's first frame.
-async fn hello(line: &Line, role: Role) -> Result<Sid, BusError> {
-    let frame = Frame::decode(&line.next().await?)?;
+/// A member's first frame: who it is, and the version of its frames.
+async fn hello(line: &Line, role: Role) -> Result<(Sid, u8), BusError> {
+    let bytes = line.next().await?;
+    let version = Head::of_any_version(&bytes)?.version;
+    let frame = Frame::decode(&as_version(&bytes, VERSION))?;
     line.done();
     match frame.body {
-        Body::Hello(said) if said == role && frame.from != Sid::ZERO => Ok(frame.from),
+        Body::Hello(said) if said == role && frame.from != Sid::ZERO => Ok((frame.from, version)),
         other => {
             debug!(?other, "a member of the bus did not say who it is");
             Err(FrameError::Kind(0).into())

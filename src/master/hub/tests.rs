@@ -77,6 +77,11 @@ impl Peer {
         }
     }
 
+    /// Who serves it.
+    pub(super) fn served(&mut self) -> &mut JoinHandle<Left> {
+        &mut self.served
+    }
+
     pub(super) async fn left(self) -> Left {
         timeout(SOON, self.served).await.unwrap().unwrap()
     }
@@ -296,3 +301,6 @@ async fn what_is_no_frame_ends_its_sender_alone() {
     })
     .await;
 }
+
+pub(super) mod handover;
+mod versions;

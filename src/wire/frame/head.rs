@@ -20,6 +20,8 @@ pub(super) const VOLATILE: u8 = 1;
 pub(crate) struct Head {
     /// Length of the whole frame, in bytes.
     pub len: usize,
+    /// The version of its body.
+    pub version: u8,
     /// The member that it is for; `None`: all but the sender.
     pub to: Option<Sid>,
     /// The member that sends it; [`Sid::ZERO`]: the hub.
@@ -71,17 +73,26 @@ impl Head {
     /// # Errors
     /// When it is of another version.
     pub(crate) fn read(frame: &[u8]) -> Result<Self, FrameError> {
+        let head = Self::of_any_version(frame)?;
+        match head.version {
+            VERSION => Ok(head),
+            other => Err(FrameError::Version(other)),
+        }
+    }
+
+    /// Reads the head of a whole frame, which is the same in all versions.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(crate) fn of_any_version(frame: &[u8]) -> Result<Self, FrameError> {
         let len = length(frame)?.ok_or(FrameError::Short)?;
         let mut rest = frame.get(LENGTH..HEAD).ok_or(FrameError::Short)?;
         let version = rest.get_u8();
-        if version != VERSION {
-            return Err(FrameError::Version(version));
-        }
         let kind = match rest.get_u8() {
             kind::HELLO => HeadKind::Hello,
-            kind::ELSEWHERE | kind::LINK | kind::REPORT => HeadKind::Bridge,
+            kind::ELSEWHERE | kind::LINK | kind::REPORT | kind::HEARD => HeadKind::Bridge,
             kind::NAMESPACE => HeadKind::ForBridge,
-            kind::ASK_SOCKETS..=kind::ASK_DETAILS => HeadKind::Ask,
+            kind::FIRST_ASK..=kind::LAST_ASK => HeadKind::Ask,
             _ => HeadKind::Pass,
         };
         let volatile = rest.get_u16_le() & u16::from(VOLATILE) != 0;
@@ -89,6 +100,7 @@ impl Head {
         let from = read_member(&mut rest)?.unwrap_or(Sid::ZERO);
         Ok(Self {
             len,
+            version,
             to,
             from,
             counter: rest.get_u64_le(),
@@ -128,6 +140,18 @@ pub(crate) fn number(frame: Bytes, counter: u64) -> Bytes {
         .try_into_mut()
         .unwrap_or_else(|frame| frame[..].into());
     put_number(&mut frame, COUNTER, counter);
+    frame.freeze()
+}
+
+/// The frame as one of this version. What members and their hub say to each other is the same in all of them.
+pub(crate) fn as_version(frame: &Bytes, version: u8) -> Bytes {
+    if frame.get(LENGTH) == Some(&version) {
+        return frame.clone();
+    }
+    let mut frame = BytesMut::from(&frame[..]);
+    if let Some(place) = frame.get_mut(LENGTH) {
+        *place = version;
+    }
     frame.freeze()
 }
 

@@ -1,5 +1,9 @@
 //! The kinds of frames, as numbers. One that is added needs another [`VERSION`](super::VERSION): a worker ends over a
 //! frame that it cannot read.
+//!
+//! A number never gets another meaning, for a hub has members of several versions: whatever theirs is, it has to know
+//! who says hello, and what is a question. For the same reason the bodies of `HELLO`, `MEMBERS`, `RESPONDERS`, `WELCOME`,
+//! `ELSEWHERE` and `LINK` are only ever added to at their ends.
 
 pub(super) const HELLO: u8 = 1;
 pub(super) const MEMBERS: u8 = 2;
@@ -15,6 +19,11 @@ pub(super) const LINK: u8 = 11;
 pub(super) const NAMESPACE: u8 = 12;
 pub(super) const TELL_NAMESPACES: u8 = 13;
 pub(super) const REPORT: u8 = 14;
+pub(super) const HEARD: u8 = 15;
+/// From here on there are questions, which begin with their number, also in versions to come,
+pub(super) const FIRST_ASK: u8 = ASK_SOCKETS;
+/// and up to here.
+pub(super) const LAST_ASK: u8 = 31;
 pub(super) const ASK_SOCKETS: u8 = 16;
 pub(super) const ASK_ROOMS: u8 = 17;
 pub(super) const ASK_ACKS: u8 = 18;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::listeners::ListenerState;
 use crate::wire::control::{Ended, Reason};
 
 /// What operators ask, and what they are told.
@@ -17,6 +18,17 @@ pub(crate) struct ControlState {
     pub faults: Vec<(u64, String)>,
     /// What an operator wants of the log.
     pub log: LogState,
+    /// Where operators and collectors ask.
+    pub asked: AskedState,
+}
+
+/// Where operators and collectors ask.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AskedState {
+    /// The control socket.
+    pub control: Option<ListenerState>,
+    /// The listeners for metrics.
+    pub metrics: Vec<ListenerState>,
 }
 
 /// What was counted.

@@ -1,0 +1,139 @@
+//! The sockets at which operators and collectors ask, for as long as they are answered.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::task::{AbortHandle, spawn_local};
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use super::super::bind;
+use super::super::listeners::Listener;
+use super::Control;
+use super::routes::{Metrics, Operators};
+use super::server::{Answers, Server};
+use crate::ipc::carrier::{Carrier, CarrierError, Luggage};
+use crate::ipc::reserve::Reserve;
+use crate::wire::handover::control::AskedState;
+
+/// How often it is looked whether all have their answers.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The tasks that accept. With them the control socket's file goes.
+#[must_use = "nobody is answered any more without it"]
+pub(crate) struct Served {
+    tasks: Vec<AbortHandle>,
+    operators: Rc<Server<Operators>>,
+    control: Option<Rc<Listener>>,
+    collectors: Rc<Server<Metrics>>,
+    metrics: Vec<Rc<Listener>>,
+}
+
+/// Nobody is accepted until this is dropped: who comes waits.
+pub(crate) struct Settled<'a>(&'a Served);
+
+impl Control {
+    /// Answers operators, and whoever collects metrics, until what this returns is dropped. A socket that cannot be
+    /// had is told; the server runs on without it. `control`: one that was open before.
+    pub(crate) fn serve(
+        self: &Rc<Self>,
+        metrics: Vec<Listener>,
+        control: Option<Listener>,
+    ) -> Served {
+        let reserve = Reserve::of_the_master(self.parts.config.workers);
+        let mut served = Served {
+            tasks: Vec::new(),
+            operators: Server::new(Operators(Rc::clone(self)), reserve),
+            control: self.open(control).map(Rc::new),
+            collectors: Server::new(Metrics(Rc::clone(self)), reserve),
+            metrics: metrics.into_iter().map(Rc::new).collect(),
+        };
+        if let Some(listener) = &served.control {
+            served.tasks.push(accept(&served.operators, listener));
+        }
+        for listener in &served.metrics {
+            served.tasks.push(accept(&served.collectors, listener));
+        }
+        served
+    }
+
+    fn open(&self, before: Option<Listener>) -> Option<Listener> {
+        let path = self.parts.config.control.socket.as_ref()?;
+        let place = format!("unix:{}", path.display());
+        // Another one goes with its file.
+        if let Some(listener) = before.filter(|listener| listener.place() == place) {
+            return Some(listener);
+        }
+        match bind::bind_control(path) {
+            Ok(listener) => Some(listener),
+            Err(error) => {
+                warn!("{error}; the server runs on without its control socket");
+                self.parts.faults.record(error.to_string());
+                None
+            }
+        }
+    }
+}
+
+fn accept<A: Answers + 'static>(server: &Rc<Server<A>>, listener: &Rc<Listener>) -> AbortHandle {
+    spawn_local(Rc::clone(server).run(Rc::clone(listener))).abort_handle()
+}
+
+impl Served {
+    /// Accepts nobody any more, and waits until all have their answers, but for those who are answered by the program that
+    /// takes over. Who has none after `patience` gets none.
+    pub(crate) async fn settle(&self, patience: Duration) -> Settled<'_> {
+        let deadline = Instant::now() + patience;
+        self.pause(true);
+        let settled = Settled(self);
+        while !(self.operators.rests() && self.collectors.rests()) && Instant::now() < deadline {
+            sleep(LOOK).await;
+        }
+        settled
+    }
+
+    fn pause(&self, paused: bool) {
+        self.operators.pause(paused);
+        self.collectors.pause(paused);
+    }
+
+    /// The sockets, for the program that takes over.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub(crate) fn pack(&self, carrier: &mut Carrier) -> io::Result<AskedState> {
+        let control = self.control.as_ref().map(|it| it.pack(carrier));
+        let control = control.transpose()?;
+        let metrics = self.metrics.iter().map(|it| it.pack(carrier));
+        let metrics = metrics.collect::<Result<_, _>>()?;
+        Ok(AskedState { control, metrics })
+    }
+}
+
+/// What [`Control::serve`] takes, as it was packed.
+///
+/// # Errors
+/// When a socket did not come along.
+pub(crate) fn adopt(
+    state: AskedState,
+    luggage: &mut Luggage,
+) -> Result<(Vec<Listener>, Option<Listener>), CarrierError> {
+    let control = state.control.map(|it| Listener::adopt(it, luggage));
+    let control = control.transpose()?;
+    let metrics = state.metrics.into_iter();
+    let metrics = metrics.map(|it| Listener::adopt(it, luggage));
+    Ok((metrics.collect::<Result<_, _>>()?, control))
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Drop for Settled<'_> {
+    fn drop(&mut self) {
+        self.0.pause(false);
+    }
+}
