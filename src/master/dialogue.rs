@@ -8,14 +8,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::MemfdFlags;
 use tokio::net::UnixStream;
-use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::hub::Left;
 use super::member::Member;
 use super::supervisor::Slot;
-use crate::ipc::link::{Inbox, LinkError};
+use crate::config::Config;
+use crate::ipc::link::{Inbox, Link, LinkError};
 use crate::wire::control;
 use crate::wire::handover::workers::Reply;
 use crate::wire::link::{ToMaster, ToWorker, Welcome};
@@ -44,33 +43,13 @@ impl Slot {
         self.parts.ends.ended(self.home.slot, member.pid, ended);
     }
 
-    pub(super) fn serve_bus(&self, pid: u32, stream: UnixStream) -> JoinHandle<Left> {
-        let hub = Rc::clone(&self.hub);
-        let slot = self.home.slot;
-        spawn_local(async move { hub.serve(slot, pid, stream).await })
-    }
-
     pub(super) async fn welcome(&self, member: &Member, bus: UnixStream) -> Result<(), LinkError> {
-        // In a memfd, for it may be larger than a packet.
-        let config = rustix::fs::memfd_create("my-app-config", MemfdFlags::CLOEXEC)
-            .map_err(io::Error::from)?;
-        let mut config = File::from(config);
-        let json = serde_json::to_vec(&*self.parts.config).map_err(io::Error::from)?;
-        config.write_all(&json)?;
-        io::Seek::rewind(&mut config)?;
-        let welcome = Welcome {
+        let message = Welcome {
             home: self.home,
-            workers: self.parts.config.workers,
+            workers: self.config().workers,
             keyring: self.parts.pool.keyring().clone(),
         };
-        let message = ToWorker::Welcome(welcome);
-        let sent = async {
-            member.link.send(&message, Some(config.as_fd())).await?;
-            member.link.send(&ToWorker::Bus, Some(bus.as_fd())).await
-        };
-        timeout(PATIENCE, sent)
-            .await
-            .unwrap_or(Err(LinkError::Closed))
+        welcome(&member.link, message, self.config(), bus).await
     }
 
     /// Never waits.
@@ -148,6 +127,29 @@ impl Slot {
             self.parts.pool.release(reservation);
         }
     }
+}
+
+/// Tells a new worker who it is, with its configuration and its end of the bus.
+pub(super) async fn welcome(
+    link: &Link,
+    message: Welcome,
+    config: &Config,
+    bus: UnixStream,
+) -> Result<(), LinkError> {
+    // In a memfd, for it may be larger than a packet.
+    let file = rustix::fs::memfd_create("my-app-config", MemfdFlags::CLOEXEC);
+    let mut file = File::from(file.map_err(io::Error::from)?);
+    let json = serde_json::to_vec(config).map_err(io::Error::from)?;
+    file.write_all(&json)?;
+    io::Seek::rewind(&mut file)?;
+    let message = ToWorker::Welcome(message);
+    let sent = async {
+        link.send(&message, Some(file.as_fd())).await?;
+        link.send(&ToWorker::Bus, Some(bus.as_fd())).await
+    };
+    timeout(PATIENCE, sent)
+        .await
+        .unwrap_or(Err(LinkError::Closed))
 }
 
 /// Tells a worker something that is no connection. One that takes nothing is as good as gone.

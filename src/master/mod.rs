@@ -151,7 +151,7 @@ async fn serve(
         None => Hub::default(),
     });
     let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
-    let slots = Rc::new(Slots::new(config.workers));
+    let slots = Rc::<Slots>::default();
     let totals = Totals::new(config.workers);
     let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
     let parts = Parts {
@@ -169,7 +169,7 @@ async fn serve(
         hub,
         has_own_bridge: own_bridge.is_some(),
     };
-    let bridges = Bridges::start(&parts, own_bridge);
+    let bridges = Bridges::start(&parts, own_bridge, None);
     let control = Control::new(parts.clone());
     let _served = control.serve(metrics);
     let mut master = Master {
@@ -179,10 +179,13 @@ async fn serve(
         bridges,
         parts,
     };
-    master.run(&mut signals).await?;
-    master.stop(&mut signals).await;
-    // Whatever is left of the workers dies with this process.
-    Ok(())
+    let served = master.run(&mut signals).await;
+    if served.is_ok() {
+        master.stop(&mut signals).await;
+    }
+    // Whatever is left of them would die with this process, too.
+    master.workers.kill();
+    served
 }
 
 /// What the parts of the master have of each other.
@@ -209,6 +212,7 @@ impl Parts {
     fn drains(&self) -> Vec<Draining> {
         self.drains.list(|whose| match whose {
             Whose::Everybody | Whose::TakenOut => self.pool.sessions(),
+            Whose::Generation(number) => self.pool.sessions_of_generation(number),
         })
     }
 }
@@ -218,7 +222,7 @@ struct Master {
     parts: Parts,
     notify: Notify,
     control: Rc<Control>,
-    workers: Supervisor,
+    workers: Rc<Supervisor>,
     bridges: Bridges,
 }
 
