@@ -256,7 +256,7 @@ impl Engine {
         self.port().map_or(0, Port::owed_polls)
     }
 
-    /// How many WebSockets are being closed, and write what was queued before.
+    /// To how many WebSockets whose sessions are over something is to be written yet.
     #[must_use]
     pub fn closing(&self) -> usize {
         self.port()

@@ -118,7 +118,7 @@ fn with_a_limit_of_200_descriptors_newcomers_are_told_to_come_later_and_nobody_e
         let (session, raw) = &mut polling[nth % 20];
         session.echo(raw, "still here");
         // A poll may come over another connection.
-        if nth % 10 == 0 {
+        if nth % 60 == 0 {
             session.echo(&mut Raw::tcp(server.addr), "here, too");
         }
         slowest = slowest.max(began.elapsed());
