@@ -256,7 +256,7 @@ impl Engine {
         self.port().map_or(0, Port::owed_polls)
     }
 
-    /// To how many WebSockets whose sessions are over something is to be written yet.
+    /// How many sessions are over of which something is to be written to a `WebSocket` yet.
     #[must_use]
     pub fn closing(&self) -> usize {
         self.port()
