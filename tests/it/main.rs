@@ -36,6 +36,7 @@ mod differential;
 mod doctor;
 mod documents;
 mod drains;
+mod drains_clients;
 mod emitters;
 mod ends;
 mod fairness;
