@@ -126,6 +126,31 @@ fn len(parts: &Parts) -> usize {
 }
 
 impl Queue {
+    /// One in which these frames wait already, so many bytes of the first of which are written. None if that is more
+    /// than it has.
+    pub(crate) fn of(frames: VecDeque<Parts>, written: usize) -> Option<Self> {
+        let first = frames.front().map_or(1, len);
+        if written >= first {
+            return None;
+        }
+        let bytes = frames.iter().map(len).sum::<usize>() - written;
+        let waiting = Waiting {
+            frames,
+            bytes,
+            written,
+        };
+        Some(Self {
+            waiting: Mutex::new(waiting),
+            ..Self::default()
+        })
+    }
+
+    /// All that waits, whole frames, and how many bytes of the first one are written.
+    pub(crate) fn waiting_frames(&self) -> (Vec<Parts>, usize) {
+        let waiting = self.waiting();
+        (waiting.frames.iter().cloned().collect(), waiting.written)
+    }
+
     /// Appends a frame.
     pub(crate) fn push(&self, frame: Bytes) {
         self.push_parts([frame, Bytes::new()]);

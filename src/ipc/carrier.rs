@@ -85,6 +85,11 @@ impl Carrier {
         }
     }
 
+    /// Is it one that carries nothing?
+    pub(crate) fn only_counts(&self) -> bool {
+        self.socket.is_none()
+    }
+
     /// Puts a descriptor in, which stays open here.
     ///
     /// # Errors

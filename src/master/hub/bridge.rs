@@ -11,6 +11,7 @@
 //! had only in part included; and what it brings a second time is told by its sender's number.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -22,11 +23,16 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
+use super::far::{age_ms, ago};
+use super::handover::HubError;
 use super::line::{Joining, Line, Listed};
+use super::pieces::{Pieces, Unpacked};
 use super::{Hub, Left, TURN, encoded, hello};
 use crate::ipc::bus::BusError;
+use crate::ipc::carrier::{Carrier, Luggage};
 use crate::wire::bridge::Report;
-use crate::wire::frame::{Body, Frame, FrameError, Head, HeadKind, Role};
+use crate::wire::frame::{Body, Frame, FrameError, Head, HeadKind, Role, VERSION};
+use crate::wire::handover::hub::BridgeSeatState;
 
 /// A bridge tells of itself once a second. One that was silent for so long is waited for by nobody.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -40,6 +46,10 @@ pub(super) struct Bridge {
     pub(super) id: Sid,
     pub(super) pid: u32,
     line: Rc<Line>,
+    /// The version of its frames.
+    pub(super) version: u8,
+    /// How many bridges there were, this one among them.
+    epoch: u32,
     /// Is it connected to the other machines?
     pub(super) is_up: Cell<bool>,
     /// Has it said who the members elsewhere are?
@@ -54,6 +64,82 @@ pub(super) struct Bridge {
 }
 
 impl Bridge {
+    fn new(id: Sid, pid: u32, version: u8, line: Rc<Line>) -> Self {
+        Self {
+            id,
+            pid,
+            line,
+            version,
+            epoch: 0,
+            is_up: Cell::new(false),
+            has_told: Cell::new(false),
+            silent: Cell::new(false),
+            heard: Cell::new(Instant::now()),
+            is_held_up: Cell::new(false),
+            report: RefCell::default(),
+            since: Instant::now(),
+            replaced: Notify::new(),
+        }
+    }
+
+    /// All of it, as it travels.
+    pub(super) fn pack(
+        &self,
+        carrier: &mut Carrier,
+        pieces: &mut Pieces,
+    ) -> io::Result<BridgeSeatState> {
+        let report = self.report.borrow();
+        let report = report.as_ref().map(serde_json::to_vec).transpose()?;
+        Ok(BridgeSeatState {
+            id: self.id,
+            pid: self.pid,
+            version: self.version,
+            epoch: self.epoch,
+            is_up: self.is_up.get(),
+            has_told: self.has_told.get(),
+            silent: self.silent.get(),
+            heard_ms: age_ms(self.heard.get()),
+            age_ms: age_ms(self.since),
+            report,
+            line: self.line.pack(carrier, pieces)?,
+        })
+    }
+
+    pub(super) fn adopt(
+        state: BridgeSeatState,
+        luggage: &mut Luggage,
+        frames: &Unpacked,
+    ) -> Result<Self, HubError> {
+        let line = Line::adopt(state.line, luggage, frames)?;
+        let report = state.report.and_then(|it| serde_json::from_slice(&it).ok());
+        Ok(Self {
+            epoch: state.epoch,
+            is_up: Cell::new(state.is_up),
+            has_told: Cell::new(state.has_told),
+            silent: Cell::new(state.silent),
+            heard: Cell::new(ago(state.heard_ms)),
+            report: RefCell::new(report),
+            since: ago(state.age_ms),
+            ..Self::new(state.id, state.pid, state.version, line)
+        })
+    }
+
+    /// It tells of itself.
+    fn tells(&self, report: &[u8]) {
+        match serde_json::from_slice(report) {
+            Ok(report) => {
+                self.report.replace(Some(report));
+            }
+            Err(error) => warn!(%error, "what the bridge tells of itself makes no sense"),
+        }
+    }
+
+    /// What it had counted as it told last.
+    fn counted(&self) -> Option<Vec<u64>> {
+        let report = self.report.borrow();
+        report.as_ref().map(|report| report.values.clone())
+    }
+
     /// Are the members elsewhere that it told within reach?
     pub(super) fn has_members(&self) -> bool {
         self.is_up.get() && self.has_told.get()
@@ -97,7 +183,7 @@ impl Hub {
         self.welcome_bridge(joining).await
     }
 
-    async fn welcome_bridge(&self, listed: Listed<'_>) -> Left {
+    pub(super) async fn welcome_bridge(&self, listed: Listed<'_>) -> Left {
         let Joining { pid, line, .. } = &*listed.joining;
         let id = match timeout(HELLO, hello(line, Role::Bridge)).await {
             Ok(Ok(id)) if !self.has(id) => id,
@@ -107,6 +193,15 @@ impl Hub {
         };
         let seated = self.seat_bridge(id, *pid, Rc::clone(line));
         drop(listed);
+        self.serve_seated_bridge(&seated.bridge).await
+    }
+
+    /// Goes on serving the one that there is.
+    pub(super) async fn resume_seated_bridge(&self) -> Left {
+        let Some(bridge) = self.far.bridge.borrow().clone() else {
+            return Left::Closed;
+        };
+        let seated = Seated { hub: self, bridge };
         self.serve_seated_bridge(&seated.bridge).await
     }
 
@@ -144,24 +239,29 @@ impl Hub {
         }
     }
 
+    /// What bridges that are gone had counted, by their numbers; each is told once.
+    pub(crate) fn bridges_gone(&self) -> Vec<(u32, Vec<u64>)> {
+        self.far.take_counted()
+    }
+
+    /// A bridge is gone: what it had counted is not.
+    fn keep_counted(&self, bridge: &Bridge) {
+        if let Some(values) = bridge.counted() {
+            self.far.keep_counted(bridge.epoch, values);
+        }
+    }
+
     fn seat_bridge(&self, id: Sid, pid: u32, line: Rc<Line>) -> Seated<'_> {
+        let epoch = self.far.epoch.get().saturating_add(1);
+        self.far.epoch.set(epoch);
         let bridge = Rc::new(Bridge {
-            id,
-            pid,
-            line,
-            is_up: Cell::new(false),
-            has_told: Cell::new(false),
-            silent: Cell::new(false),
-            heard: Cell::new(Instant::now()),
-            is_held_up: Cell::new(false),
-            report: RefCell::default(),
-            since: Instant::now(),
-            replaced: Notify::new(),
+            epoch,
+            ..Bridge::new(id, pid, VERSION, line)
         });
-        self.far.epoch.set(self.far.epoch.get().saturating_add(1));
         let older = self.far.bridge.replace(Some(Rc::clone(&bridge)));
         if let Some(older) = older {
             older.replaced.notify_one();
+            self.keep_counted(&older);
             // Its members are gone with it.
             self.tell_members();
         }
@@ -240,12 +340,13 @@ impl Hub {
                 self.tell_members();
                 self.moved.notify_waiters();
             }
-            Body::Report(report) => match serde_json::from_slice(&report) {
-                Ok(report) => {
-                    bridge.report.replace(Some(report));
+            Body::Report(report) => bridge.tells(&report),
+            Body::Heard { at, report } => {
+                self.far.heard.told(at);
+                if !report.is_empty() {
+                    bridge.tells(&report);
                 }
-                Err(error) => warn!(%error, "what the bridge tells of itself makes no sense"),
-            },
+            }
             _ => {}
         }
         Ok(())
@@ -273,6 +374,7 @@ impl Drop for Seated<'_> {
         {
             *present = None;
             drop(present);
+            self.hub.keep_counted(&self.bridge);
             self.hub.far.left.set(Some(Instant::now()));
             self.hub.tell_members();
             self.hub.moved.notify_waiters();

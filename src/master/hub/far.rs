@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,9 +12,14 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::bridge::Bridge;
+use super::handover::{HubError, adopt_member, adopt_queue, pack_member, pack_queue};
+use super::pieces::{Pieces, Unpacked};
+use super::heard::Heard;
 use super::{CAP, SLOW, encoded};
 use crate::ipc::bus::{Parts, Queue};
+use crate::ipc::carrier::{Carrier, Luggage};
 use crate::wire::frame::{Body, BusMember, Head, Welcome, number_for_bridge};
+use crate::wire::handover::hub::{FarState, IdentityState};
 use crate::wire::session_id::EntropyError;
 
 /// What there is for other machines is kept for so long while there is no bridge: one that is started anew gets it.
@@ -54,7 +60,7 @@ impl Identity {
 #[derive(Debug, Default)]
 pub(super) struct Far {
     /// None: there is to be no bridge.
-    identity: Option<Identity>,
+    identity: RefCell<Option<Identity>>,
     /// How many bridges there were.
     pub(super) epoch: Cell<u32>,
     /// How many frames there were for them.
@@ -72,14 +78,27 @@ pub(super) struct Far {
     known: RefCell<HashSet<Sid>>,
     /// The number of the last frame of each of them: a new bridge may bring some that the one before it brought.
     last: RefCell<HashMap<Sid, u64>>,
+    /// How far bridges are in what other machines send.
+    pub(super) heard: Heard,
+    /// What bridges that are gone had counted, by their numbers, until [`Far::take_counted`].
+    counted: RefCell<Vec<(u32, Vec<u64>)>>,
 }
 
 impl Far {
     pub(super) fn new(identity: Identity) -> Self {
         Self {
-            identity: Some(identity),
+            identity: RefCell::new(Some(identity)),
             left: Cell::new(Some(Instant::now())),
             ..Self::default()
+        }
+    }
+
+    /// From now on there is to be a bridge, if there was not.
+    pub(super) fn expect_bridge(&self, identity: Identity) {
+        let mut known = self.identity.borrow_mut();
+        if known.is_none() {
+            *known = Some(identity);
+            self.left.set(Some(Instant::now()));
         }
     }
 
@@ -124,7 +143,7 @@ impl Far {
     pub(super) fn push(&self, frame: &Bytes) -> bool {
         let number = self.passed.get() + 1;
         self.passed.set(number);
-        if self.identity.is_none() {
+        if self.identity.borrow().is_none() {
             return false;
         }
         if self.left.get().is_some_and(|left| left.elapsed() > KEPT) {
@@ -139,6 +158,59 @@ impl Far {
         }
         self.queue.push_parts(number_for_bridge(frame, number));
         overflows
+    }
+
+    /// All of it, as it travels.
+    pub(super) fn pack(&self, carrier: &mut Carrier, pieces: &mut Pieces) -> io::Result<FarState> {
+        let bridge = self.bridge.borrow();
+        let bridge = bridge.as_ref().map(|it| it.pack(carrier, pieces));
+        let last = self.last.borrow();
+        Ok(FarState {
+            identity: self.identity.borrow().as_ref().map(|it| IdentityState {
+                incarnation: it.incarnation,
+                machine: it.machine,
+                name: it.name.to_string(),
+            }),
+            epoch: self.epoch.get(),
+            passed: self.passed.get(),
+            lost: self.lost.get(),
+            queue: pack_queue(&self.queue, pieces)?,
+            bridge: bridge.transpose()?,
+            left_ms: self.left.get().map(age_ms),
+            elsewhere: self.elsewhere.borrow().iter().map(pack_member).collect(),
+            known: self.known.borrow().iter().copied().collect(),
+            last: last.iter().map(|(id, number)| (*id, *number)).collect(),
+            heard: self.heard.pack(),
+            counted: self.counted.borrow().clone(),
+        })
+    }
+
+    pub(super) fn adopt(
+        state: FarState,
+        luggage: &mut Luggage,
+        frames: &Unpacked,
+    ) -> Result<Self, HubError> {
+        let bridge = state.bridge;
+        let bridge = bridge.map(|it| Bridge::adopt(it, luggage, frames).map(Rc::new));
+        let elsewhere = state.elsewhere.into_iter().map(adopt_member).collect();
+        Ok(Self {
+            identity: RefCell::new(state.identity.map(|it| Identity {
+                incarnation: it.incarnation,
+                machine: it.machine,
+                name: it.name.into(),
+            })),
+            epoch: Cell::new(state.epoch),
+            passed: Cell::new(state.passed),
+            lost: Cell::new(state.lost),
+            queue: adopt_queue(state.queue, frames)?,
+            bridge: RefCell::new(bridge.transpose()?),
+            left: Cell::new(state.left_ms.map(ago)),
+            elsewhere: RefCell::new(elsewhere),
+            known: RefCell::new(state.known.into_iter().collect()),
+            last: RefCell::new(state.last.into_iter().collect()),
+            heard: Heard::adopt(state.heard),
+            counted: RefCell::new(state.counted),
+        })
     }
 
     fn lose(&self, frames: usize, why: &str) {
@@ -180,13 +252,14 @@ impl Far {
             incarnation,
             machine,
             name,
-        } = self.identity.clone().unwrap_or_default();
+        } = self.identity.borrow().clone().unwrap_or_default();
         let welcome = encoded(Body::Welcome(Welcome {
             incarnation,
             epoch: self.epoch.get(),
             machine,
             name,
             passed: self.passed.get() - waiting.len() as u64,
+            heard: self.heard.recent(),
         }));
         welcome
             .into_iter()
@@ -195,6 +268,21 @@ impl Far {
         for frame in waiting {
             self.queue.push_parts(frame);
         }
+    }
+
+    /// A bridge is gone, which had counted this.
+    pub(super) fn keep_counted(&self, epoch: u32, values: Vec<u64>) {
+        /// More come and go in no time in which nobody looks.
+        const MOST: usize = 64;
+        let mut counted = self.counted.borrow_mut();
+        if counted.len() < MOST {
+            counted.push((epoch, values));
+        }
+    }
+
+    /// What bridges that are gone had counted, once.
+    pub(super) fn take_counted(&self) -> Vec<(u32, Vec<u64>)> {
+        self.counted.take()
     }
 
     /// Was this frame of a member elsewhere brought before? What may be lost, or has no number, never was.
@@ -216,6 +304,17 @@ impl Far {
         }
         last.insert(head.from, head.counter);
     }
+}
+
+/// How long ago that was, in milliseconds.
+pub(super) fn age_ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// So many milliseconds ago, or as long ago as can be said.
+pub(super) fn ago(ms: u64) -> Instant {
+    let now = Instant::now();
+    now.checked_sub(Duration::from_millis(ms)).unwrap_or(now)
 }
 
 /// Has it a number by which it is known again?

@@ -132,7 +132,7 @@ pub(super) struct Joining {
 
 /// It is on the hub's list until dropped.
 pub(super) struct Listed<'a> {
-    hub: &'a Hub,
+    pub(super) hub: &'a Hub,
     pub(super) joining: Rc<Joining>,
 }
 

@@ -13,7 +13,10 @@
 mod bridge;
 mod door;
 mod far;
+mod handover;
 mod line;
+mod pieces;
+mod heard;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -30,7 +33,7 @@ use self::far::Far;
 pub(crate) use self::far::Identity;
 use self::line::{Joining, Line, Listed};
 use crate::ipc::bus::{BusError, Queue};
-use crate::wire::frame::{Body, BusMember, Frame, FrameError, Head, HeadKind, Role};
+use crate::wire::frame::{Body, BusMember, Frame, FrameError, Head, HeadKind, Role, VERSION};
 
 /// What may wait for one worker, in bytes.
 pub(crate) const CAP: usize = 64 << 20;
@@ -64,9 +67,15 @@ struct Seat {
     member: BusMember,
     line: Rc<Line>,
     queue: Queue,
+    /// The version of its frames.
+    version: u8,
     /// It has not answered for long; nobody waits for it.
     silent: Cell<bool>,
+    /// More waits for it than may: it lost something.
+    has_overflowed: Cell<bool>,
     overflowed: Notify,
+    /// Somebody reads what it sends.
+    served: Cell<bool>,
 }
 
 /// Who gets a frame.
@@ -129,6 +138,7 @@ impl Hub {
     }
 
     async fn serve_seat(&self, seat: &Seat) -> Left {
+        seat.served.set(true);
         let write_all = async {
             let progress = || self.moved.notify_waiters();
             seat.line.write(&seat.queue, progress).await;
@@ -163,13 +173,7 @@ impl Hub {
     }
 
     fn seat(&self, member: BusMember, line: Rc<Line>) -> Seated<'_> {
-        let seat = Rc::new(Seat {
-            member,
-            line,
-            queue: Queue::default(),
-            silent: Cell::new(false),
-            overflowed: Notify::new(),
-        });
+        let seat = Rc::new(Seat::new(member, VERSION, line));
         self.seats.borrow_mut().push(Rc::clone(&seat));
         self.tell_members();
         self.tell_bridge_members();
@@ -302,12 +306,30 @@ fn encoded(body: Body) -> Option<Bytes> {
 }
 
 impl Seat {
+    fn new(member: BusMember, version: u8, line: Rc<Line>) -> Self {
+        Self {
+            member,
+            line,
+            queue: Queue::default(),
+            version,
+            silent: Cell::new(false),
+            has_overflowed: Cell::new(false),
+            overflowed: Notify::new(),
+            served: Cell::new(false),
+        }
+    }
+
     fn push(&self, frame: Bytes) {
         if self.queue.bytes() > CAP {
-            // Whoever serves it will see this next.
-            return self.overflowed.notify_one();
+            return self.overflow();
         }
         self.queue.push(frame);
+    }
+
+    /// Whoever serves it will see this next.
+    fn overflow(&self) {
+        self.has_overflowed.set(true);
+        self.overflowed.notify_one();
     }
 
     fn is_slow(&self) -> bool {

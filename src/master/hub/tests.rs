@@ -296,3 +296,5 @@ async fn what_is_no_frame_ends_its_sender_alone() {
     })
     .await;
 }
+
+mod handover;
