@@ -13,8 +13,8 @@ use tracing::warn;
 
 use super::bridge::Bridge;
 use super::handover::{HubError, adopt_member, adopt_queue, pack_member, pack_queue};
-use super::pieces::{Pieces, Unpacked};
 use super::heard::Heard;
+use super::pieces::{Pieces, Unpacked};
 use super::{CAP, SLOW, encoded};
 use crate::ipc::bus::{Parts, Queue};
 use crate::ipc::carrier::{Carrier, Luggage};

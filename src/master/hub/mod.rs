@@ -14,9 +14,9 @@ mod bridge;
 mod door;
 mod far;
 mod handover;
+mod heard;
 mod line;
 mod pieces;
-mod heard;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
