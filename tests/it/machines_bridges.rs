@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::harness::*;
 
-#[test]
-fn a_bridge_that_is_killed_again_and_again_costs_no_session_and_what_is_lost_is_counted() {
-    let machines = Plan::of(2, Kind::Redis).start();
+#[track_caller]
+fn killed(kind: Kind) {
+    let machines = Plan::of(2, kind).start();
     let crowds = machines.chat(4);
     let workers = machines.iter().map(|machine| machine.server.workers());
     let workers: Vec<_> = workers.collect();
@@ -35,6 +35,16 @@ fn a_bridge_that_is_killed_again_and_again_costs_no_session_and_what_is_lost_is_
         assert_eq!(machine.server.workers(), *workers);
     }
     nobody_went(everybody(&crowds));
+}
+
+#[test]
+fn a_bridge_that_is_killed_again_and_again_costs_no_session_and_what_is_lost_is_counted() {
+    killed(Kind::Redis);
+}
+
+#[test]
+fn a_bridge_to_postgres_that_is_killed_again_and_again_costs_the_same() {
+    killed(Kind::Postgres);
 }
 
 #[test]

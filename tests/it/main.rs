@@ -67,6 +67,7 @@ mod messenger;
 mod metrics;
 mod neighbours;
 mod network;
+mod node_moves;
 mod node_servers;
 mod operators;
 mod operators_acks;

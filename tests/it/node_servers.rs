@@ -10,7 +10,7 @@ use serde_json::json;
 use super::harness::*;
 
 /// A bridge that speaks with Node's servers over this Redis.
-fn bridged(redis: &Redis) -> Setup {
+pub(super) fn bridged(redis: &Redis) -> Setup {
     Setup::new().config(&format!(
         "[bridge]\nurl = \"{}\"\nnode = true\n",
         redis.url()
@@ -19,23 +19,27 @@ fn bridged(redis: &Redis) -> Setup {
 
 /// Waits until the bridge is connected.
 #[track_caller]
-fn connected(server: &Server) -> u32 {
+pub(super) fn connected(server: &Server) -> u32 {
     eventually("the bridge is up", SOON, || {
         server.control().get("/status")["bridge"]["state"] == "up"
     });
     server.bridge().expect("the master has a bridge")
 }
 
-/// Runs a script of `tests/redis`, which prints a line for all that is as it should be.
-#[track_caller]
-fn script_of_node(name: &str, redis: &Redis, arguments: &[&str]) {
+/// A script of `tests/redis`.
+pub(super) fn command(name: &str, redis: &Redis, arguments: &[&str]) -> Command {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/redis");
     let port = redis.port.to_string();
-    let output = Command::new("node")
-        .arg(folder.join(name))
-        .args(["--redis", &port])
-        .args(arguments)
-        .stdin(Stdio::null())
+    let mut command = Command::new("node");
+    command.arg(folder.join(name)).args(["--redis", &port]);
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Runs a script, which prints a line for all that is as it should be.
+#[track_caller]
+fn script_of_node(name: &str, redis: &Redis, arguments: &[&str]) {
+    let output = command(name, redis, arguments)
         .output()
         .expect("node is installed (make test installs it)");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

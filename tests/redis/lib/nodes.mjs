@@ -44,7 +44,22 @@ export async function nodeServer(args) {
   const options = { publishOnSpecificResponseChannel: args.answers === "specific" };
   const server = new Server(http, { adapter: createAdapter(publisher, subscriber, options), serveClient: false });
   await new Promise((resolve) => http.listen(0, "127.0.0.1", resolve));
-  return { server, url: `http://127.0.0.1:${http.address().port}` };
+  const end = async () => {
+    await server.close();
+    for (const one of [publisher, subscriber]) await one.quit();
+  };
+  return { server, url: `http://127.0.0.1:${http.address().port}`, end };
+}
+
+/** Of our sample application, rooms and messages in them. */
+export function chat(server) {
+  server.of("/chat").on("connection", (socket) => {
+    socket.on("join", (room, answer) => answer({ ok: true, room: (socket.join(room), room) }));
+    socket.on("message", (room, payload, answer) => {
+      socket.to(room).emit("message", { room, from: socket.id, payload });
+      answer({ ok: true });
+    });
+  });
 }
 
 /** A client that keeps what it hears, and acknowledges with its id. */
