@@ -57,6 +57,7 @@ mod lost_answers;
 mod machines_bridges;
 mod machines_chat;
 mod machines_cost;
+mod machines_disks;
 mod machines_harness;
 mod machines_links;
 mod machines_operators;

@@ -95,6 +95,29 @@ fn version_7_over_ioredis_and_we_are_one_cluster() {
     all_exchanges("7", "ioredis", "general");
 }
 
+/// Who asks while somebody of the other kind hangs, and when that one has died.
+#[track_caller]
+fn waits(adapter: &str, library: &str) {
+    let redis = Redis::start();
+    let server = bridged(&redis).example("operators").start();
+    let bridge = connected(&server).to_string();
+    let url = server.url();
+    let which = ["--adapter", adapter, "--library", library];
+    let arguments = [&which[..], &["--url", &url, "--bridge", &bridge]].concat();
+    script_of_node("waits.mjs", &redis, &arguments);
+    assert!(server.count_lines("1 of Node's servers did not answer") > 0);
+}
+
+#[test]
+fn version_8_waits_for_a_bridge_that_hangs_as_for_a_node_server_and_we_for_two_seconds() {
+    waits("8", "redis");
+}
+
+#[test]
+fn version_7_waits_for_a_bridge_that_hangs_as_for_a_node_server_and_we_for_two_seconds() {
+    waits("7", "ioredis");
+}
+
 #[test]
 fn a_room_over_two_node_servers_and_two_of_ours_has_every_message_once_and_in_order() {
     let redis = Redis::start();

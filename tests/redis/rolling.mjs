@@ -10,12 +10,11 @@
 // leaves need not have what was acknowledged less than a second before.
 
 import assert from "node:assert/strict";
-import { fork } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
-import { Client, DEADLINE, chat, fail, nodeServer, until } from "./lib/nodes.mjs";
+import { Client, DEADLINE, chat, fail, nodeProcess, nodeServer, until } from "./lib/nodes.mjs";
 
 /** Clients of each server, how often each says something, and how long what it says may be under way; in ms. */
 const EACH = 2;
@@ -79,8 +78,7 @@ async function roll() {
   const nodes = [];
   const guests = [];
   for (let nth = 0; nth < Number(args.nodes); nth++) {
-    const child = fork(process.argv[1], [...process.argv.slice(2), "--serve"]);
-    const [{ url }] = await once(child, "message");
+    const { child, url } = await nodeProcess();
     const own = [];
     for (let n = 0; n < EACH; n++) own.push(new Guest(`${nth}/${n}`));
     nodes.push({ child, own });
@@ -120,16 +118,16 @@ async function roll() {
   const quiet = () => guests.every(({ sent, session }) => sent.every((it) => it.acknowledged || it.at < session.from));
   await until("all is acknowledged", quiet);
   for (const end = performance.now() + DEADLINE; performance.now() < end && count(guests).missing.length > 0; ) await sleep(50);
-  const { due, missing, doubled, disordered, late } = count(guests);
+  const { due, missing, doubled, disordered, besides } = count(guests);
   const spoken = guests.reduce((sum, { sent }) => sum + sent.length, 0);
-  console.log(JSON.stringify({ spoken, due, missing: missing.length, doubled, disordered, late }));
+  console.log(JSON.stringify({ spoken, due, missing: missing.length, doubled, disordered, besides }));
   if (missing.length > 0) console.error(missing.slice(0, 20).join("\n"));
   process.exit(missing.length + doubled + disordered === 0 ? 0 : 1);
 }
 
 /** What is due to whom, and what of it is missing, doubled, out of order; and what came beyond that. */
 function count(guests) {
-  let [due, doubled, disordered, late] = [0, 0, 0, 0];
+  let [due, doubled, disordered, besides] = [0, 0, 0, 0];
   const missing = [];
   for (const to of guests) {
     const seen = new Map();
@@ -147,12 +145,12 @@ function count(guests) {
         const isDue = (session) => session.from <= at && acknowledged + UNDER_WAY <= (session.to ?? Infinity);
         const session = acknowledged && to.sessions.find(isDue);
         const got = seen.get(`${by.name} ${n}`);
-        if (!session) late += got ? 1 : 0;
+        if (!session) besides += got ? 1 : 0;
         else if (++due && got !== session) missing.push(`${n} of ${by.name} at ${to.name}, sent at ${at}`);
       });
     }
   }
-  return { due, missing, doubled, disordered, late };
+  return { due, missing, doubled, disordered, besides };
 }
 
 if (args.serve) await serve();

@@ -95,7 +95,7 @@ impl fmt::Display for Notice {
             Self::Unanswered { missing } => {
                 write!(
                     out,
-                    "{missing} Node servers did not answer within 2 s; the others did"
+                    "{missing} of Node's servers did not answer within 2 s; the others did"
                 )
             }
             Self::Dropped { what } => write!(out, "Node servers were not told {what}"),

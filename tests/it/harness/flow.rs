@@ -126,13 +126,20 @@ impl Sent {
     #[track_caller]
     pub fn missing_at(&self, receiver: &Client) -> usize {
         let last = self.at.len() - 1;
-        let came = || {
-            self.got(receiver)
-                .last()
-                .is_some_and(|&(number, _)| number == last)
+        let until = Instant::now() + SOON;
+        let got = loop {
+            let got = self.got(receiver);
+            let newest = got.last().map(|&(number, _)| number);
+            if newest == Some(last) {
+                break got;
+            }
+            let count = got.len();
+            assert!(
+                Instant::now() < until,
+                "the last of it does not arrive: {count} did, the newest is {newest:?} of {last}"
+            );
+            thread::sleep(Duration::from_millis(5));
         };
-        eventually("the last of it arrives", SOON, came);
-        let got = self.got(receiver);
         let ordered = got.windows(2).find(|two| two[0].0 >= two[1].0);
         assert!(ordered.is_none(), "doubled or out of order: {ordered:?}");
         self.at.len() - got.len()

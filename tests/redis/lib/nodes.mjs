@@ -1,6 +1,8 @@
 // What the scripts share: Node servers with the classic Redis adapter, and clients that keep what they hear.
 
 import assert from "node:assert/strict";
+import { fork } from "node:child_process";
+import { once } from "node:events";
 import { createServer } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
@@ -49,6 +51,13 @@ export async function nodeServer(args) {
     for (const one of [publisher, subscriber]) await one.quit();
   };
   return { server, url: `http://127.0.0.1:${http.address().port}`, end };
+}
+
+/** A Node server in a process of its own: this script with `--serve`, which says its URL. */
+export async function nodeProcess() {
+  const child = fork(process.argv[1], [...process.argv.slice(2), "--serve"]);
+  const [{ url }] = await once(child, "message");
+  return { child, url };
 }
 
 /** Of our sample application, rooms and messages in them. */
