@@ -221,6 +221,7 @@ impl Core {
         let Some(peer) = self.peers.get_mut(id) else {
             return;
         };
+        self.unheard.insert(id);
         let to = peer.address;
         let mut say = None;
         if peer.introduced && peer.alive && is_connected {

@@ -72,6 +72,8 @@ pub(in crate::bridge) struct Core {
     /// What the hub was told last.
     elsewhere: Vec<BusMember>,
     outputs: VecDeque<Output>,
+    /// The hub may have to be told how far these are heard.
+    unheard: BTreeSet<u64>,
     /// Published and not answered: the number of the batch, if there is one, the bytes, and when, of batches.
     in_flight: HashMap<u64, (Option<u64>, usize, Option<Instant>)>,
     in_flight_bytes: usize,
@@ -93,6 +95,7 @@ impl Core {
             incarnation: settings.incarnation,
             epoch: settings.epoch,
         };
+        let peers = Peers::restored(&settings.heard, me.incarnation, now);
         let (catch_up, limit) = (settings.catch_up, settings.ring_bytes);
         Self {
             me,
@@ -102,9 +105,10 @@ impl Core {
             ending: None,
             is_deaf: false,
             outgoing: Outgoing::new(me, catch_up, limit, settings.passed),
-            peers: Peers::default(),
+            peers,
             elsewhere: Vec::new(),
             outputs: VecDeque::new(),
+            unheard: BTreeSet::new(),
             in_flight: HashMap::new(),
             in_flight_bytes: 0,
             window: Window::new(IN_FLIGHT),
@@ -202,6 +206,11 @@ impl Core {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
+        self.poll_publish(now).or_else(|| self.poll_heard(now))
+    }
+
+    /// The next message of this machine's frames, if it is time for one.
+    fn poll_publish(&mut self, now: Instant) -> Option<Output> {
         if !self.link.is_connected()
             || self.in_flight_bytes >= self.window.bytes()
             || self.is_mute()
@@ -213,6 +222,17 @@ impl Core {
         self.figures.batches_out += u64::from(ready.is_new);
         self.link.note_published(now, ready.payload.len());
         Some(self.publish(ready.target, ready.payload, ready.n, Some(now)))
+    }
+
+    /// How far this machine is in what another one sends, if the hub does not know: it has all that was delivered before.
+    fn poll_heard(&mut self, now: Instant) -> Option<Output> {
+        while let Some(id) = self.unheard.pop_first() {
+            let peer = self.peers.get_mut(id);
+            if let Some((of, at)) = peer.and_then(|peer| peer.heard_anew(now)) {
+                return Some(Output::Heard(of, at));
+            }
+        }
+        None
     }
 
     fn publish(

@@ -94,6 +94,28 @@ impl Stream {
         }
     }
 
+    /// Of a sender that was heard up to here by the bridge before this one.
+    pub(super) fn restored(me: u64, at: Position) -> Self {
+        Self {
+            started: true,
+            at,
+            upto: at.n,
+            ..Self::new(me)
+        }
+    }
+
+    /// How far it is, if that is known, but for what is lost and not told yet: who goes on from there counts it.
+    pub(super) fn position(&self) -> Option<Position> {
+        let common = self.lost.min(self.at.common);
+        let position = Position {
+            hub: self.at.hub.saturating_sub(self.lost),
+            common: self.at.common - common,
+            directed: self.at.directed.saturating_sub(self.lost - common),
+            ..self.at
+        };
+        self.started.then_some(position)
+    }
+
     /// All up to this number came, if that is known.
     pub(super) fn heard(&self) -> Option<u64> {
         self.started.then_some(self.at.n)

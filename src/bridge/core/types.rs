@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use socketioxide_core::Str;
 
+use crate::wire::envelope::{Address, Position};
 use crate::wire::frame::BusMember;
 
 /// How much a sender keeps for who missed it, in bytes.
@@ -35,6 +36,9 @@ pub(in crate::bridge) struct CoreSettings {
     /// before (volatile frames aside)? Then this bridge begins where the last one was when it was last heard, and what it
     /// hears twice is dropped there. Else it begins now, and what it may have missed is counted.
     pub hub_drops_repeats: bool,
+    /// How far the hub knows this machine to be in what others send (`Welcome::heard`): all that is told by
+    /// [`Output::Heard`]. There it goes on, whether the other one remembers that or not.
+    pub heard: Vec<(Address, Position)>,
 }
 
 /// The channel that a message came on.
@@ -66,6 +70,9 @@ pub(in crate::bridge) enum Output {
     Elsewhere(Vec<BusMember>),
     /// The hub is to know: this machine is connected to the others, or not any more.
     Link(bool),
+    /// The hub is to know, behind all that came before it: so far this machine is in what another one sends. What was lost
+    /// of it by then is in the [`Figures`], or is counted again by who goes on from there.
+    Heard(Address, Position),
     /// Drop both connections, say [`Core::disconnected`](super::Core::disconnected) and connect anew, with back-off.
     Reconnect(Why),
     /// For the log.

@@ -85,6 +85,10 @@ pub(super) struct Session {
     refused: Option<String>,
     warnings: RateLimit,
     lines: Lines,
+    /// The hub is to be told how it is, behind how far it is.
+    tell_soon: bool,
+    /// What the hub was told last that is lost.
+    told_lost: u64,
 }
 
 impl Session {
@@ -100,6 +104,7 @@ impl Session {
             catch_up: config.catch_up,
             ring_bytes: RING_BYTES,
             hub_drops_repeats: true,
+            heard: hub.welcome.heard.clone(),
         };
         let core = Core::new(settings, std::time::Instant::now());
         let parser = match parts.config.engine.parser {
@@ -144,6 +149,8 @@ impl Session {
             refused: None,
             warnings: RateLimit::default(),
             lines: Lines::default(),
+            tell_soon: false,
+            told_lost: 0,
         }
     }
 
@@ -212,6 +219,7 @@ impl Session {
     /// Does what the core and Node's part want done.
     fn act(&mut self) {
         let now = std::time::Instant::now();
+        let mut heard = Vec::new();
         while let Some(output) = self.core.poll(now) {
             match output {
                 Output::Publish {
@@ -225,6 +233,7 @@ impl Session {
                     self.tell_elsewhere();
                 }
                 Output::Link(is_up) => self.link(is_up),
+                Output::Heard(of, at) => heard.push((of, at)),
                 Output::Reconnect(why) => {
                     // What was refused has been told with the server's words, or with the end of the connection.
                     if why != Why::Refused {
@@ -236,6 +245,7 @@ impl Session {
                 Output::Tell(notice) => self.log(&notice),
             }
         }
+        self.tell_heard(heard);
         while self.job.is_none()
             && let Some(output) = self.node.as_mut().and_then(Node::poll)
         {
@@ -285,6 +295,6 @@ impl Session {
         if is_up {
             self.line.works();
         }
-        self.tell();
+        self.tell_soon = true;
     }
 }
