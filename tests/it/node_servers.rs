@@ -200,7 +200,7 @@ fn without_node_nothing_is_said_to_node() {
     connected(&server);
     let spoken = bridged(&redis).example("operators").start();
     connected(&spoken);
-    let monitor = Command::new("redis-cli")
+    let monitor = redis_program("cli")
         .args(["-p", &redis.port.to_string(), "monitor"])
         .stdout(Stdio::piped())
         .spawn();

@@ -11,7 +11,7 @@ pub use certificates::Certificates;
 pub use disk::Disk;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{PASSWORD, Postgres};
-pub use redis::Redis;
+pub use redis::{Redis, redis_program};
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::chown;
