@@ -46,7 +46,7 @@ fn both_die(machines: &Machines, nth: u64) {
     thread::sleep(Duration::from_millis(300 + 70 * (nth % 5)));
     machines.end_bridges("KILL");
     // Every other time they die again before they know each other.
-    if nth % 2 == 0 {
+    if nth.is_multiple_of(2) {
         machines.end_bridges("KILL");
     }
 }
