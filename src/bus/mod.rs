@@ -287,6 +287,7 @@ impl Bus {
             | Body::Elsewhere(_)
             | Body::Link(_)
             | Body::Report(_)
+            | Body::Heard { .. }
             | Body::Namespace { .. } => 0,
         }
     }

@@ -292,6 +292,9 @@ pub(crate) async fn measure_master(pool: &Pool, hub: &Hub, totals: &Totals, log:
         let bridge = hub.bridge();
         metrics::BRIDGE_HUB_QUEUE.set(bridge.waiting as u64);
         metrics::BRIDGE_LOST.mirror_of(Direction::Out, bridge.lost);
+        for (number, values) in hub.bridges_gone() {
+            totals.set_bridge(Some((number, &values)));
+        }
         let values = bridge.report.as_ref().map(|report| &report.values[..]);
         totals.set_bridge(values.map(|values| (bridge.epoch, values)));
     }

@@ -6,15 +6,16 @@
 //! | `waiting`, `ring`, `outgoing` | what this bridge sends: batches that wait, batches that are kept, their numbers |
 //! | `repairs` | what others missed of it and are given once more |
 //! | `pace` | how much of that is on its way at once |
-//! | `stream` | what one other bridge sends: what is missing, held back, lost |
+//! | `stream`, `held` | what one other bridge sends: what is missing, held back, lost |
 //! | `peers` | the machines that are known, and their members |
 //! | `link` | the connection: the own echo, heartbeats, what happens when time passes |
 //! | `ending` | the end: all is heard, and goodbye |
-//! | `membership` | heartbeats of others: who came, who left, what is wrong |
+//! | `membership`, `told` | heartbeats of others: who came, who left, what is wrong; which of that was told |
 //! | `incoming`, `delivery` | all else that comes from others, and whether a worker gets it |
 
 mod delivery;
 mod ending;
+mod held;
 mod incoming;
 mod link;
 mod membership;
@@ -24,6 +25,7 @@ mod peers;
 mod repairs;
 mod ring;
 mod stream;
+mod told;
 mod types;
 mod waiting;
 
@@ -38,6 +40,7 @@ use self::link::Link;
 use self::outgoing::Outgoing;
 use self::pace::Window;
 use self::peers::Peers;
+use self::told::Told;
 use self::waiting::{Arrival, Target};
 use crate::wire::envelope::{Address, Envelope, Message};
 use crate::wire::frame::{BusMember, Head};
@@ -72,6 +75,8 @@ pub(in crate::bridge) struct Core {
     /// What the hub was told last.
     elsewhere: Vec<BusMember>,
     outputs: VecDeque<Output>,
+    /// The hub may have to be told how far these are heard.
+    unheard: BTreeSet<u64>,
     /// Published and not answered: the number of the batch, if there is one, the bytes, and when, of batches.
     in_flight: HashMap<u64, (Option<u64>, usize, Option<Instant>)>,
     in_flight_bytes: usize,
@@ -79,8 +84,8 @@ pub(in crate::bridge) struct Core {
     /// What is held back of all senders together, in bytes.
     held: usize,
     next_id: u64,
-    same_machine: BTreeSet<(u64, u64)>,
-    strangers: BTreeSet<String>,
+    same_machine: Told<(u64, u64)>,
+    strangers: Told<String>,
     last_tick: Instant,
     wake: Instant,
     figures: Figures,
@@ -93,6 +98,7 @@ impl Core {
             incarnation: settings.incarnation,
             epoch: settings.epoch,
         };
+        let peers = Peers::restored(&settings.heard, me.incarnation, now);
         let (catch_up, limit) = (settings.catch_up, settings.ring_bytes);
         Self {
             me,
@@ -102,16 +108,17 @@ impl Core {
             ending: None,
             is_deaf: false,
             outgoing: Outgoing::new(me, catch_up, limit, settings.passed),
-            peers: Peers::default(),
+            peers,
             elsewhere: Vec::new(),
             outputs: VecDeque::new(),
+            unheard: BTreeSet::new(),
             in_flight: HashMap::new(),
             in_flight_bytes: 0,
             window: Window::new(IN_FLIGHT),
             held: 0,
             next_id: 1,
-            same_machine: BTreeSet::new(),
-            strangers: BTreeSet::new(),
+            same_machine: Told::default(),
+            strangers: Told::default(),
             last_tick: now,
             wake: now,
             figures: Figures::default(),
@@ -202,6 +209,11 @@ impl Core {
         if let Some(output) = self.outputs.pop_front() {
             return Some(output);
         }
+        self.poll_publish(now).or_else(|| self.poll_heard(now))
+    }
+
+    /// The next message of this machine's frames, if it is time for one.
+    fn poll_publish(&mut self, now: Instant) -> Option<Output> {
         if !self.link.is_connected()
             || self.in_flight_bytes >= self.window.bytes()
             || self.is_mute()
@@ -213,6 +225,17 @@ impl Core {
         self.figures.batches_out += u64::from(ready.is_new);
         self.link.note_published(now, ready.payload.len());
         Some(self.publish(ready.target, ready.payload, ready.n, Some(now)))
+    }
+
+    /// How far this machine is in what another one sends, if the hub does not know: it has all that was delivered before.
+    fn poll_heard(&mut self, now: Instant) -> Option<Output> {
+        while let Some(id) = self.unheard.pop_first() {
+            let peer = self.peers.get_mut(id);
+            if let Some((of, at)) = peer.and_then(|peer| peer.heard_anew(now)) {
+                return Some(Output::Heard(of, at));
+            }
+        }
+        None
     }
 
     fn publish(

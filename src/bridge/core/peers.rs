@@ -16,6 +16,8 @@ pub(super) const SILENCE: Duration = Duration::from_secs(3);
 pub(super) const MEMORY: Duration = Duration::from_mins(5);
 /// So many machines are known at one time.
 const MAX_PEERS: usize = 1024;
+/// The hub, which forgets as well, is told so often how far a machine is heard that is there and says nothing new.
+const TELL_AGAIN: Duration = Duration::from_mins(1);
 /// For all senders together so much is held back, in bytes.
 pub(super) const HOLD_ALL: usize = 64 << 20;
 
@@ -47,6 +49,8 @@ pub(super) struct Peer {
     pub left: bool,
     /// What it sends.
     pub stream: Stream,
+    /// How far that was when it was said to have left, or to be followed by another bridge.
+    pub before: Option<(Address, Position)>,
     /// Does it hear this machine?
     pub hears: bool,
     /// Was it told that it does not?
@@ -57,6 +61,8 @@ pub(super) struct Peer {
     pub earlier: Option<Earlier>,
     /// When it was told what is lost.
     pub told_lost: Option<Instant>,
+    /// What the hub was told last of how far its stream is, and when.
+    pub told_heard: Option<(Address, Position, Instant)>,
 }
 
 /// All of them, and whose each member is.
@@ -81,11 +87,13 @@ impl Peer {
             leaving: false,
             left: false,
             stream: Stream::new(me),
+            before: None,
             hears: false,
             told_one_sided: false,
             position: None,
             earlier: None,
             told_lost: None,
+            told_heard: None,
         }
     }
 
@@ -106,6 +114,44 @@ impl Peer {
         self.hears = false;
     }
 
+    /// How far its stream is, if the hub is to be told.
+    pub(super) fn heard_anew(&mut self, now: Instant) -> Option<(Address, Position)> {
+        let at = self.stream.position()?;
+        let is_known = self.told_heard.is_some_and(|(of, told, when)| {
+            (of, told) == (self.address, at) && (!self.alive || now < after(when, TELL_AGAIN))
+        });
+        if is_known {
+            return None;
+        }
+        self.told_heard = Some((self.address, at, now));
+        Some((self.address, at))
+    }
+
+    /// Somebody says that this is its end: it may not be true.
+    pub(super) fn ends(&mut self) {
+        let address = self.address;
+        self.before = self.stream.at().map(|at| (address, at));
+    }
+
+    /// A heartbeat came from a bridge that has left, or is followed by another one. A true one is silent by then, and its
+    /// successor is not. Answers whether what was said of it was not true; then it is as it was before.
+    pub(super) fn is_still_there(&mut self, from: Address, me: u64, now: Instant) -> bool {
+        let is_over = from.epoch < self.address.epoch || from == self.address && self.left;
+        let before = self
+            .before
+            .filter(|(of, _)| *of == from && is_over && self.gone_at() <= now);
+        let Some((_, at)) = before else {
+            return false;
+        };
+        let lost = self.stream.lost;
+        self.stream = Stream::restored(me, at);
+        self.stream.lost = lost;
+        self.address = from;
+        self.left = false;
+        self.before = None;
+        true
+    }
+
     /// When it will be gone if nothing comes.
     pub(super) fn gone_at(&self) -> Instant {
         after(self.heard, SILENCE)
@@ -113,6 +159,20 @@ impl Peer {
 }
 
 impl Peers {
+    /// Those that the bridge before this one heard so far.
+    pub(super) fn restored(heard: &[(Address, Position)], me: u64, now: Instant) -> Self {
+        let heard = heard.iter().filter(|(of, _)| of.incarnation != me);
+        let peers = heard.take(MAX_PEERS).map(|(of, at)| {
+            let mut peer = Peer::new(*of, me, now);
+            peer.stream = Stream::restored(me, *at);
+            (of.incarnation, peer)
+        });
+        Self {
+            peers: peers.collect(),
+            owners: HashMap::new(),
+        }
+    }
+
     /// The machine of this incarnation, which is new if there is room.
     pub(super) fn entry(&mut self, from: Address, me: u64, now: Instant) -> Option<&mut Peer> {
         if !self.peers.contains_key(&from.incarnation) && self.peers.len() >= MAX_PEERS {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use socketioxide_core::Str;
 
+use crate::wire::envelope::{Address, Position};
 use crate::wire::frame::BusMember;
 
 /// How much a sender keeps for who missed it, in bytes.
@@ -35,6 +36,9 @@ pub(in crate::bridge) struct CoreSettings {
     /// before (volatile frames aside)? Then this bridge begins where the last one was when it was last heard, and what it
     /// hears twice is dropped there. Else it begins now, and what it may have missed is counted.
     pub hub_drops_repeats: bool,
+    /// How far the hub knows this machine to be in what others send (`Welcome::heard`): all that is told by
+    /// [`Output::Heard`]. There it goes on, whether the other one remembers that or not.
+    pub heard: Vec<(Address, Position)>,
 }
 
 /// The channel that a message came on.
@@ -66,6 +70,9 @@ pub(in crate::bridge) enum Output {
     Elsewhere(Vec<BusMember>),
     /// The hub is to know: this machine is connected to the others, or not any more.
     Link(bool),
+    /// The hub is to know, behind all that came before it: so far this machine is in what another one sends. What was lost
+    /// of it by then is in the [`Figures`], or is counted again by who goes on from there.
+    Heard(Address, Position),
     /// Drop both connections, say [`Core::disconnected`](super::Core::disconnected) and connect anew, with back-off.
     Reconnect(Why),
     /// For the log.
@@ -103,6 +110,11 @@ pub(in crate::bridge) enum Notice {
         name: Str,
         /// Why.
         how: Leaving,
+    },
+    /// A machine is there, though something said that it had left, or that another bridge follows its own.
+    StillThere {
+        /// Its name.
+        name: Str,
     },
     /// Frames of a machine are lost for this one. If a bridge died, frames for single members of a third machine are
     /// counted among them.
@@ -207,16 +219,24 @@ impl fmt::Display for Notice {
                 name,
                 machine,
                 workers,
-            } => write!(
-                out,
-                "machine {name} (number {machine}) is there, with {workers} workers"
-            ),
+            } => {
+                let plural = if *workers == 1 { "" } else { "s" };
+                write!(
+                    out,
+                    "machine {name} (number {machine}) is there, with {workers} worker{plural}"
+                )
+            }
             Self::Left { name, how } => match how {
                 Leaving::Goodbye => write!(out, "machine {name} has left"),
                 Leaving::Silence => {
                     write!(out, "machine {name} is gone: nothing came from it for 3 s")
                 }
             },
+            Self::StillThere { name } => write!(
+                out,
+                "machine {name} is there, though something said in its name that it had left or began anew: who else can \
+                 publish at the bridge's server?"
+            ),
             Self::Gap { name, frames } => {
                 write!(
                     out,

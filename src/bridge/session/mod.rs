@@ -3,6 +3,7 @@
 mod ending;
 mod hear;
 mod lines;
+mod pauses;
 mod server;
 mod tell;
 
@@ -20,6 +21,7 @@ use tracing::warn;
 pub(super) use self::ending::End;
 use self::ending::Phase;
 use self::lines::Lines;
+use self::pauses::Pauses;
 use self::server::{Attempt, Done, Job, attempt};
 use super::Parts;
 use super::core::{Core, CoreSettings, Inbound, Output, RING_BYTES, Why};
@@ -73,6 +75,8 @@ pub(super) struct Session {
     counts: FuturesUnordered<Job>,
     outage: Outage,
     elsewhere: Vec<BusMember>,
+    /// Between what the hub is told of that.
+    pauses: Pauses,
     node_member: Option<BusMember>,
     /// The numbers of the machines that came, by name.
     numbers: BTreeMap<String, u16>,
@@ -85,6 +89,10 @@ pub(super) struct Session {
     refused: Option<String>,
     warnings: RateLimit,
     lines: Lines,
+    /// The hub is to be told how it is, behind how far it is.
+    tell_soon: bool,
+    /// What the hub was told last that is lost.
+    told_lost: u64,
 }
 
 impl Session {
@@ -100,6 +108,7 @@ impl Session {
             catch_up: config.catch_up,
             ring_bytes: RING_BYTES,
             hub_drops_repeats: true,
+            heard: hub.welcome.heard.clone(),
         };
         let core = Core::new(settings, std::time::Instant::now());
         let parser = match parts.config.engine.parser {
@@ -134,6 +143,7 @@ impl Session {
             job: None,
             counts: FuturesUnordered::new(),
             elsewhere: Vec::new(),
+            pauses: Pauses::default(),
             node_member: None,
             numbers: BTreeMap::new(),
             report,
@@ -144,6 +154,8 @@ impl Session {
             refused: None,
             warnings: RateLimit::default(),
             lines: Lines::default(),
+            tell_soon: false,
+            told_lost: 0,
         }
     }
 
@@ -160,6 +172,9 @@ impl Session {
                 Event::Job(done) => self.done(done),
                 Event::Due => {
                     self.core.tick(std::time::Instant::now());
+                    if self.pauses.due().is_some_and(|due| due <= Instant::now()) {
+                        self.say_elsewhere();
+                    }
                     if let Some(node) = &mut self.node {
                         node.tick(std::time::Instant::now());
                     }
@@ -180,7 +195,7 @@ impl Session {
         if let Some(node) = self.node.as_ref().and_then(Node::next_deadline) {
             due = due.min(Instant::from_std(node));
         }
-        if let Some(deadline) = self.deadline {
+        for deadline in [self.deadline, self.pauses.due()].into_iter().flatten() {
             due = due.min(deadline);
         }
         let HubEnd {
@@ -212,6 +227,7 @@ impl Session {
     /// Does what the core and Node's part want done.
     fn act(&mut self) {
         let now = std::time::Instant::now();
+        let mut heard = Vec::new();
         while let Some(output) = self.core.poll(now) {
             match output {
                 Output::Publish {
@@ -225,6 +241,7 @@ impl Session {
                     self.tell_elsewhere();
                 }
                 Output::Link(is_up) => self.link(is_up),
+                Output::Heard(of, at) => heard.push((of, at)),
                 Output::Reconnect(why) => {
                     // What was refused has been told with the server's words, or with the end of the connection.
                     if why != Why::Refused {
@@ -236,6 +253,7 @@ impl Session {
                 Output::Tell(notice) => self.log(&notice),
             }
         }
+        self.tell_heard(heard);
         while self.job.is_none()
             && let Some(output) = self.node.as_mut().and_then(Node::poll)
         {
@@ -273,18 +291,33 @@ impl Session {
     }
 
     fn tell_elsewhere(&mut self) {
+        if self.pauses.is_over(Instant::now()) {
+            self.say_elsewhere();
+        }
+    }
+
+    /// What waits for the end of a pause is told before all that comes behind it.
+    fn end_pause(&mut self) {
+        if self.pauses.waits() {
+            self.say_elsewhere();
+        }
+    }
+
+    fn say_elsewhere(&mut self) {
+        self.pauses.told(Instant::now());
         let members = self.elsewhere.iter().take(MOST_ELSEWHERE);
         let members = members.chain(&self.node_member).cloned().collect();
         self.hub.say(Body::Elsewhere(members));
     }
 
     fn link(&mut self, is_up: bool) {
+        self.end_pause();
         let figures = self.core.figures();
         self.outage.set(is_up, &figures);
         self.hub.say(Body::Link(is_up));
         if is_up {
             self.line.works();
         }
-        self.tell();
+        self.tell_soon = true;
     }
 }

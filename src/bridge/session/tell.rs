@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
@@ -10,6 +11,7 @@ use crate::bridge::core::{Figures, Leaving, Notice};
 use crate::metrics::{self, Direction};
 use crate::process;
 use crate::wire::bridge::{Machine, Report};
+use crate::wire::envelope::{Address, Position};
 use crate::wire::frame::Body;
 
 /// So many machines' numbers are known.
@@ -35,6 +37,27 @@ impl Session {
         }
     }
 
+    /// Tells the hub, behind what it was brought, how far this machine is in what others send, with what was lost by then.
+    pub(super) fn tell_heard(&mut self, at: Vec<(Address, Position)>) {
+        let lost = self.lost(&self.core.figures());
+        if !at.is_empty() {
+            let report = if lost == self.told_lost {
+                Bytes::new()
+            } else {
+                self.report()
+            };
+            self.hub.say(Body::Heard { at, report });
+        }
+        if std::mem::take(&mut self.tell_soon) {
+            self.tell();
+        }
+    }
+
+    /// Frames of other machines that do not reach this one's workers.
+    fn lost(&self, figures: &Figures) -> u64 {
+        figures.lost_in.saturating_add(self.overflowed)
+    }
+
     /// Tells the hub and systemd how it is.
     pub(super) fn tell(&mut self) {
         if let Some(lines) = self.lines.left_out(Instant::now()) {
@@ -43,9 +66,18 @@ impl Session {
                 "machines come and go faster than is logged: who else can publish at the bridge's server?"
             );
         }
+        let report = self.report();
+        if !report.is_empty() {
+            self.hub.say(Body::Report(report));
+        }
+    }
+
+    /// How it is, for the hub; systemd is told as well. Empty if that cannot be said.
+    fn report(&mut self) -> Bytes {
         let figures = self.core.figures();
         self.outage.tell_cost(&figures);
         let report = self.describe(&figures);
+        self.told_lost = self.lost(&figures);
         let mut status = report.missing.join("; ");
         if report.up {
             let others = report.machines.len();
@@ -58,8 +90,11 @@ impl Session {
         }
         self.parts.notify.status(&status);
         match serde_json::to_vec(&report) {
-            Ok(report) => self.hub.say(Body::Report(report.into())),
-            Err(error) => debug!(%error, "a report"),
+            Ok(report) => report.into(),
+            Err(error) => {
+                debug!(%error, "a report");
+                Bytes::new()
+            }
         }
     }
 
@@ -77,8 +112,7 @@ impl Session {
         metrics::BRIDGE_UP.set(self.outage.is_up().into());
         metrics::BRIDGE_MACHINES.set(figures.machines);
         metrics::BRIDGE_REPAIRED.mirror(figures.repaired_in);
-        let lost = figures.lost_in.saturating_add(self.overflowed);
-        metrics::BRIDGE_LOST.mirror_of(Direction::In, lost);
+        metrics::BRIDGE_LOST.mirror_of(Direction::In, self.lost(figures));
         metrics::BRIDGE_LOST.mirror_of(Direction::Out, figures.lost_out);
         metrics::BRIDGE_OUTAGES.mirror(self.outage.count());
         let (emitted, refused) = match (&self.emitter, &self.node) {

@@ -39,6 +39,8 @@ const HELLO: Duration = Duration::from_secs(5);
 pub(super) struct Bridge {
     pub(super) id: Sid,
     pub(super) pid: u32,
+    /// How many bridges there were, this one among them.
+    epoch: u32,
     /// Is it connected to the other machines?
     pub(super) is_up: Cell<bool>,
     /// Has it said who the members elsewhere are?
@@ -53,6 +55,22 @@ pub(super) struct Bridge {
 }
 
 impl Bridge {
+    /// It tells of itself.
+    fn tells(&self, report: &[u8]) {
+        match serde_json::from_slice(report) {
+            Ok(report) => {
+                self.report.replace(Some(report));
+            }
+            Err(error) => warn!(%error, "what the bridge tells of itself makes no sense"),
+        }
+    }
+
+    /// What it had counted as it told last.
+    fn counted(&self) -> Option<Vec<u64>> {
+        let report = self.report.borrow();
+        report.as_ref().map(|report| report.values.clone())
+    }
+
     /// Are the members elsewhere that it told within reach?
     pub(super) fn has_members(&self) -> bool {
         self.is_up.get() && self.has_told.get()
@@ -130,10 +148,24 @@ impl Hub {
         }
     }
 
+    /// What bridges that are gone had counted, by their numbers; each is told once.
+    pub(crate) fn bridges_gone(&self) -> Vec<(u32, Vec<u64>)> {
+        self.far.take_counted()
+    }
+
+    /// A bridge is gone: what it had counted is not.
+    fn keep_counted(&self, bridge: &Bridge) {
+        if let Some(values) = bridge.counted() {
+            self.far.keep_counted(bridge.epoch, values);
+        }
+    }
+
     fn seat_bridge(&self, id: Sid, pid: u32) -> Seated<'_> {
+        self.far.epoch.set(self.far.epoch.get().saturating_add(1));
         let bridge = Rc::new(Bridge {
             id,
             pid,
+            epoch: self.far.epoch.get(),
             is_up: Cell::new(false),
             has_told: Cell::new(false),
             silent: Cell::new(false),
@@ -143,10 +175,10 @@ impl Hub {
             since: Instant::now(),
             replaced: Notify::new(),
         });
-        self.far.epoch.set(self.far.epoch.get().saturating_add(1));
         let older = self.far.bridge.replace(Some(Rc::clone(&bridge)));
         if let Some(older) = older {
             older.replaced.notify_one();
+            self.keep_counted(&older);
             // Its members are gone with it.
             self.tell_members();
         }
@@ -228,12 +260,13 @@ impl Hub {
                 self.tell_members();
                 self.moved.notify_waiters();
             }
-            Body::Report(report) => match serde_json::from_slice(&report) {
-                Ok(report) => {
-                    bridge.report.replace(Some(report));
+            Body::Report(report) => bridge.tells(&report),
+            Body::Heard { at, report } => {
+                self.far.heard.told(at);
+                if !report.is_empty() {
+                    bridge.tells(&report);
                 }
-                Err(error) => warn!(%error, "what the bridge tells of itself makes no sense"),
-            },
+            }
             _ => {}
         }
         Ok(())
@@ -261,6 +294,7 @@ impl Drop for Seated<'_> {
         {
             *present = None;
             drop(present);
+            self.hub.keep_counted(&self.bridge);
             self.hub.far.left.set(Some(Instant::now()));
             self.hub.tell_members();
             self.hub.moved.notify_waiters();

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::bridge::Bridge;
+use super::heard::Heard;
 use super::{CAP, SLOW, encoded};
 use crate::ipc::bus::{Parts, Queue};
 use crate::wire::frame::{Body, BusMember, Head, Welcome, number_for_bridge};
@@ -72,6 +73,10 @@ pub(super) struct Far {
     known: RefCell<HashSet<Sid>>,
     /// The number of the last frame of each of them: a new bridge may bring some that the one before it brought.
     last: RefCell<HashMap<Sid, u64>>,
+    /// How far bridges are in what other machines send.
+    pub(super) heard: Heard,
+    /// What bridges that are gone had counted, by their numbers, until [`Far::take_counted`].
+    counted: RefCell<Vec<(u32, Vec<u64>)>>,
 }
 
 impl Far {
@@ -187,6 +192,7 @@ impl Far {
             machine,
             name,
             passed: self.passed.get() - waiting.len() as u64,
+            heard: self.heard.recent(),
         }));
         welcome
             .into_iter()
@@ -195,6 +201,21 @@ impl Far {
         for frame in waiting {
             self.queue.push_parts(frame);
         }
+    }
+
+    /// A bridge is gone, which had counted this.
+    pub(super) fn keep_counted(&self, epoch: u32, values: Vec<u64>) {
+        /// More come and go in no time in which nobody looks.
+        const MOST: usize = 64;
+        let mut counted = self.counted.borrow_mut();
+        if counted.len() < MOST {
+            counted.push((epoch, values));
+        }
+    }
+
+    /// What bridges that are gone had counted, once.
+    pub(super) fn take_counted(&self) -> Vec<(u32, Vec<u64>)> {
+        self.counted.take()
     }
 
     /// Was this frame of a member elsewhere brought before? What may be lost, or has no number, never was.

@@ -13,6 +13,7 @@
 mod bridge;
 mod door;
 mod far;
+mod heard;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;

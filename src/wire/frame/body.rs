@@ -5,7 +5,7 @@ use socketioxide_core::adapter::BroadcastFlags;
 use socketioxide_core::{Str, Value};
 
 use super::head::LENGTH;
-use super::parts::{Input, put_bytes, put_id, put_list, put_room, put_scope, put_value};
+use super::parts::{Input, put_bytes, put_heard, put_id, put_list, put_room, put_scope, put_value};
 use super::{Answer, Body, Command, FrameError, ID, Question, Role, Welcome, kind};
 
 impl Body {
@@ -19,6 +19,7 @@ impl Body {
             Self::Namespace { .. } => kind::NAMESPACE,
             Self::TellNamespaces => kind::TELL_NAMESPACES,
             Self::Report(_) => kind::REPORT,
+            Self::Heard { .. } => kind::HEARD,
             Self::Responders { .. } => kind::RESPONDERS,
             Self::Command { command, .. } => match command {
                 Command::Emit(_) => kind::EMIT,
@@ -107,6 +108,7 @@ impl Body {
                 out.put_u16_le(welcome.machine);
                 put_bytes(out, welcome.name.as_bytes());
                 out.put_u64_le(welcome.passed);
+                put_list(out, &welcome.heard, put_heard);
             }
             Self::Members(members) | Self::Elsewhere(members) => {
                 put_list(out, members, |out, member| {
@@ -119,6 +121,10 @@ impl Body {
             Self::Link(is) | Self::Namespace { is_here: is, .. } => out.put_u8((*is).into()),
             Self::TellNamespaces => {}
             Self::Report(report) => put_bytes(out, report),
+            Self::Heard { at, report } => {
+                put_list(out, at, put_heard);
+                put_bytes(out, report);
+            }
             Self::Responders { ticket, ids } => {
                 out.put_u64_le(*ticket);
                 put_list(out, ids, put_id);
@@ -159,6 +165,7 @@ impl Body {
                 machine: u16::from_le_bytes(input.array()?),
                 name: input.text()?,
                 passed: input.u64()?,
+                heard: input.list(Input::heard)?,
             }),
             kind::MEMBERS => Self::Members(input.list(Input::member)?),
             kind::ELSEWHERE => Self::Elsewhere(input.list(Input::member)?),
@@ -169,6 +176,10 @@ impl Body {
             },
             kind::TELL_NAMESPACES => Self::TellNamespaces,
             kind::REPORT => Self::Report(input.bytes()?),
+            kind::HEARD => Self::Heard {
+                at: input.list(Input::heard)?,
+                report: input.bytes()?,
+            },
             kind::RESPONDERS => Self::Responders {
                 ticket: input.u64()?,
                 ids: input.list(Input::id)?,

@@ -79,7 +79,7 @@ impl Head {
         }
         let kind = match rest.get_u8() {
             kind::HELLO => HeadKind::Hello,
-            kind::ELSEWHERE | kind::LINK | kind::REPORT => HeadKind::Bridge,
+            kind::ELSEWHERE | kind::LINK | kind::REPORT | kind::HEARD => HeadKind::Bridge,
             kind::NAMESPACE => HeadKind::ForBridge,
             kind::ASK_SOCKETS..=kind::ASK_DETAILS => HeadKind::Ask,
             _ => HeadKind::Pass,

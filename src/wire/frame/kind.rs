@@ -15,6 +15,7 @@ pub(super) const LINK: u8 = 11;
 pub(super) const NAMESPACE: u8 = 12;
 pub(super) const TELL_NAMESPACES: u8 = 13;
 pub(super) const REPORT: u8 = 14;
+pub(super) const HEARD: u8 = 15;
 pub(super) const ASK_SOCKETS: u8 = 16;
 pub(super) const ASK_ROOMS: u8 = 17;
 pub(super) const ASK_ACKS: u8 = 18;

@@ -38,9 +38,10 @@ use self::head::{COUNTER, LENGTH, VOLATILE};
 pub(crate) use self::head::{Head, HeadKind, length, number, number_for_bridge};
 use self::parts::{Input, put_id};
 pub(crate) use self::questions::{AckFailure, Answer, Failure, Question};
+use super::envelope::{Address, Position};
 
 /// The version of the format. A receiver refuses any other.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 
 /// Length of a frame's head without the namespace, in bytes.
 pub(crate) const HEAD: usize = 58;
@@ -85,6 +86,14 @@ pub(crate) enum Body {
     TellNamespaces,
     /// A bridge, each second: how it is, as JSON.
     Report(Bytes),
+    /// A bridge, behind what it brought: how far it is.
+    Heard {
+        /// How far it is in what other machines sent, of each of which that has changed.
+        at: Vec<(Address, Position)>,
+        /// How it is, as in `Report`, if it has counted frames as lost since the last one; else empty. It is in one frame
+        /// with what it is about: the hub has both or neither.
+        report: Bytes,
+    },
     /// The hub, to who asked: the members that the question went to.
     Responders {
         /// The question's number.
@@ -159,6 +168,8 @@ pub(crate) struct Welcome {
     pub name: Str,
     /// How many frames the hub had for bridges so far, those that were lost among them.
     pub passed: u64,
+    /// How far the bridge before it was in what other machines sent, and told; 1,024 of them at most.
+    pub heard: Vec<(Address, Position)>,
 }
 
 /// A worker on the bus.

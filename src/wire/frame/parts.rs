@@ -8,6 +8,7 @@ use socketioxide_core::adapter::{BroadcastFlags, BroadcastOptions, Room};
 use socketioxide_core::{Sid, Str, Value};
 
 use super::{BusMember, FrameError, ID};
+use crate::wire::envelope::{Address, Position};
 
 /// Nothing longer than a frame is ever sent: a length that does not fit is a frame that is refused.
 pub(super) fn put_len(out: &mut BytesMut, len: usize) {
@@ -28,6 +29,14 @@ pub(super) fn put_list<T>(out: &mut BytesMut, items: &[T], mut put: impl FnMut(&
 
 pub(super) fn put_id(out: &mut BytesMut, id: &Sid) {
     out.put_slice(id.as_str().as_bytes());
+}
+
+pub(super) fn put_heard(out: &mut BytesMut, (of, at): &(Address, Position)) {
+    out.put_u64_le(of.incarnation);
+    out.put_u32_le(of.epoch);
+    for number in [at.n, at.hub, at.common, at.directed] {
+        out.put_u64_le(number);
+    }
 }
 
 pub(super) fn put_room(out: &mut BytesMut, room: &Room) {
@@ -165,6 +174,20 @@ impl Input {
             pid: u32::from_le_bytes(self.array()?),
             machine: self.text()?,
         })
+    }
+
+    pub(super) fn heard(&mut self) -> Result<(Address, Position), FrameError> {
+        let of = Address {
+            incarnation: self.u64()?,
+            epoch: u32::from_le_bytes(self.array()?),
+        };
+        let at = Position {
+            n: self.u64()?,
+            hub: self.u64()?,
+            common: self.u64()?,
+            directed: self.u64()?,
+        };
+        Ok((of, at))
     }
 
     pub(super) fn scope(&mut self) -> Result<BroadcastOptions, FrameError> {

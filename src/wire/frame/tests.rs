@@ -27,6 +27,17 @@ fn member(machine: &'static str) -> BusMember {
     }
 }
 
+fn heard(n: u64) -> (Address, Position) {
+    let (incarnation, epoch) = (u64::MAX - n, 7);
+    let at = Position {
+        n,
+        hub: 2 * n,
+        common: 3 * n,
+        directed: 4 * n,
+    };
+    (Address { incarnation, epoch }, at)
+}
+
 fn volatile() -> Body {
     let mut opts = BroadcastOptions::default();
     opts.add_flag(BroadcastFlags::Volatile);
@@ -62,6 +73,7 @@ fn all() -> Vec<Body> {
             machine: 4095,
             name: "ip-10-0-0-1".into(),
             passed: 7,
+            heard: vec![heard(1), heard(2)],
         }),
         Body::Members(vec![member("")]),
         Body::Elsewhere(vec![member("ip-10-0-0-2")]),
@@ -126,6 +138,10 @@ fn all() -> Vec<Body> {
             missing: 2,
         }),
         Body::Report(Bytes::from_static(b"{}")),
+        Body::Heard {
+            at: vec![heard(3)],
+            report: Bytes::from_static(b"{}"),
+        },
     ]
 }
 
@@ -178,7 +194,7 @@ fn the_hub_reads_the_head_alone() {
         );
         match frame.body {
             Body::Hello(_) => assert_eq!(head.kind, HeadKind::Hello),
-            Body::Elsewhere(_) | Body::Link(_) | Body::Report(_) => {
+            Body::Elsewhere(_) | Body::Link(_) | Body::Report(_) | Body::Heard { .. } => {
                 assert_eq!(head.kind, HeadKind::Bridge);
             }
             Body::Namespace { .. } => assert_eq!(head.kind, HeadKind::ForBridge),

@@ -30,6 +30,7 @@ fn settings(nth: usize) -> CoreSettings {
         catch_up: 60 * SECOND,
         ring_bytes: RING_BYTES,
         hub_drops_repeats: false,
+        heard: Vec::new(),
     }
 }
 

@@ -10,6 +10,14 @@ use bytes::Bytes;
 use super::super::{Core, CoreSettings, Inbound, Notice, Output};
 use super::chance::Chance;
 use super::{frame, member, numbered, said, settings};
+use crate::wire::envelope::{Address, Position};
+
+/// Which machine says which number.
+fn said_by(frame: &Bytes) -> (usize, u64) {
+    let (from, number) = said(frame);
+    let from = (0..100).find(|nth| member(*nth).id == from).unwrap();
+    (from, number)
+}
 
 enum Event {
     /// A message is at the server.
@@ -33,6 +41,15 @@ enum Event {
     Connect { of: usize },
     /// A bridge whose planned end is over is followed by another one.
     Follow { of: usize },
+    /// A hub is not held up any more.
+    Take { of: usize },
+}
+
+/// What a bridge says to its hub.
+enum ToHub {
+    Frame(Bytes),
+    /// How far it is, and how much it has counted as lost.
+    Heard(Vec<(Address, Position)>, u64),
 }
 
 /// Faults, each in so many of a thousand messages.
@@ -61,7 +78,17 @@ pub(super) struct Machine {
     pub sent: BTreeMap<usize, Vec<u64>>,
     /// Of each machine, what was heard, in order.
     pub heard: BTreeMap<usize, Vec<u64>>,
-    /// What an earlier bridge counted.
+    /// What stands between the bridge and the hub. It dies with the bridge.
+    pipe: VecDeque<ToHub>,
+    /// What the hub has of that without the word behind it of how far that is; and had so when bridges crashed.
+    unsaid: u64,
+    pub unsaid_before: u64,
+    /// A slow worker holds the hub up until then.
+    held_up_until: Instant,
+    /// How far the hub knows bridges to be.
+    known: BTreeMap<u64, (Address, Position)>,
+    /// What the bridge has counted, as the hub knows, and what those before it had.
+    lost: u64,
     lost_before: u64,
     pub elsewhere: usize,
     pub notices: Vec<Notice>,
@@ -113,6 +140,12 @@ impl World {
                 said: 0,
                 sent: BTreeMap::new(),
                 heard: BTreeMap::new(),
+                pipe: VecDeque::new(),
+                unsaid: 0,
+                unsaid_before: 0,
+                held_up_until: now,
+                known: BTreeMap::new(),
+                lost: 0,
                 lost_before: 0,
                 elsewhere: 0,
                 notices: Vec::new(),
@@ -163,6 +196,7 @@ impl World {
 
     /// Does what a core wants done.
     fn work(&mut self, of: usize) {
+        let mut all_heard = Vec::new();
         while let Some(output) = self.machines[of].core.poll(self.now) {
             let machine = &mut self.machines[of];
             match output {
@@ -182,9 +216,39 @@ impl World {
                     };
                     self.travel(of, connection, true, event);
                 }
-                Output::Deliver(frame) => {
-                    let (from, number) = said(&frame);
-                    let from = (0..100).find(|nth| member(*nth).id == from).unwrap();
+                Output::Deliver(frame) => machine.pipe.push_back(ToHub::Frame(frame)),
+                Output::Heard(of, at) => all_heard.push((of, at)),
+                Output::Elsewhere(members) => machine.elsewhere = members.len(),
+                Output::Link(_) => {}
+                Output::Reconnect(_) => self.cut(of),
+                Output::Tell(notice) => machine.notices.push(notice),
+            }
+        }
+        let machine = &mut self.machines[of];
+        if !all_heard.is_empty() {
+            let lost = machine.core.figures().lost_in;
+            machine.pipe.push_back(ToHub::Heard(all_heard, lost));
+        }
+        let is_gone = machine.is_there && machine.core.is_gone();
+        if machine.held_up_until <= self.now || is_gone {
+            self.take(of, usize::MAX);
+        }
+        if is_gone {
+            self.machines[of].is_there = false;
+            self.machines[of].connected = false;
+            self.at(Duration::from_millis(300), Event::Follow { of });
+        }
+    }
+
+    /// The hub takes so much of what its bridge said.
+    fn take(&mut self, of: usize, most: usize) {
+        let machine = &mut self.machines[of];
+        let most = most.min(machine.pipe.len());
+        for said in machine.pipe.drain(..most) {
+            match said {
+                ToHub::Frame(frame) => {
+                    machine.unsaid += 1;
+                    let (from, number) = said_by(&frame);
                     let heard = machine.heard.entry(from).or_default();
                     // As the hub does: see `CoreSettings::hub_drops_repeats`.
                     let repeats = machine.settings.hub_drops_repeats && machine.settings.epoch > 1;
@@ -192,22 +256,19 @@ impl World {
                         heard.push(number);
                     }
                 }
-                Output::Elsewhere(members) => machine.elsewhere = members.len(),
-                Output::Link(_) => {}
-                Output::Reconnect(_) => self.cut(of),
-                Output::Tell(notice) => machine.notices.push(notice),
+                ToHub::Heard(all, lost) => {
+                    let all = all.into_iter().map(|(of, at)| (of.incarnation, (of, at)));
+                    machine.known.extend(all);
+                    machine.lost = lost;
+                    machine.unsaid = 0;
+                }
             }
-        }
-        if self.machines[of].is_there && self.machines[of].core.is_gone() {
-            self.machines[of].is_there = false;
-            self.machines[of].connected = false;
-            self.at(Duration::from_millis(300), Event::Follow { of });
         }
     }
 
-    /// What this machine's bridges have counted as lost.
+    /// What this machine's bridges have counted as lost, as its hub knows.
     pub(super) fn lost(&self, of: usize) -> u64 {
-        self.machines[of].lost_before + self.machines[of].core.figures().lost_in
+        self.machines[of].lost_before + self.machines[of].lost
     }
 
     /// Lets time pass.
@@ -312,6 +373,7 @@ impl World {
                     self.work(of);
                 }
             }
+            Event::Take { of } => self.work(of),
             Event::Follow { of } => {
                 self.follow(of);
                 self.at(Duration::ZERO, Event::Connect { of });

@@ -2,6 +2,7 @@ use super::super::CAP;
 use super::super::far::Identity;
 use super::super::tests::{Peer, SOON};
 use super::*;
+use crate::wire::envelope::{Address, Position};
 use crate::wire::frame::{BusMember, Question, Welcome, number};
 use socketioxide_core::Str;
 use tokio::io::AsyncWriteExt;
@@ -328,6 +329,7 @@ fn welcome(epoch: u32, passed: u64) -> (u64, Body) {
         machine: 0,
         name: Str::default(),
         passed,
+        heard: Vec::new(),
     };
     (0, Body::Welcome(welcome))
 }
@@ -464,3 +466,67 @@ async fn what_it_tells_of_itself_is_kept() {
 }
 
 mod handover;
+
+fn heard(incarnation: u64, n: u64) -> (Address, Position) {
+    let (epoch, at) = (
+        1,
+        Position {
+            n,
+            ..Position::default()
+        },
+    );
+    (Address { incarnation, epoch }, at)
+}
+
+#[tokio::test]
+async fn a_new_bridge_is_told_how_far_workers_are_and_not_what_was_still_on_its_way_to_them() {
+    on_a_far_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        let mut bridge = FarPeer::join(&hub, 1, 1).await;
+        bridge.send(member(1).id, None, event(1, 10)).await;
+        let report = |lost: u64| {
+            let values = vec![lost];
+            let report = Report {
+                values,
+                ..Report::default()
+            };
+            Bytes::from(serde_json::to_vec(&report).unwrap())
+        };
+        let at = vec![heard(7, 1), heard(8, 5)];
+        bridge
+            .say(Body::Heard {
+                at,
+                report: report(3),
+            })
+            .await;
+        a.event().await;
+        // The worker takes nothing: what comes then stands before the hub's end.
+        spawn_local(async move {
+            for n in 0..CAP / (8 << 20) {
+                bridge.send(member(1).id, None, event(n, 8 << 20)).await;
+            }
+            let at = vec![heard(7, 2)];
+            bridge
+                .say(Body::Heard {
+                    at,
+                    report: report(4),
+                })
+                .await;
+        });
+        let is_held_up = async {
+            while !hub.seats.borrow()[0].is_slow() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(SOON, is_held_up).await.unwrap();
+        let mut next = FarPeer::connect(&hub, 2).await;
+        let Body::Welcome(mut welcome) = next.next().await.1 else {
+            panic!("no Welcome");
+        };
+        welcome.heard.sort_unstable_by_key(|(of, _)| *of);
+        assert_eq!(welcome.heard, [heard(7, 1), heard(8, 5)]);
+        assert_eq!(hub.bridges_gone(), [(1, vec![3])]);
+        assert_eq!(hub.bridges_gone(), []);
+    })
+    .await;
+}

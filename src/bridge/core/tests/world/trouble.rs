@@ -69,10 +69,22 @@ impl World {
         }
     }
 
-    /// The bridge dies, and another one follows it.
+    /// A slow worker holds the hub up for so long.
+    pub(in crate::bridge::core::tests) fn hold_up(&mut self, of: usize, time: Duration) {
+        self.machines[of].held_up_until = self.now + time;
+        self.at(time, Event::Take { of });
+    }
+
+    /// The bridge dies, with a part of what its hub has not taken, and another one follows it.
     pub(in crate::bridge::core::tests) fn crash(&mut self, of: usize) {
         self.cut(of);
         self.machines[of].is_there = false;
+        let stands = self.machines[of].pipe.len() as u64;
+        let taken = self.chance.below(stands + 1);
+        self.take(of, usize::try_from(taken).unwrap());
+        self.machines[of].pipe.clear();
+        let unsaid = std::mem::take(&mut self.machines[of].unsaid);
+        self.machines[of].unsaid_before += unsaid;
         self.follow(of);
         self.at(Duration::from_millis(300), Event::Connect { of });
     }
@@ -81,7 +93,8 @@ impl World {
     pub(super) fn follow(&mut self, of: usize) {
         let now = self.now;
         let machine = &mut self.machines[of];
-        machine.lost_before += machine.core.figures().lost_in;
+        machine.lost_before += std::mem::take(&mut machine.lost);
+        machine.settings.heard = machine.known.values().copied().collect();
         machine.settings.epoch += 1;
         machine.settings.passed = machine.hub_number - machine.queue.len() as u64;
         machine.core = Core::new(machine.settings.clone(), now);
