@@ -151,7 +151,10 @@ mod tests {
         let (second, mut second_client) = UnixStream::pair().unwrap();
         for (conn, age) in [(first, 1), (second, 2)] {
             before.expect_session();
-            before.take(&Rc::new(conn.into()), handoff(age)).await.unwrap();
+            before
+                .take(&Rc::new(conn.into()), handoff(age))
+                .await
+                .unwrap();
         }
         // One whose connection has not departed, and one that is reserved.
         before.expect_session();
