@@ -197,10 +197,10 @@ pub(crate) async fn try_new(config: &Config, state: &ListenersState) -> Result<(
         .into_iter()
         .filter(|it| !was_refused(it) && !plan.makes_room_for(it, &held));
     let (_opened, mut refused) = bind::bind(new.collect()).await;
-    match refused.is_empty() {
-        true => Ok(()),
-        false => Err(refused.swap_remove(0).error),
+    if refused.is_empty() {
+        return Ok(());
     }
+    Err(refused.swap_remove(0).error)
 }
 
 #[cfg(test)]
@@ -324,7 +324,10 @@ mod tests {
             let config = listening(&[&b, "127.0.0.1:0", &c]);
             let missing = renew(&router, &config, Vec::new()).await;
             assert!(missing.describe().is_empty());
-            assert_eq!(places(&router), [&before[1..], &[c.clone()]].concat());
+            assert_eq!(
+                places(&router),
+                [&before[1..], std::slice::from_ref(&c)].concat()
+            );
             let deadline = Instant::now() + Duration::from_secs(20);
             while path("a").exists() {
                 assert!(Instant::now() < deadline, "its file stays");

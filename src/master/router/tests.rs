@@ -187,7 +187,7 @@ async fn bring_about(router: &Rc<Router>, to: SocketAddr) -> Clients {
         spawn_local(async move { refuse(&entry, Refusal::Malformed).await });
 
         let (mut client, conn) = unix_client();
-        client.write_all(LINE[..HALF].as_bytes()).await.unwrap();
+        client.write_all(&LINE.as_bytes()[..HALF]).await.unwrap();
         too_many.push(client);
         let entry = add(router, conn, Some(Refusal::Full));
         spawn_local(Rc::clone(router).look_and_dispatch(entry));
@@ -219,8 +219,8 @@ fn packed(router: &Router) -> (RouterState, Luggage) {
         connections,
     } = router.pack(&Missing::default(), &mut carrier).unwrap();
     let state = State {
-        listeners,
         connections,
+        listeners,
         ..State::default()
     };
     carrier.finish(&state.encode().unwrap()).unwrap();
@@ -288,7 +288,7 @@ async fn connections_at_every_stage_go_on_in_another_router_each_once() {
             assert_eq!(heard(&mut client).await, expected);
         }
         for mut client in clients.half_lines {
-            client.write_all(LINE[HALF..].as_bytes()).await.unwrap();
+            client.write_all(&LINE.as_bytes()[HALF..]).await.unwrap();
             assert_eq!(heard(&mut client).await, expected);
         }
         for mut client in clients.passed {
@@ -319,14 +319,14 @@ async fn a_pack_that_leads_nowhere_changes_nothing() {
         let mut world = World::with_slots(&[0]);
         let router = Router::start(config(), Rc::clone(&world.pool), Vec::new());
         let (mut client, conn) = unix_client();
-        client.write_all(LINE[..HALF].as_bytes()).await.unwrap();
+        client.write_all(&LINE.as_bytes()[..HALF]).await.unwrap();
         spawn_local(Rc::clone(&router).route(add(&router, conn, None)));
         yield_now().await;
         let (state, luggage) = packed(&router);
         assert_eq!(state.connections.connections.len(), 1);
         drop(luggage);
         world.serve();
-        client.write_all(LINE[HALF..].as_bytes()).await.unwrap();
+        client.write_all(&LINE.as_bytes()[HALF..]).await.unwrap();
         assert_eq!(heard(&mut client).await, format!("0 has [][{LINE}]"));
         assert!(router.connections.all().is_empty());
     };
