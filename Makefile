@@ -181,6 +181,8 @@ long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, several machi
 	$(TARGET_DIR)/release/bench idle --server $(TARGET_DIR)/release/my-app --sessions $(IDLE_SESSIONS)
 	$(call say,Lost answers)
 	ABORTED_POLLS=3000 $(PROGRAM) $(CARGO) test $(CARGO_FLAGS) $(CHECKED) --test it lost_answers
+	$(call say,Deaths)
+	DEATHS=13 $(PROGRAM) $(CARGO) test $(CARGO_FLAGS) $(CHECKED) --test it deaths::a_worker_that_dies
 	$(call say,Several machines)
 	$(call as_root,it,MACHINES_LONG=1) --test-threads=1 --nocapture machines_
 	$(call say,Fuzzing)

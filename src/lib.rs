@@ -110,8 +110,11 @@ fn run_bridge(args: &BridgeArgs) -> Exit {
 fn exit_of(error: &MasterError) -> Exit {
     match error {
         MasterError::Config(_) => Exit::Config,
-        MasterError::Worker { .. } | MasterError::Log(_) => Exit::Internal,
-        MasterError::Listen(_) | MasterError::Entropy(_) | MasterError::Start(_) => Exit::Os,
+        MasterError::Log(_) => Exit::Internal,
+        MasterError::Worker { .. }
+        | MasterError::Listen(_)
+        | MasterError::Entropy(_)
+        | MasterError::Start(_) => Exit::Os,
     }
 }
 

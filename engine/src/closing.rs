@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -50,10 +51,7 @@ impl Rest {
         let mut rest = Line::new(Transport::WebSocket(socket), line.revision3);
         rest.queue = std::mem::take(&mut line.queue);
         rest.waiting = std::mem::take(&mut line.waiting);
-        Some(Self {
-            line: rest,
-            work: Arc::clone(work),
-        })
+        Some(Self::counted(rest, work))
     }
 
     /// A connection that has no session: it is sent these bytes, and a close frame with this payload.
@@ -67,6 +65,11 @@ impl Rest {
         let socket = WebSocket::new(conn, Assembly::default(), None);
         let mut line = Line::new(Transport::WebSocket(socket), false);
         line.queue_out(work, Out::Raw(Bytes::from(bytes)));
+        Self::counted(line, work)
+    }
+
+    fn counted(line: Line, work: &Arc<Work>) -> Self {
+        work.closing.fetch_add(1, Relaxed);
         Self {
             line,
             work: Arc::clone(work),
@@ -131,5 +134,11 @@ impl Rest {
             }
         };
         let _ = timeout(stall, read).await;
+    }
+}
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        self.work.closing.fetch_sub(1, Relaxed);
     }
 }

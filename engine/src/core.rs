@@ -300,6 +300,10 @@ impl<H: EngineIoHandler> Port for Core<H> {
         self.table().sids()
     }
 
+    fn by_age(&self) -> Vec<(Sid, Duration)> {
+        self.oldest_first()
+    }
+
     fn weights(&self) -> Vec<Weight> {
         let sockets = self.table().all();
         let weights = sockets.into_iter().map(|socket| {

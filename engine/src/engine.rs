@@ -108,6 +108,7 @@ pub(crate) trait Port: Send + Sync {
     fn live_of(&self, client: IpAddr, most: usize) -> Vec<Live>;
     fn ends_in(&self, sid: Sid, left: Duration);
     fn sids(&self) -> Vec<Sid>;
+    fn by_age(&self) -> Vec<(Sid, Duration)>;
     fn weights(&self) -> Vec<Weight>;
     fn work(&self) -> &Work;
 }
@@ -239,6 +240,24 @@ impl Engine {
     #[must_use]
     pub fn sids(&self) -> Vec<Sid> {
         self.port().map_or_else(Vec::new, Port::sids)
+    }
+
+    /// The open sessions and how long each has lived, the oldest first.
+    #[must_use]
+    pub fn by_age(&self) -> Vec<(Sid, Duration)> {
+        self.port().map_or_else(Vec::new, Port::by_age)
+    }
+
+    /// How many sessions have ended of which something is still to be told to their clients: what was queued, or that
+    /// they are over. It looks at all that there are.
+    #[must_use]
+    pub fn closing(&self) -> usize {
+        self.port().map_or(0, |port| {
+            let work = port.work();
+            let kept = port.sids().len();
+            let polling = kept.saturating_sub(work.sessions.load(Relaxed));
+            polling + work.closing.load(Relaxed)
+        })
     }
 
     /// What each session has in memory beside itself.

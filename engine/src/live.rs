@@ -56,6 +56,16 @@ impl<H: EngineIoHandler> Core<H> {
         ends
     }
 
+    /// All open sessions, the oldest first.
+    pub(crate) fn oldest_first(&self) -> Vec<(Sid, Duration)> {
+        let now = self.now();
+        let sockets = self.table().all();
+        let live = sockets.iter().filter_map(|socket| socket.live(now));
+        let mut ages: Vec<_> = live.map(|live| (live.sid, live.lived)).collect();
+        ages.sort_by_key(|&(_, lived)| std::cmp::Reverse(lived));
+        ages
+    }
+
     /// The open sessions of a client, the oldest first.
     pub(crate) fn sessions_of(&self, client: IpAddr, most: usize) -> Vec<Live> {
         let now = self.now();

@@ -17,6 +17,7 @@ mod bridge;
 mod child;
 mod control;
 mod dialogue;
+mod drains;
 mod ends;
 mod faults;
 mod hub;
@@ -46,6 +47,7 @@ use tracing::{info, warn};
 
 use self::bridge::Bridges;
 use self::control::{Control, Phase};
+use self::drains::{Draining, Drains, Whose};
 use self::ends::Ends;
 use self::faults::Faults;
 use self::hub::{Hub, Identity};
@@ -67,7 +69,7 @@ use crate::systemd::{self, Notify};
 use crate::wire::session_id::{EntropyError, Keyring};
 
 /// How much longer than `stop_drain` the workers may take to leave.
-const STOP_GRACE: Duration = Duration::from_secs(2);
+const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// How often the master looks at its own state.
 const TICK: Duration = Duration::from_secs(1);
@@ -159,6 +161,7 @@ async fn serve(
         router,
         missing,
         faults,
+        drains: Rc::default(),
         ends: Rc::default(),
         totals,
         questions: Rc::default(),
@@ -191,6 +194,7 @@ struct Parts {
     router: Rc<Router>,
     missing: Rc<Missing>,
     faults: Rc<Faults>,
+    drains: Rc<Drains>,
     ends: Rc<Ends>,
     totals: Rc<Totals>,
     questions: Rc<Questions>,
@@ -198,6 +202,15 @@ struct Parts {
     hub: Rc<Hub>,
     /// Is the bridge a child of the master, and not a unit of systemd's?
     has_own_bridge: bool,
+}
+
+impl Parts {
+    /// The drains that are under way.
+    fn drains(&self) -> Vec<Draining> {
+        self.drains.list(|whose| match whose {
+            Whose::Everybody | Whose::TakenOut => self.pool.sessions(),
+        })
+    }
 }
 
 /// The running server.
@@ -283,6 +296,7 @@ impl Master {
             workers: self.parts.config.workers,
             vacant: self.parts.slots.vacant(),
             clients: self.parts.pool.sessions(),
+            drains: self.parts.drains(),
             deaf: self.parts.missing.describe(),
             apart: bridge::missing(&self.parts),
         }
@@ -294,8 +308,7 @@ impl Master {
         let within = humantime::format_duration(drain);
         systemd::notify_stopping();
         self.control.set_phase(Phase::Stopping);
-        self.notify
-            .status(&format!("stopping: the sessions end within {within}"));
+        self.parts.drains.begin(Whose::Everybody, drain);
         info!("stopping: the sessions end within {within}");
         self.parts.router.stop();
         self.workers.stop(drain);
@@ -306,7 +319,12 @@ impl Master {
                 () = self.workers.left() => return self.bridges.stop().await,
                 () = &mut deadline => return warn!("workers that did not leave in time are killed"),
                 () = signals.stop_again() => return warn!("stopped at once, as asked twice"),
-                _ = tick.tick() => systemd::extend_timeout(),
+                _ = tick.tick() => {
+                    systemd::extend_timeout();
+                    let drains = self.parts.drains();
+                    let words: Vec<_> = drains.iter().map(Draining::words).collect();
+                    self.notify.status(&words.join("; "));
+                }
             }
         }
     }

@@ -23,6 +23,15 @@ pub(crate) enum Vacancy {
     Died,
 }
 
+/// A slot without a worker that takes connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Vacant {
+    pub(crate) slot: u16,
+    pub(crate) vacancy: Vacancy,
+    /// When another worker is started, if that is waited for.
+    pub(crate) next: Option<Duration>,
+}
+
 /// A slot, for who asks.
 #[derive(Debug, Clone)]
 pub(crate) struct SlotState {
@@ -35,6 +44,8 @@ pub(crate) struct SlotState {
     pub(crate) uptime: Option<Duration>,
     /// Why its last worker ended.
     pub(crate) why: Option<String>,
+    /// When another worker is started, if that is waited for.
+    pub(crate) next: Option<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +55,15 @@ struct Slot {
     failures: u32,
     worker: Option<(u32, Instant)>,
     why: Option<String>,
+    /// When its next worker is started.
+    next: Option<Instant>,
+}
+
+impl Slot {
+    fn next(&self) -> Option<Duration> {
+        let next = self.next?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
 }
 
 /// See the module's text.
@@ -74,6 +94,7 @@ impl Slots {
         let mut inner = self.0.borrow_mut();
         let entry = inner.slots.entry(slot).or_default();
         entry.worker = Some((pid, Instant::now()));
+        entry.next = None;
     }
 
     /// The slot's worker takes connections.
@@ -100,6 +121,12 @@ impl Slots {
         !inner.ever_ready && all.all(|slot| slot.failures >= START_ATTEMPTS)
     }
 
+    /// The slot's next worker is started after this time.
+    pub(crate) fn pauses(&self, slot: u16, pause: Duration) {
+        let mut inner = self.0.borrow_mut();
+        inner.slots.entry(slot).or_default().next = Some(Instant::now() + pause);
+    }
+
     /// All slots.
     pub(crate) fn states(&self) -> Vec<SlotState> {
         let inner = self.0.borrow();
@@ -109,16 +136,23 @@ impl Slots {
             pid: slot.worker.map(|(pid, _)| pid),
             uptime: slot.worker.map(|(_, since)| since.elapsed()),
             why: slot.why.clone(),
+            next: slot.next(),
         });
         states.collect()
     }
 
     /// The slots without a worker that takes connections.
-    pub(crate) fn vacant(&self) -> Vec<(u16, Vacancy)> {
+    pub(crate) fn vacant(&self) -> Vec<Vacant> {
         let inner = self.0.borrow();
         let vacant = inner.slots.iter();
         vacant
-            .filter_map(|(&number, slot)| Some((number, slot.vacancy.clone()?)))
+            .filter_map(|(&number, slot)| {
+                Some(Vacant {
+                    slot: number,
+                    vacancy: slot.vacancy.clone()?,
+                    next: slot.next(),
+                })
+            })
             .collect()
     }
 }
@@ -170,6 +204,22 @@ mod tests {
     }
 
     #[test]
+    fn when_the_next_attempt_is_made_is_known_until_it_is() {
+        let slots = Slots::new(1);
+        slots.ended(0, false, "exit code 101");
+        slots.pauses(0, Duration::from_secs(30));
+        let next = || slots.vacant().first().and_then(|vacant| vacant.next);
+        assert!(
+            next().is_some_and(|next| next.as_secs() >= 29),
+            "{next:?}",
+            next = next()
+        );
+        assert_eq!(next().is_some(), slots.states()[0].next.is_some());
+        slots.started(0, 7);
+        assert_eq!(next(), None);
+    }
+
+    #[test]
     fn what_is_vacant_is_known_with_the_reason() {
         let slots = Slots::new(4);
         slots.ready(0);
@@ -178,7 +228,9 @@ mod tests {
         slots.ended(2, false, "exit code 101");
         let failed = Vacancy::Failed("exit code 101".into());
         let expected = [(1, Vacancy::Died), (2, failed), (3, Vacancy::Starting)];
-        assert_eq!(slots.vacant(), expected);
+        let vacant = slots.vacant().into_iter();
+        let vacant: Vec<_> = vacant.map(|it| (it.slot, it.vacancy)).collect();
+        assert_eq!(vacant, expected);
         slots.ready(2);
         assert_eq!(slots.vacant().len(), 2);
     }

@@ -1,7 +1,12 @@
 //! The line that `systemctl status` shows: how the server is, and what is missing with the command that
 //! mends it.
 
-use super::slots::Vacancy;
+use std::time::Duration;
+
+use humantime::format_duration;
+
+use super::drains::Draining;
+use super::slots::{Vacancy, Vacant};
 
 /// So many slots are named; of the others only the number is told.
 const NAMED: usize = 3;
@@ -12,9 +17,11 @@ pub(crate) struct Health {
     /// How many workers there are to be.
     pub(crate) workers: u16,
     /// The slots without a worker that takes connections.
-    pub(crate) vacant: Vec<(u16, Vacancy)>,
+    pub(crate) vacant: Vec<Vacant>,
     /// Open sessions.
     pub(crate) clients: u64,
+    /// The drains that are under way.
+    pub(crate) drains: Vec<Draining>,
     /// The listeners that could not be had, each with what mends it.
     pub(crate) deaf: Vec<String>,
     /// What is missing of the link to other machines.
@@ -28,6 +35,7 @@ impl Health {
         let ready = self.ready_of();
         let figures = format!("my-app {version}: {ready}{workers} worker(s), {clients} client(s)");
         let mut parts = vec![figures];
+        parts.extend(self.drains.iter().map(Draining::words));
         parts.extend(self.missing());
         parts.join("; ")
     }
@@ -63,23 +71,51 @@ impl Health {
     }
 }
 
-fn describe((slot, vacancy): &(u16, Vacancy)) -> String {
-    match vacancy {
-        Vacancy::Starting => format!("worker {slot} is still starting"),
-        Vacancy::Failed(why) => format!("worker {slot} does not start ({why}) and is tried again"),
-        Vacancy::Died => format!("worker {slot} is being replaced"),
+fn describe(
+    Vacant {
+        slot,
+        vacancy,
+        next,
+    }: &Vacant,
+) -> String {
+    // In whole seconds, rounded up; a pause that nobody would see is none.
+    let next = next.filter(|next| next.as_secs() > 0);
+    let next = next.map(|next| format_duration(Duration::from_secs(next.as_secs() + 1)));
+    match (vacancy, next) {
+        (Vacancy::Starting, _) => format!("worker {slot} is still starting"),
+        (Vacancy::Failed(why), Some(next)) => {
+            format!("worker {slot} does not start ({why}) and is tried again in {next}")
+        }
+        (Vacancy::Failed(why), None) => {
+            format!("worker {slot} does not start ({why}) and is tried again")
+        }
+        (Vacancy::Died, Some(next)) => {
+            format!("worker {slot} ended again and again; another one is started in {next}")
+        }
+        (Vacancy::Died, None) => format!("worker {slot} is being replaced"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::drains::Whose;
     use super::*;
 
-    fn line(workers: u16, vacant: Vec<(u16, Vacancy)>, deaf: &[&str]) -> String {
+    fn vacant(vacant: Vec<(u16, Vacancy)>) -> Vec<Vacant> {
+        let vacant = vacant.into_iter().map(|(slot, vacancy)| Vacant {
+            slot,
+            vacancy,
+            next: None,
+        });
+        vacant.collect()
+    }
+
+    fn line(workers: u16, missing: Vec<(u16, Vacancy)>, deaf: &[&str]) -> String {
         let health = Health {
             workers,
-            vacant,
+            vacant: vacant(missing),
             clients: 7,
+            drains: vec![],
             deaf: deaf.iter().map(ToString::to_string).collect(),
             apart: None,
         };
@@ -95,10 +131,10 @@ mod tests {
 
     #[test]
     fn the_first_line_says_where_and_with_how_many_workers() {
-        let listening = |workers, vacant| {
+        let listening = |workers, missing| {
             let health = Health {
                 workers,
-                vacant,
+                vacant: vacant(missing),
                 ..Health::default()
             };
             health.listening(&["http://127.0.0.1:3000".into(), "unix:/run/a".into()])
@@ -122,6 +158,52 @@ mod tests {
             line(4, vacant, &["nobody hears port 80"]),
             "2 of 4 worker(s), 7 client(s); worker 1 is still starting; \
              worker 3 does not start (exit code 101) and is tried again; nobody hears port 80"
+        );
+    }
+
+    #[test]
+    fn a_drain_is_told_with_what_is_left_of_it() {
+        let health = Health {
+            workers: 1,
+            drains: vec![Draining {
+                whose: Whose::TakenOut,
+                sessions: 3,
+                left: Duration::from_secs(9),
+            }],
+            ..Health::default()
+        };
+        let line = health.line();
+        assert!(
+            line.ends_with("; taken out: 3 session(s) left, the old ones end within 9s"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn when_a_worker_is_tried_again_is_told() {
+        let died = |next| {
+            describe(&Vacant {
+                slot: 0,
+                vacancy: Vacancy::Died,
+                next: Some(next),
+            })
+        };
+        assert_eq!(
+            died(Duration::from_millis(12_300)),
+            "worker 0 ended again and again; another one is started in 13s"
+        );
+        assert_eq!(
+            died(Duration::from_millis(300)),
+            "worker 0 is being replaced"
+        );
+        let failed = describe(&Vacant {
+            slot: 3,
+            vacancy: Vacancy::Failed("exit code 101".into()),
+            next: Some(Duration::from_millis(3999)),
+        });
+        assert_eq!(
+            failed,
+            "worker 3 does not start (exit code 101) and is tried again in 4s"
         );
     }
 

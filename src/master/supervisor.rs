@@ -34,7 +34,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// A worker that lived for less died of something that will happen again.
 const SHORT_LIFE: Duration = Duration::from_secs(10);
 /// The pauses between attempts grow up to this.
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// A worker may take so many times `start_timeout` until it takes connections; then another is tried.
 const START_PATIENCE: u32 = 10;
 
@@ -144,6 +144,7 @@ impl Slot {
                 true if pause.is_zero() && was_ready => Duration::from_millis(1),
                 true => (pause * 2).clamp(Duration::from_millis(100), MAX_PAUSE),
             };
+            self.parts.slots.pauses(slot, pause);
             tokio::select! {
                 () = sleep(pause) => {}
                 _ = self.stop.wait_for(Option::is_some) => return,

@@ -60,6 +60,12 @@ pub(crate) enum ToWorker {
     },
     /// What becomes of the log.
     Log(LogCommand),
+    /// Workers of another generation take the new sessions: as [`ToWorker::Stop`], which may follow with a shorter
+    /// time, but the reason is another one.
+    Retire {
+        /// Milliseconds.
+        over_ms: u32,
+    },
 }
 
 /// What a worker says to the master.

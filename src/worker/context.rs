@@ -54,6 +54,8 @@ pub(crate) struct Worker {
     pub(super) endpoint: Endpoint,
     /// Is the machine taken out? The master tells it with each ping.
     pub(super) taken_out: AtomicBool,
+    /// Have workers of another generation taken over? Then connections are not kept: new ones go where the session is.
+    pub(super) retires: AtomicBool,
 }
 
 impl fmt::Debug for Worker {
@@ -113,6 +115,7 @@ impl Worker {
                 msgpack: config.engine.parser == Parser::Msgpack,
             },
             taken_out: AtomicBool::new(false),
+            retires: AtomicBool::new(false),
             config,
         })
     }

@@ -5,6 +5,9 @@
 //! sessions are refused, and of those that it has, the ones that never joined anything go first, at once; then,
 //! a part at a time, those for which most is waiting, or who are in rooms with the longest names. They connect anew, and know that they missed something;
 //! everybody else gets everything.
+//!
+//! When the whole service has nearly all that its control group may have, which is its sockets' memory and the other
+//! processes' too, new sessions are refused before anybody suffers; nobody is ended for that.
 
 use std::time::Duration;
 
@@ -12,8 +15,10 @@ use engineioxide::{EndReason, Weight};
 use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
+use super::COMPLAINT_PAUSE;
 use super::context::Worker;
-use crate::process::resident;
+use crate::logging::RateLimit;
+use crate::process::{resident, service_is_full};
 
 /// How often a worker looks at its memory.
 const LOOK: Duration = Duration::from_millis(100);
@@ -34,14 +39,25 @@ pub(crate) async fn keep_below_ceiling(worker: &Worker, ceiling: u64) {
     let mut most = ceiling;
     let mut grew: Option<Instant> = None;
     let mut total = 0;
+    let mut service_full = false;
+    let complaints = RateLimit::default();
     loop {
         sleep(LOOK).await;
+        if service_is_full() != service_full {
+            service_full = !service_full;
+            worker.admission.set_full(service_full || grew.is_some());
+            if service_full && complaints.allows(COMPLAINT_PAUSE) {
+                warn!(
+                    "the service has nearly all the memory that it may have (MemoryMax=); new sessions are refused"
+                );
+            }
+        }
         let now = resident();
         most = most.min(now).max(ceiling);
         if now <= most {
             if grew.is_some_and(|at| now <= ceiling || at.elapsed() >= CALM) {
                 grew = None;
-                worker.admission.set_full(false);
+                worker.admission.set_full(service_full);
             }
             continue;
         }

@@ -40,6 +40,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tracing::{info, warn};
 
 use self::context::Worker;
+use self::drain::Leave;
 use self::link::Answer;
 use self::opening::Opening;
 use self::operator::Operator;
@@ -150,14 +151,9 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
     }
     worker.link.tell(&ToMaster::Ready).await?;
     info!("Worker {} started", std::process::id());
-    let (stop, mut stopped) = watch::channel(None);
+    let (stop, stopped) = watch::channel(None);
     let leave = async {
-        let within = stopped
-            .wait_for(Option::is_some)
-            .await
-            .map(|within| *within);
-        let within = within.ok().flatten().unwrap_or_default();
-        drain::run(&worker, within, EndReason::Stopped).await;
+        drain::run(&worker, stopped).await;
         // What handlers sent when their sockets were disconnected; and why they were.
         let told = async { tokio::join!(worker.bus.flushed(), all_ends_told(&worker)) };
         let _ = timeout(FLUSH, told).await;
@@ -188,7 +184,7 @@ fn bus_error(broken: Result<BusError, JoinError>) -> WorkerError {
 async fn listen(
     worker: &Arc<Worker>,
     mut inbox: Inbox,
-    stop: watch::Sender<Option<Duration>>,
+    stop: watch::Sender<Option<Leave>>,
     log: &LogGuard,
 ) -> LinkError {
     let mut operator = Operator::new(worker);
@@ -232,7 +228,18 @@ async fn listen(
                 Ok(())
             }
             Ok((ToWorker::Stop { within_ms }, _)) => {
-                stop.send_replace(Some(Duration::from_millis(within_ms.into())));
+                stop.send_replace(Some(Leave {
+                    over: Duration::from_millis(within_ms.into()),
+                    reason: EndReason::Stopped,
+                }));
+                Ok(())
+            }
+            Ok((ToWorker::Retire { over_ms }, _)) => {
+                worker.retires.store(true, Relaxed);
+                stop.send_replace(Some(Leave {
+                    over: Duration::from_millis(over_ms.into()),
+                    reason: EndReason::Drain,
+                }));
                 Ok(())
             }
             // The kernel drops a passed descriptor when this process has too many already.

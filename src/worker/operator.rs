@@ -7,12 +7,14 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engineioxide::EndReason;
 use socketioxide::BroadcastError;
 use tokio::task::AbortHandle;
 use tracing::{debug, warn};
 
 use super::context::Worker;
-use super::{drain, search};
+use super::drain::{self, Newcomers};
+use super::search;
 use crate::api::Args;
 use crate::config::LogLevel;
 use crate::logging::LogGuard;
@@ -42,7 +44,9 @@ impl Operator {
         }
         if let Some(over) = over {
             let worker = Arc::clone(&self.worker);
-            let task = tokio::spawn(async move { drain::spread(&worker, over).await });
+            let task = tokio::spawn(async move {
+                drain::spread(&worker, over, EndReason::Drain, Newcomers::Stay).await;
+            });
             self.draining = Some(task.abort_handle());
         }
     }

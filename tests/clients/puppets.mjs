@@ -45,11 +45,14 @@ class Puppet {
     this.socket.on("connect", () => (args.join ? this.socket.emit("join", args.join, connected) : connected()));
     this.socket.on("connect_error", (error) => args.reconnect || this.tell({ gone: describeError(error) }));
     this.socket.on("disconnect", (gone) => this.tell({ gone }));
-    this.socket.onAny((event, ...rest) => {
+    const take = (event, ...rest) => {
       const answer = typeof rest.at(-1) === "function" ? rest.pop() : null;
       if (answer) this.answer(answer);
       this.tell({ event, payload: rest[0] });
-    });
+    };
+    // v2 has no onAny(), but the same inner method behind which all events pass.
+    if (args.version === "v2") this.socket.onevent = ({ id, data }) => take(...data, ...(id == null ? [] : [this.socket.ack(id)]));
+    else this.socket.onAny(take);
   }
 
   connect() {

@@ -1,5 +1,6 @@
 //! Processes that die or hang cost nobody in another one anything.
 
+use std::env;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -74,26 +75,55 @@ fn behind_nginx_too_a_killed_worker_costs_its_own_clients_alone() {
     assert_eq!(number(&stats, "disconnects"), sessions[0], "{stats:#?}");
 }
 
+/// How often a worker is killed. With `DEATHS=13`, which takes two minutes, the pauses reach their maximum.
+const DEATHS: usize = 5;
+
 #[test]
 fn a_worker_that_dies_again_and_again_is_replaced_with_growing_pauses() {
-    let server = Server::start();
+    const MOST: Duration = Duration::from_secs(30);
+    let deaths = env::var("DEATHS").map_or(DEATHS, |deaths| deaths.parse().unwrap());
+    let server = Setup::new().systemd().start();
     let mut pauses = Vec::new();
-    for _ in 0..5 {
-        let victim = server.workers()[0];
+    for _ in 0..deaths {
+        let workers = server.workers();
+        let victim = workers[0];
         let killed = Instant::now();
         signal_process(victim, "KILL");
-        eventually("a new worker", SOON, || replaced(&server, victim));
+        eventually("it is gone", SOON, || !alive(victim));
+        // The other one serves.
+        WebSocket::open(Raw::tcp(server.addr)).echo("served");
+        eventually("a new worker", 2 * MOST, || replaced(&server, victim));
         pauses.push(killed.elapsed());
+        assert!(
+            server.workers().contains(&workers[1]),
+            "the other one stayed"
+        );
     }
-    saw("replaced after", format!("{pauses:?}"));
+    saw("replaced after", format!("{pauses:.1?}"));
     assert!(alive(server.pid));
     assert!(pauses[0] < Duration::from_secs(1));
     assert!(
         pauses[4] > pauses[0] + Duration::from_millis(300),
         "no back-off"
     );
-    assert_eq!(server.count_lines(" died"), 5);
+    assert!(
+        pauses
+            .iter()
+            .all(|&pause| pause < MOST + Duration::from_secs(5))
+    );
+    assert_eq!(server.count_lines(" died"), deaths);
+    if deaths > 7 {
+        let told =
+            server.wait_for_notification("ended again and again; another one is started in ");
+        saw("STATUS", told);
+    }
+    if deaths > 11 {
+        assert!(*pauses.last().unwrap() >= MOST, "not the longest pause");
+    }
     WebSocket::open(Raw::tcp(server.addr)).echo("served");
+    let healthy = |told: &str| told.ends_with(": 2 worker(s), 1 client(s)");
+    let _client = WebSocket::open(Raw::tcp(server.addr));
+    eventually("all is well again", SOON, || healthy(&server.notified()));
 }
 
 #[test]

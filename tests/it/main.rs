@@ -35,6 +35,7 @@ mod departed;
 mod differential;
 mod doctor;
 mod documents;
+mod drains;
 mod emitters;
 mod ends;
 mod fairness;

@@ -102,16 +102,21 @@ fn a_slot_that_does_not_start_costs_no_other() {
     let tries = server.count_lines("why=\"exit code 101\"");
     assert!(tries >= 3, "{tries}");
     let missing = "; worker 0 does not start (exit code 101) and is tried again";
-    if !before.iter().any(|message| message.ends_with(missing)) {
+    if !before.iter().any(|message| message.contains(missing)) {
         server.wait_for_notification(missing);
     }
+    // The pauses grow, and how long one still takes is told.
+    let told = server.wait_for_notification("(exit code 101) and is tried again in ");
+    saw("STATUS", told);
+    let next = server.control().get("/status")["workers"][0]["next_attempt_seconds"].as_f64();
+    assert!(next.is_some_and(|next| next < 30.0), "{next:?}");
     serves(Raw::tcp(server.addr));
 }
 
 #[test]
-fn a_server_of_which_no_worker_starts_ends_with_70() {
+fn a_server_of_which_no_worker_starts_ends_with_71_and_says_why() {
     let mut server = slow_start(&["BROKEN_WORKERS=0,1"]).start();
-    assert_eq!(server.ended(SOON).code(), Some(70));
+    assert_eq!(server.ended(SOON).code(), Some(71));
     server.wait_for_line("did not start: exit code 101");
 }
 

@@ -93,6 +93,14 @@ impl Page<'_> {
                 self.width,
             );
         }
+        for drain in list(self.status, "/drains") {
+            let left = or_dash(number(drain, "/sessions_left"), whole);
+            let words = match number(drain, "/seconds_left").filter(|&left| left > 0.0) {
+                Some(time) => format!("{left} sessions left, which end within {}", span(time)),
+                None => format!("{left} sessions left"),
+            };
+            lines += &paragraph("  -", 4, &words, self.width);
+        }
         lines
     }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tracing::info;
 
+use super::super::drains::Whose;
 use super::super::questions::{Gathered, Unanswered};
 use super::Control;
 use super::problem::{Answer, Problem, json};
@@ -199,9 +200,11 @@ impl Control {
         let pool = &self.parts.pool;
         pool.set_taken_out(over.is_some());
         if let Some(over) = over {
+            self.parts.drains.begin(Whose::TakenOut, over);
             let over = humantime::format_duration(over);
             info!("an operator takes this machine out: its sessions end within {over}");
         } else {
+            self.parts.drains.end(Whose::TakenOut);
             info!("an operator takes this machine in again");
         }
         let over_ms = over.map(|over| u32::try_from(over.as_millis()).unwrap_or(u32::MAX));

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use jiff::{SignedDuration, Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
+use super::super::drains::{Draining, Whose};
 use super::super::slots::{SlotState, Vacancy};
 use super::super::status::Health;
 use super::super::totals::{Rates, SessionCounts, WorkerFigures};
@@ -25,6 +26,7 @@ pub(super) struct Status {
     started_at: String,
     uptime_seconds: f64,
     taken_out: bool,
+    drains: Vec<DrainStatus>,
     sessions: SessionCounts,
     rates: Rates,
     workers: Vec<WorkerStatus>,
@@ -45,12 +47,21 @@ struct MachineStatus {
     characters: String,
 }
 
+/// Sessions that end at a set pace.
+#[derive(Debug, Serialize)]
+struct DrainStatus {
+    why: &'static str,
+    sessions_left: u64,
+    seconds_left: u64,
+}
+
 #[derive(Debug, Serialize)]
 struct WorkerStatus {
     slot: u16,
     pid: Option<u32>,
     state: &'static str,
     why: Option<String>,
+    next_attempt_seconds: Option<f64>,
     uptime_seconds: Option<f64>,
     #[serde(flatten)]
     figures: WorkerFigures,
@@ -107,6 +118,7 @@ pub(super) fn status(control: &Control) -> Status {
         started_at: time(control.started_at, Unit::Second),
         uptime_seconds: seconds(control.since.elapsed()),
         taken_out: parts.pool.is_taken_out(),
+        drains: parts.drains().into_iter().map(drain).collect(),
         sessions: figures.sessions,
         rates: figures.rates,
         workers: slots
@@ -141,6 +153,7 @@ fn state(control: &Control) -> (&'static str, Vec<String>) {
         workers: parts.config.workers,
         vacant: parts.slots.vacant(),
         clients: parts.pool.sessions(),
+        drains: Vec::new(),
         deaf: parts.missing.describe(),
         apart: super::super::bridge::missing(parts),
     };
@@ -163,6 +176,17 @@ fn stalled(control: &Control) -> Vec<String> {
         .collect()
 }
 
+fn drain(draining: Draining) -> DrainStatus {
+    DrainStatus {
+        why: match draining.whose {
+            Whose::Everybody => "stop",
+            Whose::TakenOut => "taken-out",
+        },
+        sessions_left: draining.sessions,
+        seconds_left: draining.left.as_secs(),
+    }
+}
+
 fn worker(control: &Control, slot: SlotState) -> WorkerStatus {
     let members = control.parts.pool.members();
     let member = members.iter().find(|member| Some(member.pid) == slot.pid);
@@ -178,6 +202,7 @@ fn worker(control: &Control, slot: SlotState) -> WorkerStatus {
         pid: slot.pid,
         state,
         why,
+        next_attempt_seconds: slot.next.map(seconds),
         uptime_seconds: slot.uptime.map(seconds),
         figures: control.parts.totals.worker(slot.number),
     }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 
 use tokio::time::Instant;
 
@@ -70,7 +71,7 @@ impl Member {
             .window
             .forget_permits(state.unacknowledged.len().min(WINDOW));
         for (conn, handoff) in state.unacknowledged {
-            let conn = luggage.take(conn)?.into();
+            let conn = Rc::new(luggage.take(conn)?);
             let sent = Unacknowledged { conn, handoff };
             member.unacknowledged.borrow_mut().push_back(sent);
         }
@@ -86,7 +87,6 @@ mod tests {
     use std::io::Read;
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
-    use std::rc::Rc;
     use std::time::Duration;
 
     use tokio::time::timeout;
@@ -151,10 +151,8 @@ mod tests {
         let (second, mut second_client) = UnixStream::pair().unwrap();
         for (conn, age) in [(first, 1), (second, 2)] {
             before.expect_session();
-            before
-                .take(&Rc::new(conn.into()), handoff(age))
-                .await
-                .unwrap();
+            let conn = Rc::new(OwnedFd::from(conn));
+            assert!(before.take(&conn, handoff(age)).await.is_ok());
         }
         // One whose connection has not departed, and one that is reserved.
         before.expect_session();

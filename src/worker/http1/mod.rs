@@ -23,15 +23,16 @@ mod session;
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body as AppBody;
 use engineioxide::{Deflate, ProtocolVersion};
-use http::header::ORIGIN;
+use http::header::{CONNECTION, ORIGIN};
 use http::request::Parts;
-use http::{HeaderName, Request, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -183,6 +184,14 @@ impl Connection {
             let mut response = self.serve(word, parts, body).await;
             if let Some(mark) = mark {
                 response.headers_mut().insert(MARK, mark);
+            }
+            // A proxy's connection that is kept would be closed in the end, perhaps while a request is coming.
+            if self.worker.retires.load(Relaxed)
+                && self.origin != Origin::Worker
+                && response.status() != StatusCode::SWITCHING_PROTOCOLS
+            {
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
             }
             self.control.set_activity(Activity::Idle(Instant::now()));
             response

@@ -152,6 +152,7 @@ faults     -
 fn a_quiet_server_says_so() {
     let mut quiet = example();
     quiet["taken_out"] = json!(true);
+    quiet["drains"] = json!([{"why": "taken-out", "sessions_left": 43, "seconds_left": 250}]);
     quiet["ended"] = json!({"drain": 0});
     quiet["refused"] = json!({});
     quiet["faults"] = json!([]);
@@ -163,6 +164,7 @@ fn a_quiet_server_says_so() {
     let told = status(&quiet, Style::Plain, 80);
     for part in [
         "taken out: /readyz answers 503",
+        "  - 43 sessions left, which end within 4 min 10 s",
         "refused    nobody since the start\nended      no session since the start\n",
         "faults     none since the start\n",
         "log        level info; 3 lines were lost",
