@@ -48,6 +48,15 @@ impl Tree {
     }
 }
 
+/// Does this process run still? One that nobody has waited for yet does not.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| {
+        stat.rsplit_once(')')
+            .is_some_and(|(_, behind)| !behind.trim_start().starts_with(['Z', 'X']))
+    })
+}
+
 /// How many descriptors a process has open.
 pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
