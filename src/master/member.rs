@@ -4,12 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::debug;
 
+use super::pace::Pace;
 use crate::ipc::link::Link;
 use crate::wire::client::ClientKey;
 use crate::wire::link::{Change, Handoff, Report, ToWorker};
@@ -47,6 +48,8 @@ pub(crate) struct Member {
     /// What clients have here, if there is a limit for each.
     clients: RefCell<HashMap<ClientKey, Held>>,
     pub(super) stalled: Cell<bool>,
+    /// How many new sessions may be on their way at once.
+    pace: RefCell<Pace>,
 }
 
 /// What one client has at one worker.
@@ -69,12 +72,24 @@ impl Member {
             unacknowledged: RefCell::default(),
             clients: RefCell::default(),
             stalled: Cell::new(false),
+            pace: RefCell::default(),
         }
     }
 
     pub(super) fn load(&self) -> u64 {
         let report = self.report.get();
         report.sessions + self.dispatched.get().saturating_sub(report.resolved)
+    }
+
+    /// May it be given one more new session now?
+    pub(super) fn has_room(&self) -> bool {
+        self.pace.borrow().has_room()
+    }
+
+    /// A new session is dispatched to it.
+    pub(super) fn dispatches(&self) {
+        self.count_up();
+        self.pace.borrow_mut().sent(Instant::now());
     }
 
     /// One session more is on its way.
@@ -94,13 +109,16 @@ impl Member {
     /// # Errors
     /// When the worker is gone or does not take any.
     pub(crate) async fn take(&self, conn: &Rc<OwnedFd>, handoff: Handoff) -> Result<(), NotTaken> {
-        let opens = handoff.opens;
+        let (opens, paced) = (handoff.opens, handoff.is_paced());
         let taken = self.send(conn, handoff).await;
         if taken.is_err() {
             // Until it answers again, or is replaced.
             self.stalled.set(true);
             if opens {
                 self.count_down();
+            }
+            if paced {
+                self.pace.borrow_mut().unsent();
             }
         }
         taken
@@ -135,7 +153,9 @@ impl Member {
         let took = report.taken.saturating_sub(self.report.get().taken);
         let mut unacknowledged = self.unacknowledged.borrow_mut();
         let took = usize::try_from(took).unwrap_or(0).min(unacknowledged.len());
-        unacknowledged.drain(..took);
+        let began = unacknowledged.drain(..took);
+        let paced = began.filter(|sent| sent.handoff.is_paced()).count();
+        self.pace.borrow_mut().acknowledged(paced, Instant::now());
         self.window.add_permits(took);
         self.report.set(report);
         self.told_ends.set(0);

@@ -23,6 +23,7 @@ mod hub;
 mod listeners;
 mod log;
 mod member;
+mod pace;
 mod pool;
 mod questions;
 mod rate;

@@ -5,6 +5,8 @@
 //! has already is reserved: it counts as if it had been dispatched to the worker that is to have it, until
 //! one of the two workers tells what became of it, or is gone.
 
+mod turns;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -15,6 +17,9 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tracing::{debug, warn};
 
+pub(crate) use self::turns::{LOOK_AGAIN, NoTurn, WORKER_PATIENCE};
+
+use self::turns::Turns;
 use super::balance::{Balancer, Candidate, Room, preferred};
 use super::member::Member;
 use super::rate::Rate;
@@ -52,6 +57,7 @@ pub(crate) struct Pool {
     eio3: RefCell<HashMap<[u8; BARE_LEN], Home>>,
     complaints: RateLimit,
     changed: Notify,
+    turns: Turns,
     taken_out: Cell<bool>,
 }
 
@@ -69,6 +75,7 @@ impl Pool {
             eio3: RefCell::default(),
             complaints: RateLimit::default(),
             changed: Notify::new(),
+            turns: Turns::default(),
             taken_out: Cell::new(false),
         }
     }
@@ -125,13 +132,18 @@ impl Pool {
     }
 
     /// The worker that gets the next connection, that of `port_of` if it answers; one that `opens` a session is
-    /// counted at once.
+    /// counted at once, and goes only to a worker that has room for one more on its way.
     pub(crate) fn choose(&self, opens: bool, port_of: Option<u16>) -> Option<Rc<Member>> {
-        let mut balancer = self.balancer.borrow_mut();
-        let slot = balancer.choose(&preferred(self.candidates(), port_of))?;
+        let mut candidates = preferred(self.candidates(), port_of);
+        if opens {
+            let members = self.members.borrow();
+            let member_of = |candidate: &Candidate| members.get(&candidate.slot);
+            candidates.retain(|it| member_of(it).is_some_and(|member| member.has_room()));
+        }
+        let slot = self.balancer.borrow_mut().choose(&candidates)?;
         let member = self.members.borrow().get(&slot).cloned()?;
         if opens {
-            member.count_up();
+            member.dispatches();
         }
         Some(member)
     }
