@@ -2,6 +2,7 @@
 //! says travels here.
 
 pub(crate) mod bus;
+pub(crate) mod carrier;
 pub(crate) mod conn;
 pub(crate) mod link;
 pub(crate) mod reserve;

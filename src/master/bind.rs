@@ -32,16 +32,16 @@ const BACKLOG: u32 = 65_535;
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Something to listen at, and for whom.
-#[derive(Debug, Clone)]
-struct Wanted {
-    place: Place,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) place: Place,
     /// The worker whose own port it is.
-    port_of: Option<u16>,
+    pub(super) port_of: Option<u16>,
 }
 
 /// Something to listen at.
-#[derive(Debug, Clone)]
-enum Place {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
     /// As it was configured: a name that was not looked up yet, or a path.
     Configured(ListenAddr),
     /// One address of a name.
@@ -49,6 +49,12 @@ enum Place {
 }
 
 impl Place {
+    pub(super) fn configured(&self) -> &ListenAddr {
+        match self {
+            Self::Configured(configured) | Self::Address(configured, _) => configured,
+        }
+    }
+
     fn error(&self, source: io::Error) -> ListenError {
         ListenError::Bind {
             place: self.to_string(),
@@ -76,7 +82,7 @@ impl std::fmt::Display for Place {
 /// Where nobody listens although somebody should.
 #[derive(Debug)]
 pub(super) struct Refused {
-    wanted: Wanted,
+    pub(super) wanted: Wanted,
     pub(super) error: ListenError,
 }
 
@@ -84,21 +90,32 @@ impl Refused {
     pub(super) fn place(&self) -> String {
         self.wanted.place.to_string()
     }
+
+    pub(super) fn configured(&self) -> String {
+        self.wanted.place.configured().to_string()
+    }
 }
 
-/// Binds all addresses: the listeners that could be had, and what could not. The ports of the workers are bound here, too:
-/// their listeners live longer than they, so that nobody is refused while one is replaced.
-pub(super) async fn bind(
+/// All that the configuration names: the addresses for everybody, and the workers' own.
+pub(super) fn wanted(
     addresses: &[ListenAddr],
     of_workers: Option<&WorkerListen>,
     workers: u16,
-) -> (Vec<Listener>, Vec<Refused>) {
+) -> Vec<Wanted> {
     let for_all = addresses.iter().map(|address| (address.clone(), None));
     let own = (0..workers).filter_map(|slot| Some((of_workers?.of(slot)?, Some(slot))));
+    let wanted = for_all.chain(own).map(|(address, port_of)| Wanted {
+        place: Place::Configured(address),
+        port_of,
+    });
+    wanted.collect()
+}
+
+/// Binds all that is wanted: the listeners that could be had, and what could not. The ports of the workers are bound
+/// here, too: their listeners live longer than they, so that nobody is refused while one is replaced.
+pub(super) async fn bind(wanted: Vec<Wanted>) -> (Vec<Listener>, Vec<Refused>) {
     let (mut listeners, mut refused) = Default::default();
-    for (address, port_of) in for_all.chain(own) {
-        let place = Place::Configured(address);
-        let wanted = Wanted { place, port_of };
+    for wanted in wanted {
         try_place(wanted, &mut listeners, &mut refused).await;
     }
     (listeners, refused)
@@ -154,7 +171,10 @@ async fn try_place(wanted: Wanted, listeners: &mut Vec<Listener>, refused: &mut 
     };
     for (place, listener) in attempts {
         match listener {
-            Ok(listener) => listeners.push(listener.of_worker(port_of)),
+            Ok(listener) => {
+                listener.serve_for(Some(place.configured().clone()), port_of);
+                listeners.push(listener);
+            }
             Err(error) => {
                 let wanted = Wanted { place, port_of };
                 refused.push(Refused { wanted, error });
@@ -164,7 +184,7 @@ async fn try_place(wanted: Wanted, listeners: &mut Vec<Listener>, refused: &mut 
 }
 
 /// The addresses of a name, each once.
-async fn addresses(name: &str) -> io::Result<BTreeSet<SocketAddr>> {
+pub(super) async fn addresses(name: &str) -> io::Result<BTreeSet<SocketAddr>> {
     Ok(lookup_host(name).await?.collect())
 }
 
@@ -279,7 +299,7 @@ mod tests {
             tcp("no.invalid:1"),
             tcp("127.0.0.1:0"),
         ];
-        let (listeners, refused) = bind(&addresses, None, 1).await;
+        let (listeners, refused) = bind(wanted(&addresses, None, 1)).await;
         assert_eq!(listeners.len(), 1);
         let said: Vec<_> = refused.iter().map(|r| r.error.to_string()).collect();
         assert_eq!(said.len(), 3, "{said:?}");
@@ -311,7 +331,7 @@ mod tests {
             })
             .unwrap();
         let ports: WorkerListen = ports.parse().unwrap();
-        let (listeners, refused) = bind(&[], Some(&ports), 3).await;
+        let (listeners, refused) = bind(wanted(&[], Some(&ports), 3)).await;
         let of: Vec<_> = listeners.iter().map(Listener::port_of).collect();
         assert_eq!(of, [Some(0), Some(2)]);
         assert_eq!(refused.len(), 1);

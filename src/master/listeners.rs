@@ -4,20 +4,21 @@ use std::cell::{Cell, RefCell};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use rustix::net::SocketFlags;
 use tokio::net::{TcpStream, UnixStream};
 use tracing::warn;
 
-use super::bind::{self, Refused};
-use super::router::Router;
-use crate::config::Config;
+use super::bind;
+use super::missing::{Missing, absent, unopened, unopened_ports};
+use crate::config::{Config, ListenAddr};
+use crate::ipc::carrier::{Carrier, CarrierError, Luggage};
 use crate::ipc::conn::{self, Conn};
 use crate::systemd::{self, NotAListener};
+use crate::wire::handover::listeners::ListenerState;
 use crate::wire::link::Origin;
 
 /// A listener could not be had.
@@ -79,11 +80,15 @@ pub(crate) struct Listener {
     /// Have all been accepted that connected before the socket was tuned? Those may have waited for a
     /// service that systemd starts for them.
     caught_up: Cell<bool>,
+    /// Its address, if it is no Unix socket.
+    address: Option<SocketAddr>,
     /// Where it is, as clients write it.
     place: String,
+    /// As it was configured; none: it is systemd's, or nobody configured it.
+    configured: RefCell<Option<ListenAddr>>,
     /// The worker whose own port it is.
-    port_of: Option<u16>,
-    _file: Option<SocketFile>,
+    port_of: Cell<Option<u16>>,
+    file: Option<SocketFile>,
 }
 
 impl Listener {
@@ -91,14 +96,16 @@ impl Listener {
         // Who connects from now on inherits it.
         conn::tune(&listener)?;
         listener.set_nonblocking(true)?;
-        let place = format!("http://{}", listener.local_addr()?);
+        let address = listener.local_addr()?;
         let listener = TcpStream::from_std(OwnedFd::from(listener).into())?;
         Ok(Self {
             socket: Conn::Tcp(listener),
             caught_up: Cell::new(false),
-            place,
-            port_of: None,
-            _file: None,
+            address: Some(address),
+            place: format!("http://{address}"),
+            configured: RefCell::default(),
+            port_of: Cell::default(),
+            file: None,
         })
     }
 
@@ -111,9 +118,11 @@ impl Listener {
         Ok(Self {
             socket: Conn::Unix(listener),
             caught_up: Cell::new(true),
+            address: None,
             place,
-            port_of: None,
-            _file: file,
+            configured: RefCell::default(),
+            port_of: Cell::default(),
+            file,
         })
     }
 
@@ -126,12 +135,68 @@ impl Listener {
 
     /// The same as this worker's own; none: everybody's.
     pub(super) fn of_worker(self, port_of: Option<u16>) -> Self {
-        Self { port_of, ..self }
+        self.port_of.set(port_of);
+        self
+    }
+
+    /// It is there for this, and for this worker.
+    pub(super) fn serve_for(&self, configured: Option<ListenAddr>, port_of: Option<u16>) {
+        self.configured.replace(configured);
+        self.port_of.set(port_of);
+    }
+
+    /// As it was configured; none: it is systemd's, or nobody configured it.
+    pub(super) fn configured(&self) -> Option<ListenAddr> {
+        self.configured.borrow().clone()
+    }
+
+    /// Its address, if it is no Unix socket.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// For the program that takes this one's place. Only what is here goes, and not the file.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub(crate) fn pack(&self, carrier: &mut Carrier) -> io::Result<ListenerState> {
+        let configured = self.configured.borrow();
+        Ok(ListenerState {
+            fd: carrier.put(self.socket.as_fd())?,
+            configured: configured.as_ref().map(ToString::to_string),
+            address: self.address,
+            place: self.place.clone(),
+            file: self.file.as_ref().map(|file| file.0.clone()),
+            caught_up: self.caught_up.get(),
+            port_of: self.port_of.get(),
+        })
+    }
+
+    /// What another program had.
+    ///
+    /// # Errors
+    /// When it did not come, or cannot be watched.
+    pub(crate) fn adopt(state: ListenerState, luggage: &mut Luggage) -> Result<Self, CarrierError> {
+        let socket = luggage.take(state.fd)?;
+        let socket = match state.address {
+            Some(_) => Conn::Tcp(TcpStream::from_std(socket.into())?),
+            None => Conn::Unix(UnixStream::from_std(socket.into())?),
+        };
+        let configured = state.configured.and_then(|text| text.parse().ok());
+        Ok(Self {
+            socket,
+            caught_up: Cell::new(state.caught_up),
+            address: state.address,
+            place: state.place,
+            configured: RefCell::new(configured),
+            port_of: Cell::new(state.port_of),
+            file: state.file.map(SocketFile),
+        })
     }
 
     /// The worker whose own port it is.
     pub(crate) fn port_of(&self) -> Option<u16> {
-        self.port_of
+        self.port_of.get()
     }
 
     /// Where it is: `http://127.0.0.1:3000`, `unix:/run/my-app/my-app.sock`.
@@ -206,82 +271,6 @@ impl Inherited {
     }
 }
 
-/// The listeners that should be there and are not, each with what mends it.
-#[derive(Debug, Default)]
-pub(crate) struct Missing {
-    units: Vec<String>,
-    /// Ports of workers that systemd does not open.
-    ports: Vec<String>,
-    addresses: Rc<RefCell<Vec<Refused>>>,
-}
-
-impl Missing {
-    /// What the status line says of them.
-    pub(crate) fn describe(&self) -> Vec<String> {
-        let units = self.units.iter().map(|unit| absent(unit));
-        let ports = (!self.ports.is_empty()).then(|| unopened(&self.ports));
-        let addresses = self.addresses.borrow();
-        let addresses = addresses
-            .iter()
-            .map(|refused| format!("{}, tried again", refused.error));
-        units.chain(ports).chain(addresses).collect()
-    }
-
-    /// Which they are, and why each is missing.
-    pub(crate) fn list(&self) -> Vec<(String, String)> {
-        let units = self.units.iter().map(|unit| (unit.clone(), absent(unit)));
-        let ports = self.ports.iter();
-        let ports = ports.map(|port| (port.clone(), unopened(std::slice::from_ref(port))));
-        let addresses = self.addresses.borrow();
-        let addresses = addresses
-            .iter()
-            .map(|refused| (refused.place(), refused.error.to_string()));
-        units.chain(ports).chain(addresses).collect()
-    }
-
-    /// Tries the addresses again, for as long as there are any; what can be had goes to the router.
-    pub(crate) async fn keep_trying(&self, router: &Rc<Router>) {
-        bind::keep_trying(Rc::clone(&self.addresses), Rc::clone(router)).await;
-    }
-}
-
-fn absent(unit: &str) -> String {
-    // Its restart would be no restart of the service, which takes no further listener while it runs.
-    let is_a_part = unit.ends_with("-metrics.socket") || unit.contains("-worker@");
-    let restarted = if is_a_part { "my-app.service" } else { unit };
-    format!("{unit} is not open: 'systemctl restart {restarted}' once its address is free")
-}
-
-/// What is said of workers' ports that no unit opens.
-fn unopened(ports: &[String]) -> String {
-    let all = ports.join(", ");
-    let units = ports.iter().filter_map(|port| port.rsplit_once(':'));
-    let units: Vec<_> = units
-        .map(|(_, port)| format!("my-app-worker@{port}.socket"))
-        .collect();
-    format!(
-        "worker_listen: systemd opens no {all}: 'systemctl enable {}', then 'systemctl restart my-app.service'",
-        units.join(" ")
-    )
-}
-
-/// The ports of workers that systemd has not passed; those whose unit is known to be missing are told with that.
-fn unopened_ports(config: &Config, listeners: &[Listener], units: &[String]) -> Vec<String> {
-    let Some(ports) = &config.worker_listen else {
-        return Vec::new();
-    };
-    let has = |slot| listeners.iter().any(|it| it.port_of == Some(slot));
-    let missing = (0..config.workers).filter(|slot| !has(*slot));
-    let missing = missing.filter_map(|slot| ports.of(slot));
-    let missing = missing.map(|address| address.to_string());
-    let is_told = |address: &str| {
-        let port = address.rsplit_once(':').map_or("", |(_, port)| port);
-        let unit = format!("my-app-worker@{port}.socket");
-        units.contains(&unit)
-    };
-    missing.filter(|address| !is_told(address)).collect()
-}
-
 /// Opens the listeners: systemd's, or else those that the configuration names. One that cannot be had is
 /// told, and costs no other.
 ///
@@ -299,7 +288,8 @@ pub(crate) async fn open(
     } = inherited;
     if passed.is_empty() && useless.is_empty() {
         let (addresses, of_workers) = (&config.listen, config.worker_listen.as_ref());
-        let (listeners, mut refused) = bind::bind(addresses, of_workers, config.workers).await;
+        let wanted = bind::wanted(addresses, of_workers, config.workers);
+        let (listeners, mut refused) = bind::bind(wanted).await;
         if listeners.is_empty() && !refused.is_empty() {
             return Err(match refused.len() {
                 1 => refused.swap_remove(0).error,
@@ -307,12 +297,7 @@ pub(crate) async fn open(
             });
         }
         bind::complain(&refused);
-        let missing = Missing {
-            units: Vec::new(),
-            ports: Vec::new(),
-            addresses: Rc::new(RefCell::new(refused)),
-        };
-        return Ok((listeners, missing));
+        return Ok((listeners, Missing::of_addresses(refused)));
     }
     let mut errors: Vec<_> = useless.into_iter().map(ListenError::from).collect();
     let mut listeners = Vec::new();
@@ -339,16 +324,12 @@ pub(crate) async fn open(
             absent(unit)
         );
     }
-    let ports = unopened_ports(config, &listeners, &units);
+    let opened: Vec<_> = listeners.iter().map(Listener::port_of).collect();
+    let ports = unopened_ports(config, &opened, &units);
     if !ports.is_empty() {
         warn!("{}; the other listeners serve", unopened(&ports));
     }
-    let missing = Missing {
-        units,
-        ports,
-        addresses: Rc::default(),
-    };
-    Ok((listeners, missing))
+    Ok((listeners, Missing::of_systemd(units, ports)))
 }
 
 #[cfg(test)]

@@ -176,7 +176,7 @@ pub(crate) struct Welcome {
 }
 
 /// A connection that changes hands.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Handoff {
     /// Who is at the other end.
     pub origin: Origin,

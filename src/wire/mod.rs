@@ -11,6 +11,7 @@ pub(crate) mod control;
 pub(crate) mod emit;
 pub(crate) mod envelope;
 pub(crate) mod frame;
+pub(crate) mod handover;
 pub(crate) mod health;
 pub(crate) mod link;
 pub(crate) mod request_line;

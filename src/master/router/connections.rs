@@ -54,8 +54,6 @@ pub(super) struct Entry {
     pub(super) port_of: Option<u16>,
     pub(super) accepted: Instant,
     pub(super) stage: RefCell<Stage>,
-    /// The worker for which a session is counted because of it, although that does not have it yet.
-    pub(super) counted_at: Cell<Option<Home>>,
 }
 
 impl Entry {
@@ -107,13 +105,19 @@ impl Connections {
             port_of,
             accepted,
             stage: RefCell::new(stage),
-            counted_at: Cell::new(None),
         });
         self.entries.borrow_mut().insert(number, Rc::clone(&entry));
         Tracked {
             connections: Rc::clone(self),
             entry,
         }
+    }
+}
+
+impl Connections {
+    /// Each of them, now.
+    pub(super) fn all(&self) -> Vec<Rc<Entry>> {
+        self.entries.borrow().values().cloned().collect()
     }
 }
 

@@ -126,12 +126,10 @@ impl Router {
                 age_ms: entry.age_ms().saturating_sub(waited),
                 head: Vec::new(),
             };
-            entry.counted_at.set(opens.then_some(member.home));
             if member.take(&entry.conn, handoff).await.is_ok() {
                 // It ends here, with its entry.
                 return;
             }
-            entry.counted_at.set(None);
             // Its worker is gone, and the session with it.
             home = None;
             if began.elapsed() >= LONGEST {

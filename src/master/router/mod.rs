@@ -10,6 +10,7 @@ mod connections;
 mod counted;
 mod decision;
 mod dispatch;
+mod handover;
 mod look;
 mod pass;
 mod refusal;
@@ -37,8 +38,23 @@ pub(crate) struct Accepting {
     pub(crate) port_of: Option<u16>,
 }
 
-/// One for all listeners. Connections that no worker has yet are its own. A folder's file each: accept, look, decide,
-/// refuse, dispatch, pass.
+impl Accepting {
+    fn of(listener: &Listener) -> Self {
+        Self {
+            place: listener.place().to_owned(),
+            port_of: listener.port_of(),
+        }
+    }
+}
+
+/// A listener, and who accepts from it.
+#[derive(Debug)]
+struct Acceptor {
+    listener: Rc<Listener>,
+    task: AbortHandle,
+}
+
+/// One for all listeners. Connections that no worker has yet are its own.
 #[derive(Debug)]
 pub(crate) struct Router {
     config: Rc<Config>,
@@ -49,9 +65,9 @@ pub(crate) struct Router {
     connections: Rc<Connections>,
     /// How many of them there are, those left out that were one too many.
     counts: Rc<Counts>,
-    accepting: RefCell<Vec<AbortHandle>>,
-    /// Where it accepts.
-    places: RefCell<Vec<Accepting>>,
+    acceptors: RefCell<Vec<Acceptor>>,
+    /// Where it did accept, after it was stopped.
+    stopped: RefCell<Vec<Accepting>>,
     reserve: Reserve,
     complaints: RateLimit,
 }
@@ -66,8 +82,8 @@ impl Router {
             window: RefCell::new(vec![0; MAX_LINE + 64].into()),
             connections: Rc::default(),
             counts: Rc::default(),
-            accepting: RefCell::default(),
-            places: RefCell::default(),
+            acceptors: RefCell::default(),
+            stopped: RefCell::default(),
             reserve,
             complaints: RateLimit::default(),
         });
@@ -79,21 +95,43 @@ impl Router {
 
     /// Accepts from this one, too.
     pub(crate) fn listen(self: &Rc<Self>, listener: Listener) {
-        self.places.borrow_mut().push(Accepting {
-            place: listener.place().to_owned(),
-            port_of: listener.port_of(),
+        let listener = Rc::new(listener);
+        let accept = Rc::clone(self).accept(Rc::clone(&listener));
+        let task = spawn_local(accept).abort_handle();
+        self.acceptors
+            .borrow_mut()
+            .push(Acceptor { listener, task });
+    }
+
+    /// Those from which it accepts.
+    pub(crate) fn listeners(&self) -> Vec<Rc<Listener>> {
+        let acceptors = self.acceptors.borrow();
+        acceptors.iter().map(|it| Rc::clone(&it.listener)).collect()
+    }
+
+    /// Accepts from this one no more. It is closed when the caller has no share in it any more.
+    pub(crate) fn close(&self, listener: &Rc<Listener>) {
+        self.acceptors.borrow_mut().retain(|acceptor| {
+            let is_it = Rc::ptr_eq(&acceptor.listener, listener);
+            if is_it {
+                acceptor.task.abort();
+            }
+            !is_it
         });
-        let task = spawn_local(Rc::clone(self).accept(Rc::new(listener)));
-        self.accepting.borrow_mut().push(task.abort_handle());
     }
 
     /// Where it accepts connections, or did until it was stopped.
     pub(crate) fn places(&self) -> Vec<Accepting> {
-        self.places.borrow().clone()
+        let now = self.listeners();
+        let now = now.iter().map(|listener| Accepting::of(listener));
+        self.stopped.borrow().iter().cloned().chain(now).collect()
     }
 
     /// Accepts nothing more. Our own listeners are closed; systemd keeps its.
     pub(crate) fn stop(&self) {
-        self.accepting.take().iter().for_each(AbortHandle::abort);
+        for Acceptor { listener, task } in self.acceptors.take() {
+            self.stopped.borrow_mut().push(Accepting::of(&listener));
+            task.abort();
+        }
     }
 }

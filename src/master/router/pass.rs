@@ -46,7 +46,7 @@ impl Router {
         spawn_local(Rc::clone(self).pass_on(entry));
     }
 
-    async fn pass_on(self: Rc<Self>, entry: Tracked) {
+    pub(super) async fn pass_on(self: Rc<Self>, entry: Tracked) {
         let Some((to, reservation)) = entry.passing(|it| (it.to, it.reservation)) else {
             return;
         };
@@ -66,7 +66,6 @@ impl Router {
             handoff.opens = handoff.reservation.is_none();
         }
         let reservation = handoff.reservation;
-        entry.counted_at.set(handoff.opens.then_some(member.home));
         metrics::PASSED.inc();
         if member.take(&entry.conn, handoff).await.is_err() {
             debug!("a connection for a worker that is leaving was closed");

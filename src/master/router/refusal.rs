@@ -27,6 +27,11 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Nothing of it was written.
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self { bytes, written: 0 }
+    }
+
     /// What is still to be written.
     pub(super) fn left(&self) -> &[u8] {
         self.bytes.get(self.written..).unwrap_or_default()
@@ -114,10 +119,7 @@ pub(super) async fn answer_check(entry: &Entry, answer: HealthAnswer, head: bool
 }
 
 async fn answer_and_close(entry: &Entry, answer: String) {
-    let answer = Answer {
-        bytes: answer.into_bytes(),
-        written: 0,
-    };
+    let answer = Answer::new(answer.into_bytes());
     entry.stage.replace(Stage::Answering(answer));
     say_rest(entry).await;
 }

@@ -1,0 +1,414 @@
+//! A message of a process to itself over execve(2): descriptors, and bytes that say what they are.
+//!
+//! It lies in the queue of a socket pair, whose far end is the new program's standard input: what is in a queue
+//! survives, and so all descriptors may be closed on exec. The bytes are in a memfd. Nothing here waits.
+
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+use crate::wire::handover::Fd;
+
+/// Descriptors of one packet (unix(7), `SCM_MAX_FD`).
+const BATCH: usize = 253;
+/// What the queue may hold, in bytes, if the system allows it. A packet takes less than one kilobyte.
+const QUEUE: usize = 4 << 20;
+/// A packet of descriptors.
+const PASSED: u8 = b'd';
+/// The last packet: how many descriptors there were, and the memfd.
+const LAST: u8 = b's';
+
+/// What came is not what was sent.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CarrierError {
+    /// A system call failed.
+    #[error("what the running server hands over cannot be received: {0}")]
+    Io(#[from] io::Error),
+    /// There is no more, and it is not complete.
+    #[error("what the running server hands over is not complete")]
+    Incomplete,
+    /// Something else came.
+    #[error("what comes on standard input is not of a running server")]
+    Foreign,
+    /// The limit of descriptors is too low.
+    #[error(
+        "descriptors that the running server hands over found no room: the limit of open files \
+         (LimitNOFILE=) is too low"
+    )]
+    NoRoom,
+    /// It was taken before, or never sent.
+    #[error("the running server did not hand descriptor {} over", .0.0)]
+    Missing(Fd),
+}
+
+/// Takes descriptors, and then the state.
+#[derive(Debug)]
+pub(crate) struct Carrier {
+    /// None: it only counts.
+    socket: Option<OwnedFd>,
+    batch: Vec<OwnedFd>,
+    count: u32,
+}
+
+impl Carrier {
+    /// A carrier, and what is to be the new program's standard input.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    pub(crate) fn new() -> io::Result<(Self, OwnedFd)> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (near, far) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        // The system's limit is enough for most.
+        let _ = rustix::net::sockopt::set_socket_send_buffer_size(&near, QUEUE);
+        let carrier = Self {
+            socket: Some(near),
+            ..Self::counting()
+        };
+        Ok((carrier, far))
+    }
+
+    /// One that gives places to descriptors and carries nothing: for a state that is only to be looked at.
+    pub(crate) fn counting() -> Self {
+        Self {
+            socket: None,
+            batch: Vec::new(),
+            count: 0,
+        }
+    }
+
+    /// Puts a descriptor in, which stays open here.
+    ///
+    /// # Errors
+    /// When there are no more descriptors, or too many are on their way.
+    pub(crate) fn put(&mut self, fd: BorrowedFd<'_>) -> io::Result<Fd> {
+        let place = Fd(self.count);
+        if self.socket.is_some() {
+            // In batches, so that no more of this process's descriptors are in use than those of one.
+            self.batch.push(rustix::io::fcntl_dupfd_cloexec(fd, 3)?);
+            if self.batch.len() == BATCH {
+                self.send_batch()?;
+            }
+        }
+        self.count += 1;
+        Ok(place)
+    }
+
+    /// Puts the state in. Whoever holds the far end has all of it then.
+    ///
+    /// # Errors
+    /// When there is no memory, or too many descriptors are on their way.
+    pub(crate) fn finish(mut self, state: &[u8]) -> io::Result<()> {
+        self.send_batch()?;
+        let Some(socket) = &self.socket else {
+            return Ok(());
+        };
+        let mut file = File::from(rustix::fs::memfd_create(
+            "my-app-state",
+            MemfdFlags::CLOEXEC,
+        )?);
+        file.write_all(state)?;
+        let [a, b, c, d] = self.count.to_le_bytes();
+        send(socket, &[LAST, a, b, c, d], &[file.as_fd()])
+    }
+
+    fn send_batch(&mut self) -> io::Result<()> {
+        let Some(socket) = self.socket.as_ref().filter(|_| !self.batch.is_empty()) else {
+            return Ok(());
+        };
+        let fds: Vec<_> = self.batch.iter().map(AsFd::as_fd).collect();
+        send(socket, &[PASSED], &fds)?;
+        self.batch.clear();
+        Ok(())
+    }
+}
+
+fn send(socket: &OwnedFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(fds));
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let sent = rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags);
+    match sent {
+        Ok(_) => Ok(()),
+        // More than the limit of descriptors (unix(7), ETOOMANYREFS).
+        Err(Errno::TOOMANYREFS) => Err(io::Error::other(
+            "too many open connections to pass on at once: a higher limit of open files (LimitNOFILE=) would allow it",
+        )),
+        Err(Errno::AGAIN) => Err(io::Error::other(
+            "too many open connections to pass on at once: a higher net.core.wmem_max would allow it",
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What a carrier brought.
+#[derive(Debug)]
+pub(crate) struct Luggage {
+    state: Vec<u8>,
+    fds: Vec<Option<OwnedFd>>,
+}
+
+impl Luggage {
+    /// Receives all that was sent. It has been sent already: nothing waits.
+    ///
+    /// # Errors
+    /// When it is not complete, or something else.
+    pub(crate) fn receive(stdin: OwnedFd) -> Result<Self, CarrierError> {
+        let mut fds = Vec::new();
+        loop {
+            match receive(&stdin)? {
+                Packet::Passed(passed) => fds.extend(passed.into_iter().map(Some)),
+                Packet::Last { count, file } if count as usize == fds.len() => {
+                    let mut state = Vec::new();
+                    let mut file = File::from(file);
+                    file.rewind()?;
+                    file.read_to_end(&mut state)?;
+                    return Ok(Self { state, fds });
+                }
+                Packet::Last { .. } => return Err(CarrierError::Incomplete),
+            }
+        }
+    }
+
+    /// What the descriptors are.
+    pub(crate) fn state(&self) -> &[u8] {
+        &self.state
+    }
+
+    /// The bytes of the state, which are not needed here any more.
+    pub(crate) fn take_state(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.state)
+    }
+
+    /// A descriptor, once.
+    ///
+    /// # Errors
+    /// When it was taken before, or never sent.
+    pub(crate) fn take(&mut self, fd: Fd) -> Result<OwnedFd, CarrierError> {
+        let place = usize::try_from(fd.0).ok();
+        let slot = place.and_then(|place| self.fds.get_mut(place));
+        slot.and_then(Option::take).ok_or(CarrierError::Missing(fd))
+    }
+
+    /// How many nobody has taken.
+    pub(crate) fn left(&self) -> usize {
+        self.fds.iter().flatten().count()
+    }
+}
+
+enum Packet {
+    Passed(Vec<OwnedFd>),
+    Last { count: u32, file: OwnedFd },
+}
+
+fn receive(socket: &OwnedFd) -> Result<Packet, CarrierError> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut bytes = [0; 8];
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let mut slices = [IoSliceMut::new(&mut bytes)];
+    let received = match rustix::net::recvmsg(socket, &mut slices, &mut control, flags) {
+        Ok(received) => received,
+        Err(Errno::AGAIN) => return Err(CarrierError::Incomplete),
+        Err(Errno::NOTSOCK) => return Err(CarrierError::Foreign),
+        Err(error) => return Err(io::Error::from(error).into()),
+    };
+    let mut fds = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(passed) = message {
+            fds.extend(passed);
+        }
+    }
+    if received.flags.contains(ReturnFlags::CTRUNC) {
+        return Err(CarrierError::NoRoom);
+    }
+    match (bytes.get(..received.bytes), fds.pop()) {
+        (Some([]), None) => Err(CarrierError::Incomplete),
+        (Some([PASSED]), Some(last)) => {
+            fds.push(last);
+            Ok(Packet::Passed(fds))
+        }
+        (Some(&[LAST, a, b, c, d]), Some(file)) if fds.is_empty() => Ok(Packet::Last {
+            count: u32::from_le_bytes([a, b, c, d]),
+            file,
+        }),
+        _ => Err(CarrierError::Foreign),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixStream;
+
+    /// Who writes into what was put in is read from by who has taken it.
+    fn pass(count: usize, state: &[u8]) -> (Luggage, Vec<UnixStream>, Vec<Fd>) {
+        let (mut carrier, far) = Carrier::new().unwrap();
+        let mut kept = Vec::new();
+        let mut places = Vec::new();
+        for _ in 0..count {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            places.push(carrier.put(theirs.as_fd()).unwrap());
+            kept.push(ours);
+        }
+        carrier.finish(state).unwrap();
+        (Luggage::receive(far).unwrap(), kept, places)
+    }
+
+    #[test]
+    fn descriptors_and_the_state_arrive_each_in_its_place() {
+        for count in [0, 1, BATCH - 1, BATCH, BATCH + 1] {
+            let (mut luggage, mut kept, places) = pass(count, b"state");
+            assert_eq!(luggage.state(), b"state");
+            assert_eq!(luggage.left(), count);
+            for (at, (ours, place)) in kept.iter_mut().zip(&places).enumerate().rev() {
+                let number = u32::try_from(at).unwrap();
+                assert_eq!(*place, Fd(number));
+                ours.write_all(&number.to_le_bytes()).unwrap();
+                let mut taken = UnixStream::from(luggage.take(*place).unwrap());
+                let mut said = [0; 4];
+                taken.read_exact(&mut said).unwrap();
+                assert_eq!(u32::from_le_bytes(said), number);
+            }
+            assert_eq!(luggage.left(), 0);
+        }
+    }
+
+    #[test]
+    fn a_descriptor_is_taken_once_and_an_unknown_one_never() {
+        let (mut luggage, _kept, places) = pass(1, b"");
+        luggage.take(places[0]).unwrap();
+        for place in [places[0], Fd(1), Fd(u32::MAX)] {
+            let refused = luggage.take(place);
+            assert!(matches!(refused, Err(CarrierError::Missing(it)) if it == place));
+        }
+    }
+
+    #[test]
+    fn much_state_and_five_thousand_descriptors_are_an_ordinary_load() {
+        let null = File::open("/dev/null").unwrap();
+        let (mut carrier, far) = Carrier::new().unwrap();
+        for _ in 0..5_000 {
+            carrier.put(null.as_fd()).unwrap();
+        }
+        let state = vec![7; 64 << 20];
+        carrier.finish(&state).unwrap();
+        assert_eq!(
+            first_packets(&far),
+            5_000,
+            "nobody needs them all at once here"
+        );
+    }
+
+    /// Counts what comes without keeping it: this process may not have so many descriptors.
+    fn first_packets(far: &OwnedFd) -> usize {
+        let mut count = 0;
+        loop {
+            match receive(far).unwrap() {
+                Packet::Passed(fds) => count += fds.len(),
+                Packet::Last { .. } => return count,
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_counts_gives_the_same_places() {
+        let null = File::open("/dev/null").unwrap();
+        let mut counting = Carrier::counting();
+        let (mut carrying, _far) = Carrier::new().unwrap();
+        for _ in 0..300 {
+            let places = [&mut counting, &mut carrying].map(|it| it.put(null.as_fd()).unwrap());
+            assert_eq!(places[0], places[1]);
+        }
+        counting.finish(b"state").unwrap();
+    }
+
+    #[test]
+    fn what_is_cut_off_or_foreign_is_an_error() {
+        let null = File::open("/dev/null").unwrap();
+        let (mut carrier, far) = Carrier::new().unwrap();
+        for _ in 0..300 {
+            carrier.put(null.as_fd()).unwrap();
+        }
+        drop(carrier);
+        let cut = Luggage::receive(far);
+        assert!(matches!(cut, Err(CarrierError::Incomplete)), "{cut:?}");
+
+        let (carrier, far) = Carrier::new().unwrap();
+        let open = Luggage::receive(far.try_clone().unwrap());
+        assert!(matches!(open, Err(CarrierError::Incomplete)), "{open:?}");
+        send(carrier.socket.as_ref().unwrap(), b"?", &[null.as_fd()]).unwrap();
+        let foreign = Luggage::receive(far);
+        assert!(matches!(foreign, Err(CarrierError::Foreign)), "{foreign:?}");
+
+        let file = Luggage::receive(null.into());
+        assert!(matches!(file, Err(CarrierError::Foreign)), "{file:?}");
+    }
+
+    /// In a process of its own, for the limit is the whole process's.
+    #[test]
+    fn a_limit_that_is_reached_is_an_error_that_says_what_to_do() {
+        let itself = std::env::current_exe().unwrap();
+        let name = "ipc::carrier::tests::alone_a_limit_that_is_reached_is_an_error";
+        let run = std::process::Command::new(itself)
+            .args(["--exact", name, "--ignored", "--nocapture"])
+            .output();
+        let run = run.unwrap();
+        let said = String::from_utf8([run.stdout, run.stderr].concat()).unwrap();
+        assert!(run.status.success() && said.contains("1 passed"), "{said}");
+    }
+
+    #[test]
+    #[ignore = "the test above runs it, in a process of its own"]
+    fn alone_a_limit_that_is_reached_is_an_error() {
+        use rustix::process::{Resource, getrlimit, setrlimit};
+        let null = File::open("/dev/null").unwrap();
+        // A table that is full.
+        let (mut carrier, far) = Carrier::new().unwrap();
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = Some(64);
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let put = (0..100).find_map(|_| carrier.put(null.as_fd()).err());
+        assert_eq!(
+            put.unwrap().raw_os_error(),
+            Some(Errno::MFILE.raw_os_error())
+        );
+        drop((carrier, far));
+        // A queue that is full.
+        limit.current = limit.maximum;
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let (mut carrier, far) = Carrier::new().unwrap();
+        rustix::net::sockopt::set_socket_send_buffer_size(carrier.socket.as_ref().unwrap(), 0)
+            .unwrap();
+        let put = (0..1_000_000).find_map(|_| carrier.put(null.as_fd()).err());
+        let put = put.unwrap().to_string();
+        assert!(
+            put.contains("wmem_max") || put.contains("LimitNOFILE"),
+            "{put}"
+        );
+        drop(carrier);
+        // Descriptors that find no room at their new place.
+        let (mut carrier, far2) = Carrier::new().unwrap();
+        for _ in 0..253 {
+            carrier.put(null.as_fd()).unwrap();
+        }
+        carrier.finish(b"").unwrap();
+        limit.current = Some(64);
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let received = Luggage::receive(far2);
+        assert!(
+            matches!(received, Err(CarrierError::NoRoom)),
+            "{received:?}"
+        );
+        drop(far);
+    }
+}
