@@ -90,6 +90,8 @@ enum BenchError {
     Limit(#[source] std::io::Error),
     #[error("a process with clients: {0}")]
     Clients(#[source] std::io::Error),
+    #[error("nginx does not start: {0}")]
+    Nginx(#[source] std::io::Error),
     /// A long test found what may not be.
     #[error("{0}")]
     Broken(String),

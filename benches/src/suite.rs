@@ -91,6 +91,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), BenchError> {
         let scale = scale::run(&servers, plan.rounds, times)?;
         print!("{scale}");
         report.scale = Some(scale);
+        storm::run(&servers, &Question::ALL, &whos, &plan.sizes)?;
     }
     report::write(&report, &plan.json).map_err(|source| BenchError::Write {
         path: plan.json.clone(),

@@ -14,6 +14,7 @@ mod client;
 mod crowd;
 mod group;
 mod jitter;
+mod resting;
 
 use clap::ValueEnum;
 
@@ -30,6 +31,12 @@ pub(crate) enum Question {
     Avalanche,
     /// Clients drop for 2 s every 15 s: what of ten messages a second to all reaches them?
     Jitter,
+    /// Clients rest, directly and behind nginx: what do the server, nginx and the kernel need?
+    Idle,
+}
+
+impl Question {
+    pub(crate) const ALL: [Self; 3] = [Self::Avalanche, Self::Jitter, Self::Idle];
 }
 
 /// How much is asked.
@@ -46,6 +53,11 @@ pub(crate) struct Sizes {
     jittering: usize,
     #[arg(long, default_value_t = 30)]
     jitter_seconds: u64,
+    /// How many clients rest, and for how many seconds.
+    #[arg(long, default_value_t = 5000)]
+    idle: usize,
+    #[arg(long, default_value_t = 30)]
+    idle_seconds: u64,
 }
 
 /// Asks the questions of our server and of Node's, and prints what came of it.
@@ -68,6 +80,17 @@ pub(crate) fn run(
                             let told = avalanche::run(servers, who, how, clients)?;
                             print!("{told}");
                         }
+                    }
+                }
+            }
+            Question::Idle => {
+                print!("{}", resting::HEAD);
+                for nginx in [false, true] {
+                    for &who in &whos {
+                        let (clients, seconds) = (sizes.idle, sizes.idle_seconds);
+                        eprintln!("         idle: {clients} clients, {who}");
+                        let told = resting::run(servers, who, clients, seconds, nginx)?;
+                        print!("{told}");
                     }
                 }
             }
