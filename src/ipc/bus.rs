@@ -30,20 +30,54 @@ pub(crate) enum BusError {
     Frame(#[from] FrameError),
 }
 
+/// What has come of a stream, and is not yet cut into frames.
+#[derive(Debug, Default)]
+pub(crate) struct Received(BytesMut);
+
+impl Received {
+    /// Begins with these bytes.
+    pub(crate) fn new(bytes: BytesMut) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The next frame, if it has come whole already.
+    pub(crate) fn frame(&mut self) -> Option<Result<Bytes, BusError>> {
+        match frame::length(&self.0) {
+            Ok(Some(len)) if self.0.len() >= len => Some(Ok(self.0.split_to(len).freeze())),
+            Ok(_) => None,
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    /// Where more is read to, when there is no whole frame.
+    ///
+    /// # Errors
+    /// When what has come begins no frame.
+    pub(crate) fn room(&mut self) -> Result<&mut BytesMut, BusError> {
+        let len = frame::length(&self.0)?;
+        let missing = len.unwrap_or(0).saturating_sub(self.0.len());
+        self.0.reserve(missing.max(READ));
+        Ok(&mut self.0)
+    }
+}
+
 /// Cuts a stream into frames.
 #[derive(Debug)]
 pub(crate) struct Reader<R> {
     stream: R,
-    buffer: BytesMut,
+    received: Received,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
     /// Reads frames from `stream`.
     pub(crate) fn new(stream: R) -> Self {
-        Self {
-            stream,
-            buffer: BytesMut::new(),
-        }
+        let received = Received::default();
+        Self { stream, received }
     }
 
     /// The next frame, whole. A call that is dropped loses nothing.
@@ -55,10 +89,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             if let Some(frame) = self.buffered() {
                 return frame;
             }
-            let len = frame::length(&self.buffer)?;
-            let missing = len.unwrap_or(0).saturating_sub(self.buffer.len());
-            self.buffer.reserve(missing.max(READ));
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            if self.stream.read_buf(self.received.room()?).await? == 0 {
                 return Err(BusError::Closed);
             }
         }
@@ -66,13 +97,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 
     /// The next frame, if it has come whole already.
     pub(crate) fn buffered(&mut self) -> Option<Result<Bytes, BusError>> {
-        match frame::length(&self.buffer) {
-            Ok(Some(len)) if self.buffer.len() >= len => {
-                Some(Ok(self.buffer.split_to(len).freeze()))
-            }
-            Ok(_) => None,
-            Err(error) => Some(Err(error.into())),
-        }
+        self.received.frame()
     }
 }
 

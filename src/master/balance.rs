@@ -1,11 +1,12 @@
 //! Chooses a worker for a connection, or for a session. Pure but for the random method.
 
 use crate::config::Balance;
+use crate::wire::session_id::Home;
 
 /// A worker as the balancer sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Candidate {
-    pub(crate) slot: u16,
+    pub(crate) home: Home,
     /// Its sessions, those that are on their way included.
     pub(crate) load: u64,
 }
@@ -13,20 +14,30 @@ pub(crate) struct Candidate {
 #[derive(Debug)]
 pub(crate) struct Balancer {
     method: Balance,
-    last: Option<u16>,
+    last: Option<Home>,
 }
 
 impl Balancer {
     pub(crate) fn new(method: Balance) -> Self {
-        Self { method, last: None }
+        Self::after(method, None)
     }
 
-    /// The slot of one of `candidates`, which are in the order of their slots.
-    pub(crate) fn choose(&mut self, candidates: &[Candidate]) -> Option<u16> {
+    /// One that has chosen this one last.
+    pub(crate) fn after(method: Balance, last: Option<Home>) -> Self {
+        Self { method, last }
+    }
+
+    /// Whom it has chosen last.
+    pub(crate) fn last(&self) -> Option<Home> {
+        self.last
+    }
+
+    /// One of `candidates`, which are in the order of their slots.
+    pub(crate) fn choose(&mut self, candidates: &[Candidate]) -> Option<Home> {
         // The one after the last choice, and round again: equal loads take turns.
         let start = candidates
             .iter()
-            .position(|c| self.last.is_some_and(|last| c.slot > last));
+            .position(|c| self.last.is_some_and(|last| c.home > last));
         let (before, after) = candidates.split_at(start.unwrap_or(0));
         let mut turns = after.iter().chain(before);
         let chosen = match self.method {
@@ -41,18 +52,18 @@ impl Balancer {
                 turns.nth(usize::try_from(nth).ok()?)
             }
         };
-        self.last = chosen.map(|candidate| candidate.slot);
+        self.last = chosen.map(|candidate| candidate.home);
         self.last
     }
 
-    /// The slot that is to have a session for which the worker `asker` asks; none if it would be one too
+    /// The worker that is to have a session for which the worker `asker` asks; none if it would be one too
     /// many. While nobody else answers, who asks has it itself.
     pub(crate) fn place(
         &mut self,
         room: Room,
         candidates: &[Candidate],
-        asker: u16,
-    ) -> Option<u16> {
+        asker: Home,
+    ) -> Option<Home> {
         if room.is_full() {
             return None;
         }
@@ -62,8 +73,8 @@ impl Balancer {
 
 /// Whom the method chooses from: who connects to a worker's own port has chosen it, as long as it answers.
 pub(crate) fn preferred(mut candidates: Vec<Candidate>, port_of: Option<u16>) -> Vec<Candidate> {
-    if candidates.iter().any(|it| Some(it.slot) == port_of) {
-        candidates.retain(|it| Some(it.slot) == port_of);
+    if candidates.iter().any(|it| Some(it.home.slot) == port_of) {
+        candidates.retain(|it| Some(it.home.slot) == port_of);
     }
     candidates
 }
@@ -87,10 +98,20 @@ impl Room {
 mod tests {
     use super::*;
 
+    fn home(slot: u16) -> Home {
+        Home {
+            generation: 3,
+            slot,
+        }
+    }
+
     fn candidates(loads: &[u64]) -> Vec<Candidate> {
         (0..)
             .zip(loads)
-            .map(|(slot, &load)| Candidate { slot, load })
+            .map(|(slot, &load)| Candidate {
+                home: home(slot),
+                load,
+            })
             .collect()
     }
 
@@ -98,6 +119,7 @@ mod tests {
         let mut balancer = Balancer::new(method);
         (0..count)
             .filter_map(|_| balancer.choose(&candidates(loads)))
+            .map(|home| home.slot)
             .collect()
     }
 
@@ -144,8 +166,8 @@ mod tests {
             let mut balancer = Balancer::new(Balance::LeastConnection);
             let room = Room { limit, sessions };
             assert_eq!(
-                balancer.place(room, &candidates(loads), 7),
-                expected,
+                balancer.place(room, &candidates(loads), home(7)),
+                expected.map(home),
                 "{limit} {sessions} {loads:?}"
             );
         }
@@ -157,7 +179,8 @@ mod tests {
         for (port_of, expected) in [(None, 1), (Some(0), 0), (Some(2), 2), (Some(3), 1)] {
             let mut balancer = Balancer::new(Balance::LeastConnection);
             let candidates = preferred(candidates(&loads), port_of);
-            assert_eq!(balancer.choose(&candidates), Some(expected), "{port_of:?}");
+            let chosen = balancer.choose(&candidates);
+            assert_eq!(chosen, Some(home(expected)), "{port_of:?}");
         }
         assert_eq!(preferred(Vec::new(), Some(0)), []);
     }

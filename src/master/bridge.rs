@@ -7,20 +7,17 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::UnixStream;
-use tokio::process::Child;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::Parts;
-use super::child::{self, describe};
+use super::child::{Process, Status};
 use super::hub::Left;
 use crate::cli::BridgeArgs;
 
@@ -82,7 +79,7 @@ async fn keep(parts: &Parts, args: &BridgeArgs, mut stopped: watch::Receiver<boo
             return;
         }
         let what = match ended {
-            Ok((pid, status)) => format!("the bridge (pid {pid}) ended: {}", describe(status)),
+            Ok((pid, status)) => format!("the bridge (pid {pid}) ended: {status}"),
             Err(error) => format!("the bridge could not be started: {error}"),
         };
         warn!("{what}; it is started again");
@@ -104,12 +101,12 @@ async fn run(
     parts: &Parts,
     args: &BridgeArgs,
     stopped: &mut watch::Receiver<bool>,
-) -> io::Result<(u32, ExitStatus)> {
+) -> io::Result<(u32, Status)> {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
     ours.set_nonblocking(true)?;
     let ours = UnixStream::from_std(ours)?;
-    let mut child = child::spawn_bridge(args, OwnedFd::from(theirs))?;
-    let pid = child.id().unwrap_or_default();
+    let child = Process::bridge(args, OwnedFd::from(theirs))?;
+    let pid = child.pid();
     info!("Bridge {pid} started");
     let hub = Rc::clone(&parts.hub);
     let mut served = spawn_local(async move { hub.serve_bridge(pid, ours).await });
@@ -121,11 +118,11 @@ async fn run(
                 if let Ok(Left::GivenUp(why)) = left {
                     warn!(pid, why, "the bridge was given up");
                 }
-                break end(&mut child).await;
+                break end(&child).await;
             }
             _ = stopped.wait_for(|stopped| *stopped), if !told_to_stop => {
                 told_to_stop = true;
-                terminate(pid);
+                terminate(&child);
             }
         }
     };
@@ -137,17 +134,16 @@ async fn run(
 }
 
 /// It has left the bus, and is to end soon.
-async fn end(child: &mut Child) -> io::Result<ExitStatus> {
+async fn end(child: &Process) -> io::Result<Status> {
     if let Ok(status) = timeout(GOODBYE, child.wait()).await {
         return status;
     }
-    child.start_kill()?;
+    child.kill()?;
     child.wait().await
 }
 
-fn terminate(pid: u32) {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    if let Some(Err(error)) = pid.map(|pid| kill_process(pid, Signal::TERM)) {
+fn terminate(child: &Process) {
+    if let Err(error) = child.terminate() {
         warn!(%error, "the bridge could not be told to stop");
     }
 }

@@ -17,6 +17,7 @@ use super::member::Member;
 use super::supervisor::Slot;
 use crate::ipc::link::{Inbox, LinkError};
 use crate::wire::control;
+use crate::wire::handover::workers::Reply;
 use crate::wire::link::{ToMaster, ToWorker, Welcome};
 
 /// How long a worker may take to receive a message.
@@ -72,8 +73,7 @@ impl Slot {
             .unwrap_or(Err(LinkError::Closed))
     }
 
-    /// Never waits: what a worker may send here is bounded by what it has asked and not heard yet,
-    /// and it must be heard while it is told.
+    /// Never waits.
     pub(super) fn obey(&self, member: &Rc<Member>, message: ToMaster, passed: Option<OwnedFd>) {
         let answer = match message {
             ToMaster::Report {
@@ -119,16 +119,16 @@ impl Slot {
                 if let Err(why) = place {
                     self.parts.pool.refused(why, client);
                 }
-                ToWorker::Home { ticket, place }
+                Reply::Home { ticket, place }
             }
             ToMaster::Eio3Open { ticket, sid } => {
                 self.parts.pool.eio3_opened(sid, self.home);
-                ToWorker::Eio3 {
+                Reply::Eio3 {
                     ticket,
                     home: Some(self.home),
                 }
             }
-            ToMaster::Eio3Find { ticket, sid } => ToWorker::Eio3 {
+            ToMaster::Eio3Find { ticket, sid } => Reply::Eio3 {
                 ticket,
                 home: self.parts.pool.eio3_home(&sid),
             },
@@ -137,18 +137,17 @@ impl Slot {
             }
             ToMaster::Ready | ToMaster::Pong => return,
         };
-        let (member, pool) = (Rc::clone(member), Rc::clone(&self.parts.pool));
-        spawn_local(async move {
-            if let Err(error) = tell(&member, &answer).await {
-                debug!(%error, pid = member.pid, "an answer was not heard");
-                if let ToWorker::Home {
-                    place: Ok(place), ..
-                } = answer
-                {
-                    pool.release(place.reservation);
-                }
-            }
-        });
+        if let Err(reply) = member.reply(answer) {
+            self.unheard(member, reply);
+        }
+    }
+
+    /// A worker was not told what it has asked.
+    pub(super) fn unheard(&self, member: &Member, reply: Reply) {
+        debug!(pid = member.pid, "an answer was not heard");
+        if let Some(reservation) = reply.reservation() {
+            self.parts.pool.release(reservation);
+        }
     }
 }
 

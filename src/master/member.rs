@@ -1,18 +1,21 @@
 //! A worker that takes connections, as the master sees it: what it has, and what is on its way to it.
 
+mod handover;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
 use super::pace::Pace;
 use crate::ipc::link::Link;
 use crate::wire::client::ClientKey;
+use crate::wire::handover::workers::Reply;
 use crate::wire::link::{Change, Handoff, Report, ToWorker};
 use crate::wire::session_id::Home;
 
@@ -20,7 +23,13 @@ use crate::wire::session_id::Home;
 const WINDOW: usize = 256;
 
 /// How long a handoff may wait for a worker that has its window full.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TAKE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a worker may take to receive an answer. It waits no longer for one.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Answers that wait for a worker. It asks less at a time.
+const MOST_REPLIES: usize = 1024;
 
 /// A connection that was handed off and may still be lost with its worker.
 #[derive(Debug)]
@@ -43,6 +52,8 @@ pub(crate) struct Member {
     /// Sessions of whose end it has told since its last report.
     told_ends: Cell<u64>,
     dispatched: Cell<u64>,
+    /// Of those, how many have their connections here still.
+    expected: Cell<u64>,
     pub(super) window: Semaphore,
     pub(super) unacknowledged: RefCell<VecDeque<Unacknowledged>>,
     /// What clients have here, if there is a limit for each.
@@ -50,6 +61,9 @@ pub(crate) struct Member {
     pub(super) stalled: Cell<bool>,
     /// How many new sessions may be on their way at once.
     pace: RefCell<Pace>,
+    /// What it is to be told, the next one first, and until when.
+    replies: RefCell<VecDeque<(Reply, Instant)>>,
+    replied: Notify,
 }
 
 /// What one client has at one worker.
@@ -68,11 +82,14 @@ impl Member {
             report: Cell::default(),
             told_ends: Cell::new(0),
             dispatched: Cell::new(0),
+            expected: Cell::new(0),
             window: Semaphore::new(WINDOW),
             unacknowledged: RefCell::default(),
             clients: RefCell::default(),
             stalled: Cell::new(false),
             pace: RefCell::default(),
+            replies: RefCell::default(),
+            replied: Notify::new(),
         }
     }
 
@@ -88,13 +105,19 @@ impl Member {
 
     /// A new session is dispatched to it.
     pub(super) fn dispatches(&self) {
-        self.count_up();
-        self.pace.borrow_mut().sent(Instant::now());
+        self.expect_session();
+        self.pace.borrow_mut().sent(Instant::now().into_std());
     }
 
     /// One session more is on its way.
     pub(super) fn count_up(&self) {
         self.dispatched.set(self.dispatched.get() + 1);
+    }
+
+    /// Likewise, for whose connection [`Member::take`] is next.
+    pub(super) fn expect_session(&self) {
+        self.count_up();
+        self.expected.set(self.expected.get() + 1);
     }
 
     /// It does not come on that way.
@@ -111,6 +134,9 @@ impl Member {
     pub(crate) async fn take(&self, conn: &Rc<OwnedFd>, handoff: Handoff) -> Result<(), NotTaken> {
         let (opens, paced) = (handoff.opens, handoff.is_paced());
         let taken = self.send(conn, handoff).await;
+        if opens {
+            self.expected.set(self.expected.get().saturating_sub(1));
+        }
         if taken.is_err() {
             // Until it answers again, or is replaced.
             self.stalled.set(true);
@@ -125,12 +151,12 @@ impl Member {
     }
 
     async fn send(&self, conn: &Rc<OwnedFd>, handoff: Handoff) -> Result<(), NotTaken> {
-        match timeout(PATIENCE, self.window.acquire()).await {
+        match timeout(TAKE_PATIENCE, self.window.acquire()).await {
             Ok(Ok(permit)) => permit.forget(),
             _ => return Err(NotTaken),
         }
         let message = ToWorker::Take(handoff);
-        let sent = timeout(PATIENCE, self.link.send(&message, Some(conn.as_fd()))).await;
+        let sent = timeout(TAKE_PATIENCE, self.link.send(&message, Some(conn.as_fd()))).await;
         match (sent, message) {
             (Ok(Ok(())), ToWorker::Take(handoff)) => {
                 // Nothing runs between the packet's departure and this, so that the order here is
@@ -148,6 +174,37 @@ impl Member {
         }
     }
 
+    /// Never waits, for a worker must be heard while it is told. What it may ask here is bounded by what it has asked
+    /// and not heard yet.
+    ///
+    /// # Errors
+    /// With the answer, when so much is not to be told.
+    pub(crate) fn reply(&self, reply: Reply) -> Result<(), Reply> {
+        let mut replies = self.replies.borrow_mut();
+        if replies.len() >= MOST_REPLIES {
+            return Err(reply);
+        }
+        replies.push_back((reply, Instant::now() + PATIENCE));
+        self.replied.notify_one();
+        Ok(())
+    }
+
+    /// Tells the worker the next of its answers; what is returned it has not heard in time. May be dropped meanwhile.
+    pub(crate) async fn tell_reply(&self) -> Option<Reply> {
+        let (reply, due) = loop {
+            let next = self.replies.borrow().front().copied();
+            match next {
+                Some(next) => break next,
+                None => self.replied.notified().await,
+            }
+        };
+        let message = reply.message();
+        let sent = timeout_at(due, self.link.send(&message, None)).await;
+        // Nothing runs between its departure and this.
+        self.replies.borrow_mut().pop_front();
+        (!matches!(sent, Ok(Ok(())))).then_some(reply)
+    }
+
     /// The worker told its counts.
     pub(crate) fn reported(&self, report: Report) {
         let took = report.taken.saturating_sub(self.report.get().taken);
@@ -155,7 +212,9 @@ impl Member {
         let took = usize::try_from(took).unwrap_or(0).min(unacknowledged.len());
         let began = unacknowledged.drain(..took);
         let paced = began.filter(|sent| sent.handoff.is_paced()).count();
-        self.pace.borrow_mut().acknowledged(paced, Instant::now());
+        self.pace
+            .borrow_mut()
+            .acknowledged(paced, Instant::now().into_std());
         self.window.add_permits(took);
         self.report.set(report);
         self.told_ends.set(0);

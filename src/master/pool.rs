@@ -5,6 +5,7 @@
 //! has already is reserved: it counts as if it had been dispatched to the worker that is to have it, until
 //! one of the two workers tells what became of it, or is gone.
 
+mod handover;
 mod turns;
 
 use std::cell::{Cell, RefCell};
@@ -36,8 +37,8 @@ const COMPLAINT_PAUSE: Duration = Duration::from_mins(1);
 /// A session that is counted for `member` because `asker` asked where it shall be opened.
 #[derive(Debug)]
 struct Reservation {
-    member: Rc<Member>,
-    asker: Rc<Member>,
+    member: Home,
+    asker: Home,
     client: Option<ClientKey>,
 }
 
@@ -46,7 +47,10 @@ struct Reservation {
 pub(crate) struct Pool {
     keyring: Keyring,
     balancer: RefCell<Balancer>,
-    members: RefCell<BTreeMap<u16, Rc<Member>>>,
+    /// Of all generations.
+    members: RefCell<BTreeMap<Home, Rc<Member>>>,
+    /// The generation that gets what is new.
+    current: Cell<u16>,
     /// How many sessions there may be; zero: no limit.
     max_sessions: u64,
     /// How many of one client; zero: no limit.
@@ -67,6 +71,7 @@ impl Pool {
             keyring,
             balancer: RefCell::new(Balancer::new(method)),
             members: RefCell::default(),
+            current: Cell::new(0),
             max_sessions: limits.max_connections.into(),
             max_sessions_of_one: limits.max_connections_per_address.into(),
             rate: RefCell::new(Rate::new(limits.new_sessions_per_second)),
@@ -86,7 +91,7 @@ impl Pool {
 
     /// A worker takes connections from now on.
     pub(crate) fn add(&self, member: Rc<Member>) {
-        self.members.borrow_mut().insert(member.home.slot, member);
+        self.members.borrow_mut().insert(member.home, member);
         self.changed.notify_waiters();
     }
 
@@ -94,37 +99,48 @@ impl Pool {
     pub(crate) fn remove(&self, member: &Rc<Member>) {
         // Whoever waits for it goes to another.
         member.window.close();
-        self.members
-            .borrow_mut()
-            .retain(|_, other| !Rc::ptr_eq(other, member));
-        self.eio3
-            .borrow_mut()
-            .retain(|_, home| *home != member.home);
-        self.reservations.borrow_mut().retain(|_, reservation| {
-            let lost = Rc::ptr_eq(&reservation.member, member);
-            let orphaned = Rc::ptr_eq(&reservation.asker, member);
-            if lost || orphaned {
-                reservation.member.count_down();
-            }
-            !lost && !orphaned
-        });
+        let was_there = self.at(member.home);
+        if was_there.is_some_and(|other| Rc::ptr_eq(&other, member)) {
+            self.forget(member.home);
+        }
         self.changed.notify_waiters();
     }
 
-    /// The worker that has the sessions of `home`.
-    pub(crate) fn at(&self, home: Home) -> Option<Rc<Member>> {
-        self.members
-            .borrow()
-            .get(&home.slot)
-            .filter(|member| member.home == home)
-            .cloned()
+    fn forget(&self, home: Home) {
+        self.eio3.borrow_mut().retain(|_, of| *of != home);
+        self.reservations.borrow_mut().retain(|_, reservation| {
+            let kept = reservation.member != home && reservation.asker != home;
+            if !kept && let Some(member) = self.at(reservation.member) {
+                member.count_down();
+            }
+            kept
+        });
+        self.members.borrow_mut().remove(&home);
     }
 
-    /// Waits for the worker that has, or would have, the sessions of `home`.
-    pub(crate) async fn back(&self, home: Home) -> Rc<Member> {
+    /// The generation that gets what is new.
+    pub(crate) fn current(&self) -> u16 {
+        self.current.get()
+    }
+
+    /// From now on what is new goes to this generation; the others keep what they have.
+    pub(crate) fn set_current(&self, generation: u16) {
+        self.current.set(generation);
+        self.changed.notify_waiters();
+    }
+
+    /// The worker that has the sessions of `home`, of whatever generation.
+    pub(crate) fn at(&self, home: Home) -> Option<Rc<Member>> {
+        self.members.borrow().get(&home).cloned()
+    }
+
+    /// Waits for the worker that has, or would have, the sessions of `home`; none: nobody will, for a worker of an
+    /// earlier generation is not replaced.
+    pub(crate) async fn back(&self, home: Home) -> Option<Rc<Member>> {
         loop {
             let changed = self.changed();
-            if let Some(member) = self.at(home) {
+            let member = self.at(home);
+            if member.is_some() || home.generation != self.current.get() {
                 return member;
             }
             changed.await;
@@ -136,12 +152,11 @@ impl Pool {
     pub(crate) fn choose(&self, opens: bool, port_of: Option<u16>) -> Option<Rc<Member>> {
         let mut candidates = preferred(self.candidates(), port_of);
         if opens {
-            let members = self.members.borrow();
-            let member_of = |candidate: &Candidate| members.get(&candidate.slot);
-            candidates.retain(|it| member_of(it).is_some_and(|member| member.has_room()));
+            let has_room = |home| self.at(home).is_some_and(|member| member.has_room());
+            candidates.retain(|candidate| has_room(candidate.home));
         }
-        let slot = self.balancer.borrow_mut().choose(&candidates)?;
-        let member = self.members.borrow().get(&slot).cloned()?;
+        let home = self.balancer.borrow_mut().choose(&candidates)?;
+        let member = self.at(home)?;
         if opens {
             member.dispatches();
         }
@@ -160,17 +175,16 @@ impl Pool {
         dispatched: bool,
         port_of: Option<u16>,
     ) -> Result<Place, NoPlace> {
-        let slot = if dispatched {
+        let home = if dispatched {
             // There was room when the connection was dispatched, and it is counted since.
-            asker.home.slot
+            asker.home
         } else {
             let mut balancer = self.balancer.borrow_mut();
             let candidates = preferred(self.candidates(), port_of);
-            let slot = balancer.place(self.room(), &candidates, asker.home.slot);
-            slot.ok_or(NoPlace::Full)?
+            let home = balancer.place(self.room(), &candidates, asker.home);
+            home.ok_or(NoPlace::Full)?
         };
-        let member = self.members.borrow().get(&slot).cloned();
-        let member = member.ok_or(NoPlace::Full)?;
+        let member = self.at(home).ok_or(NoPlace::Full)?;
         if let Some(client) = client
             && self.max_sessions_of_one > 0
             && self.sessions_of(client) >= self.max_sessions_of_one
@@ -178,12 +192,12 @@ impl Pool {
             return Err(NoPlace::ClientFull);
         }
         self.rate.borrow_mut().take(client, Instant::now())?;
-        let (home, number) = (member.home, self.next_reservation.get());
+        let number = self.next_reservation.get();
         self.next_reservation.set(number + 1);
         member.count_up();
         let reservation = Reservation {
-            member,
-            asker: Rc::clone(asker),
+            member: home,
+            asker: asker.home,
             client,
         };
         self.reservations.borrow_mut().insert(number, reservation);
@@ -232,9 +246,8 @@ impl Pool {
 
     /// It is known what became of a reserved session; it may be told more than once.
     pub(crate) fn release(&self, reservation: u64) {
-        if let Some(Reservation { member, .. }) =
-            self.reservations.borrow_mut().remove(&reservation)
-        {
+        let released = self.reservations.borrow_mut().remove(&reservation);
+        if let Some(member) = released.and_then(|released| self.at(released.member)) {
             member.count_down();
         }
     }
@@ -245,7 +258,7 @@ impl Pool {
         let reservations = self.reservations.borrow();
         let kept = reservation.filter(|number| reservations.contains_key(number));
         if kept.is_none() {
-            member.count_up();
+            member.expect_session();
         }
         kept
     }
@@ -265,9 +278,12 @@ impl Pool {
 
     fn candidates(&self) -> Vec<Candidate> {
         let members = self.members.borrow();
-        let answering = members.values().filter(|member| !member.stalled.get());
+        let current = self.current.get();
+        let answering = members
+            .values()
+            .filter(|member| member.home.generation == current && !member.stalled.get());
         let candidates = answering.map(|member| Candidate {
-            slot: member.home.slot,
+            home: member.home,
             load: member.load(),
         });
         candidates.collect()
@@ -278,9 +294,15 @@ impl Pool {
         self.changed.notified()
     }
 
-    /// How many workers take connections?
+    /// How many workers take new connections?
     pub(crate) fn ready(&self) -> usize {
-        self.members.borrow().len()
+        self.ready_of(self.current.get())
+    }
+
+    fn ready_of(&self, generation: u16) -> usize {
+        let members = self.members.borrow();
+        let homes = members.keys();
+        homes.filter(|home| home.generation == generation).count()
     }
 
     /// What `/readyz` says: may the server be sent clients?
@@ -305,16 +327,27 @@ impl Pool {
         self.taken_out.get()
     }
 
-    /// Does nobody take connections?
+    /// Does nobody take new connections?
     pub(crate) fn is_empty(&self) -> bool {
-        self.members.borrow().is_empty()
+        self.ready() == 0
     }
 
-    /// Waits until `count` workers, or more, take connections.
+    /// Waits until `count` workers, or more, take new connections.
     pub(crate) async fn all_ready(&self, count: u16) {
         loop {
             let changed = self.changed.notified();
-            if self.members.borrow().len() >= usize::from(count) {
+            if self.ready() >= usize::from(count) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until `count` workers of this generation could take new connections.
+    pub(crate) async fn generation_ready(&self, generation: u16, count: u16) {
+        loop {
+            let changed = self.changed.notified();
+            if self.ready_of(generation) >= usize::from(count) {
                 return;
             }
             changed.await;
@@ -336,7 +369,7 @@ impl Pool {
             .sum()
     }
 
-    /// The workers that take connections, in the order of their slots.
+    /// The workers of all generations that have or take connections, in the order of their homes.
     pub(crate) fn members(&self) -> Vec<Rc<Member>> {
         self.members.borrow().values().cloned().collect()
     }

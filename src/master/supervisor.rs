@@ -8,13 +8,12 @@ use std::time::Duration;
 
 use humantime::format_duration;
 use tokio::net::UnixStream;
-use tokio::process::Child;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tracing::{error, info, warn};
 
-use super::child::{self, describe, ended};
+use super::child::Process;
 use super::dialogue::{now_ms, tell};
 use super::hub::{Hub, Left};
 use super::log::Told;
@@ -155,8 +154,8 @@ impl Slot {
     /// Starts a worker and looks after it until it is gone.
     async fn run_worker(&mut self) -> io::Result<Ended> {
         let (ours, theirs) = link::pair()?;
-        let mut child = child::spawn(self.home.slot, theirs)?;
-        let pid = child.id().unwrap_or_default();
+        let child = Process::worker(self.home.slot, theirs)?;
+        let pid = child.pid();
         self.parts.slots.started(self.home.slot, pid);
         self.parts.totals.started(self.home.slot, pid);
         let member = Rc::new(Member::new(self.home, pid, Link::new(ours)?));
@@ -165,7 +164,7 @@ impl Slot {
         let mut was_ready = false;
         let why = match self.welcome(&member, theirs).await {
             Ok(()) => {
-                self.look_after(&member, &mut child, &mut bus, &mut was_ready)
+                self.look_after(&member, &child, &mut bus, &mut was_ready)
                     .await
             }
             Err(error) => Some(format!("it did not take its configuration: {error}")),
@@ -173,7 +172,7 @@ impl Slot {
         self.parts.pool.remove(&member);
         self.parts.questions.gone(pid);
         // It may be alive still, and only its link broken.
-        if let Err(error) = child.start_kill() {
+        if let Err(error) = child.kill() {
             error!(%error, pid, "a worker could not be killed");
         }
         let status = child.wait().await;
@@ -198,7 +197,7 @@ impl Slot {
         Ok(Ended {
             pid,
             was_ready,
-            why: why.unwrap_or_else(|| describe(status)),
+            why: why.unwrap_or_else(|| status.to_string()),
         })
     }
 
@@ -206,7 +205,7 @@ impl Slot {
     async fn look_after(
         &mut self,
         member: &Rc<Member>,
-        child: &mut Child,
+        child: &Process,
         bus: &mut JoinHandle<Left>,
         was_ready: &mut bool,
     ) -> Option<String> {
@@ -241,15 +240,18 @@ impl Slot {
                         }
                     }
                     // Its exit status tells more.
-                    Err(LinkError::Closed) => return ended(child, "it closed its link").await,
+                    Err(LinkError::Closed) => return child.outlives("it closed its link").await,
                     Err(error) => return Some(error.to_string()),
                 },
                 left = &mut *bus => return match left {
-                    Ok(Left::Closed) => ended(child, "it closed its end of the bus").await,
+                    Ok(Left::Closed) => child.outlives("it closed its end of the bus").await,
                     Ok(Left::GivenUp(why)) => Some(why),
                     Err(error) => Some(format!("its task on the bus ended: {error}")),
                 },
                 _ = child.wait() => return None,
+                unheard = member.tell_reply() => if let Some(reply) = unheard {
+                    self.unheard(member, reply);
+                },
                 Ok(drain) = async { self.stop.wait_for(Option::is_some).await.map(|d| *d) }, if !told_to_stop => {
                     // It has no sessions, and may not hear it for a while.
                     if !*was_ready {

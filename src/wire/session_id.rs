@@ -32,7 +32,7 @@ pub(crate) const TAGGED_LEN: usize = BARE_LEN + HOME_LEN + MAC_LEN;
 pub(crate) const FIELD_LIMIT: u16 = 1 << 12;
 
 /// The worker that has a session: its generation and its slot, both below [`FIELD_LIMIT`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Home {
     /// Which start or reload of the server.
     pub generation: u16,
@@ -47,7 +47,7 @@ pub(crate) struct EntropyError(#[from] getrandom::Error);
 
 /// The key of this start of the server, and the machine's number: enough to name sessions and to
 /// recognise the names.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Keyring {
     key: [u8; 32],
     machine: u16,

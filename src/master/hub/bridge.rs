@@ -17,14 +17,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use socketioxide_core::Sid;
 use tokio::net::UnixStream;
-use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::warn;
 
+use super::line::{Joining, Line, Listed};
 use super::{Hub, Left, TURN, encoded, hello};
-use crate::ipc::bus::{BusError, Reader};
+use crate::ipc::bus::BusError;
 use crate::wire::bridge::Report;
 use crate::wire::frame::{Body, Frame, FrameError, Head, HeadKind, Role};
 
@@ -39,6 +39,7 @@ const HELLO: Duration = Duration::from_secs(5);
 pub(super) struct Bridge {
     pub(super) id: Sid,
     pub(super) pid: u32,
+    line: Rc<Line>,
     /// Is it connected to the other machines?
     pub(super) is_up: Cell<bool>,
     /// Has it said who the members elsewhere are?
@@ -87,19 +88,32 @@ pub(crate) struct BridgeState {
 impl Hub {
     /// Serves the bridge until it leaves, or another takes its place.
     pub(crate) async fn serve_bridge(&self, pid: u32, stream: UnixStream) -> Left {
-        let (read, mut write) = stream.into_split();
-        let mut reader = Reader::new(read);
-        let id = match timeout(HELLO, hello(&mut reader, Role::Bridge)).await {
+        let joining = self.list(Joining {
+            pid,
+            role: Role::Bridge,
+            slot: 0,
+            line: Line::new(stream),
+        });
+        self.welcome_bridge(joining).await
+    }
+
+    async fn welcome_bridge(&self, listed: Listed<'_>) -> Left {
+        let Joining { pid, line, .. } = &*listed.joining;
+        let id = match timeout(HELLO, hello(line, Role::Bridge)).await {
             Ok(Ok(id)) if !self.has(id) => id,
             Ok(Ok(_)) => return Left::GivenUp("it has a worker's id".to_owned()),
             Ok(Err(error)) => return error.into(),
             Err(_) => return Left::GivenUp("it did not say who it is".to_owned()),
         };
-        let seated = self.seat_bridge(id, pid);
-        let bridge = &seated.bridge;
+        let seated = self.seat_bridge(id, *pid, Rc::clone(line));
+        drop(listed);
+        self.serve_seated_bridge(&seated.bridge).await
+    }
+
+    async fn serve_seated_bridge(&self, bridge: &Rc<Bridge>) -> Left {
         let write_all = async {
             let progress = || self.moved.notify_waiters();
-            self.far.queue.write_to(&mut write, progress).await;
+            bridge.line.write(&self.far.queue, progress).await;
             // What it had brought is still to be passed on.
             std::future::pending().await
         };
@@ -109,7 +123,7 @@ impl Hub {
             () = bridge.replaced.notified() => {
                 Left::GivenUp("another bridge took its place".to_owned())
             }
-            error = self.hear_bridge(bridge, &mut reader) => error.into(),
+            error = self.hear_bridge(bridge) => error.into(),
             left = write_all => left,
             never = self.watch(bridge) => never,
         }
@@ -130,10 +144,11 @@ impl Hub {
         }
     }
 
-    fn seat_bridge(&self, id: Sid, pid: u32) -> Seated<'_> {
+    fn seat_bridge(&self, id: Sid, pid: u32, line: Rc<Line>) -> Seated<'_> {
         let bridge = Rc::new(Bridge {
             id,
             pid,
+            line,
             is_up: Cell::new(false),
             has_told: Cell::new(false),
             silent: Cell::new(false),
@@ -157,14 +172,10 @@ impl Hub {
     }
 
     /// Hears what the bridge says, and gives workers what it brings them.
-    async fn hear_bridge(
-        &self,
-        bridge: &Rc<Bridge>,
-        reader: &mut Reader<OwnedReadHalf>,
-    ) -> BusError {
+    async fn hear_bridge(&self, bridge: &Rc<Bridge>) -> BusError {
         let mut turn = 0;
         loop {
-            let frame = match reader.next().await {
+            let frame = match bridge.line.next().await {
                 Ok(frame) => frame,
                 Err(error) => return error,
             };
@@ -193,6 +204,7 @@ impl Hub {
                     bridge.heard.set(Instant::now());
                 }
             }
+            bridge.line.done();
             turn += frame.len();
             if turn >= TURN {
                 turn = 0;

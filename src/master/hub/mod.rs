@@ -13,6 +13,7 @@
 mod bridge;
 mod door;
 mod far;
+mod line;
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -21,14 +22,14 @@ use std::rc::Rc;
 use bytes::Bytes;
 use socketioxide_core::{Sid, Str};
 use tokio::net::UnixStream;
-use tokio::net::unix::OwnedReadHalf;
 use tokio::sync::Notify;
 use tokio::task::yield_now;
 use tracing::{debug, warn};
 
 use self::far::Far;
 pub(crate) use self::far::Identity;
-use crate::ipc::bus::{BusError, Queue, Reader};
+use self::line::{Joining, Line, Listed};
+use crate::ipc::bus::{BusError, Queue};
 use crate::wire::frame::{Body, BusMember, Frame, FrameError, Head, HeadKind, Role};
 
 /// What may wait for one worker, in bytes.
@@ -50,6 +51,8 @@ pub(crate) enum Left {
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
     seats: RefCell<Vec<Rc<Seat>>>,
+    /// Who has a connection, and is no member yet.
+    joining: RefCell<Vec<Rc<Joining>>>,
     /// The way to other machines.
     far: Far,
     /// Somebody took something, or left, or died.
@@ -59,6 +62,7 @@ pub(crate) struct Hub {
 /// A worker on the bus.
 struct Seat {
     member: BusMember,
+    line: Rc<Line>,
     queue: Queue,
     /// It has not answered for long; nobody waits for it.
     silent: Cell<bool>,
@@ -95,27 +99,44 @@ impl Hub {
 
     /// Serves one worker until it leaves or must be given up.
     pub(crate) async fn serve(&self, slot: u16, pid: u32, stream: UnixStream) -> Left {
-        let (read, mut write) = stream.into_split();
-        let mut reader = Reader::new(read);
-        let id = match hello(&mut reader, Role::Worker).await {
+        let joining = self.list(Joining {
+            pid,
+            role: Role::Worker,
+            slot,
+            line: Line::new(stream),
+        });
+        self.welcome(joining).await
+    }
+
+    /// Makes a worker a member when it says who it is.
+    async fn welcome(&self, listed: Listed<'_>) -> Left {
+        let Joining {
+            pid, slot, line, ..
+        } = &*listed.joining;
+        let id = match hello(line, Role::Worker).await {
             Ok(id) => id,
             Err(error) => return error.into(),
         };
-        let seated = self.seat(BusMember {
+        let member = BusMember {
             id,
-            slot,
-            pid,
+            slot: *slot,
+            pid: *pid,
             machine: Str::default(),
-        });
-        let seat = &seated.seat;
+        };
+        let seated = self.seat(member, Rc::clone(line));
+        drop(listed);
+        self.serve_seat(&seated.seat).await
+    }
+
+    async fn serve_seat(&self, seat: &Seat) -> Left {
         let write_all = async {
             let progress = || self.moved.notify_waiters();
-            seat.queue.write_to(&mut write, progress).await;
+            seat.line.write(&seat.queue, progress).await;
             // It is gone. What it had sent is still to be passed on, to the end.
             std::future::pending().await
         };
         tokio::select! {
-            error = self.pass_on(seat, &mut reader) => error.into(),
+            error = self.pass_on(seat) => error.into(),
             left = write_all => left,
             () = seat.overflowed.notified() => Left::GivenUp(format!(
                 "more than {} MiB of broadcasts waited for it", CAP >> 20
@@ -141,9 +162,10 @@ impl Hub {
         seat.map_or(0, |seat| seat.queue.bytes())
     }
 
-    fn seat(&self, member: BusMember) -> Seated<'_> {
+    fn seat(&self, member: BusMember, line: Rc<Line>) -> Seated<'_> {
         let seat = Rc::new(Seat {
             member,
+            line,
             queue: Queue::default(),
             silent: Cell::new(false),
             overflowed: Notify::new(),
@@ -155,10 +177,10 @@ impl Hub {
     }
 
     /// Reads what a worker sends, and gives it to whom it is for.
-    async fn pass_on(&self, from: &Seat, reader: &mut Reader<OwnedReadHalf>) -> BusError {
+    async fn pass_on(&self, from: &Seat) -> BusError {
         let mut turn = 0;
         loop {
-            let frame = match reader.next().await {
+            let frame = match from.line.next().await {
                 Ok(frame) => frame,
                 Err(error) => return error,
             };
@@ -178,6 +200,7 @@ impl Hub {
                     }
                 }
             }
+            from.line.done();
             turn += frame.len();
             if turn >= TURN {
                 turn = 0;
@@ -304,8 +327,9 @@ impl Drop for Seated<'_> {
 }
 
 /// A member's first frame.
-async fn hello(reader: &mut Reader<OwnedReadHalf>, role: Role) -> Result<Sid, BusError> {
-    let frame = Frame::decode(&reader.next().await?)?;
+async fn hello(line: &Line, role: Role) -> Result<Sid, BusError> {
+    let frame = Frame::decode(&line.next().await?)?;
+    line.done();
     match frame.body {
         Body::Hello(said) if said == role && frame.from != Sid::ZERO => Ok(frame.from),
         other => {

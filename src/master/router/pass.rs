@@ -54,7 +54,10 @@ impl Router {
             // The other worker reads its end, and refuses the request.
             Origin::Worker => self.pool.at(to),
             // A client's, whose worker has died: the one that takes its place answers.
-            _ => timeout(WORKER_PATIENCE, self.pool.back(to)).await.ok(),
+            _ => {
+                let back = timeout(WORKER_PATIENCE, self.pool.back(to)).await;
+                back.ok().flatten()
+            }
         };
         let handoff = entry.passing(|it| it.handoff.clone());
         let (Some(member), Some(mut handoff)) = (member, handoff) else {

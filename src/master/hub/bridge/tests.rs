@@ -2,10 +2,11 @@ use super::super::CAP;
 use super::super::far::Identity;
 use super::super::tests::{Peer, SOON};
 use super::*;
+use crate::ipc::bus::Reader;
 use crate::wire::frame::{BusMember, Question, Welcome, number};
 use socketioxide_core::Str;
 use tokio::io::AsyncWriteExt;
-use tokio::net::unix::OwnedWriteHalf;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 /// A bridge, as the hub meets it.
