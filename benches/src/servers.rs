@@ -181,11 +181,23 @@ impl Servers {
                 command
             }
         };
-        self.spawn(who, command.stdin(Stdio::null()), address)
+        let server = self.spawn(who, command.stdin(Stdio::null()), address)?;
+        self.serving(who, server)
     }
 
     /// Starts one on a listening socket that is there already, as systemd passes it, and waits until it serves.
     pub(crate) fn start_on(
+        &self,
+        held: &Held,
+        who: Who,
+        workers: u16,
+    ) -> Result<Server, ServerError> {
+        let server = self.start_again_on(held, who, workers)?;
+        self.serving(who, server)
+    }
+
+    /// Likewise, but does not wait: those who are there already come first.
+    pub(crate) fn start_again_on(
         &self,
         held: &Held,
         who: Who,
@@ -221,11 +233,14 @@ impl Servers {
                 command.stderr(said).spawn()
             })
             .map_err(|error| ServerError::Start(who, error))?;
-        let mut server = Server {
+        Ok(Server {
             tree: Tree::of(child.id()),
             child,
             address,
-        };
+        })
+    }
+
+    fn serving(&self, who: Who, mut server: Server) -> Result<Server, ServerError> {
         if server.serves() {
             return Ok(server);
         }

@@ -77,7 +77,7 @@ pub(super) fn run(
     }
     // It is asked to end, if it has not been killed.
     drop(server);
-    let _server = servers.start_on(&held, who, WORKERS)?;
+    let _server = servers.start_again_on(&held, who, WORKERS)?;
     let told = rest.told()?;
     let echoes = probes.told()?.echoes;
     Ok(Avalanche {
