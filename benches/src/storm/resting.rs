@@ -130,7 +130,7 @@ impl Nginx {
         // A client takes two connections of a worker; one worker may get more of them than the other.
         let connections = (2 * clients + 1000).min(19_000);
         let config = format!(
-            "daemon off;\nworker_processes 2;\npid {inside}/pid;\nerror_log {inside}/error.log;\n\
+            "daemon off;\nuser root;\nworker_processes 2;\npid {inside}/pid;\nerror_log {inside}/error.log;\n\
              events {{ worker_connections {connections}; }}\n\
              http {{\n\
              access_log off;\nclient_body_temp_path {inside}/body;\nproxy_temp_path {inside}/proxy;\n\
