@@ -147,22 +147,6 @@ impl Pool {
         }
     }
 
-    /// The worker that gets the next connection, that of `port_of` if it answers; one that `opens` a session is
-    /// counted at once, and goes only to a worker that has room for one more on its way.
-    pub(crate) fn choose(&self, opens: bool, port_of: Option<u16>) -> Option<Rc<Member>> {
-        let mut candidates = preferred(self.candidates(), port_of);
-        if opens {
-            let has_room = |home| self.at(home).is_some_and(|member| member.has_room());
-            candidates.retain(|candidate| has_room(candidate.home));
-        }
-        let home = self.balancer.borrow_mut().choose(&candidates)?;
-        let member = self.at(home)?;
-        if opens {
-            member.dispatches();
-        }
-        Some(member)
-    }
-
     /// Where a session of `client` is to be opened for which `asker` asks, if it may be; it is counted there at once.
     /// It came over the port of the slot `port_of`, if that has one.
     ///

@@ -14,9 +14,9 @@ use clap::{Args, ValueEnum};
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
-use serde::{Deserialize, Serialize};
 
 use super::client::{Client, Loss, Stage};
+use super::group::Told;
 use crate::BenchError;
 use crate::load::{LoadError, OF_ONE_ADDRESS, frame};
 
@@ -65,29 +65,6 @@ pub(crate) struct Crowding {
     /// How long clients with jitter go on.
     #[arg(long, default_value_t = 30)]
     seconds: u64,
-}
-
-/// What became of them.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Told {
-    /// How long each was away that came back, in milliseconds.
-    pub(super) back: Vec<u64>,
-    /// They never came back.
-    pub(super) missing: usize,
-    /// Attempts that were answered with something else than 101.
-    pub(super) refused: usize,
-    /// Attempts whose connection was not made, or ended before there was a session.
-    pub(super) failed: usize,
-    /// How long each echo took, in microseconds.
-    pub(super) echoes: Vec<u64>,
-    /// What was sent, by client: all of it, and while that client had a session.
-    pub(super) sent: u64,
-    pub(super) awaited: u64,
-    /// What arrived of both.
-    pub(super) arrived: u64,
-    pub(super) arrived_awaited: u64,
-    /// What came once more, or after what was sent later.
-    pub(super) misplaced: u64,
 }
 
 /// What a client with jitter has heard.

@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
-use super::crowd::{OPEN, Part, Told};
+use serde::{Deserialize, Serialize};
+
+use super::crowd::{OPEN, Part};
 use crate::BenchError;
 use crate::address::Address;
 
@@ -74,6 +76,29 @@ impl Drop for Group {
             let _ = child.wait();
         }
     }
+}
+
+/// What became of them.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Told {
+    /// How long each was away that came back, in milliseconds.
+    pub(super) back: Vec<u64>,
+    /// They never came back.
+    pub(super) missing: usize,
+    /// Attempts that were answered with something else than 101.
+    pub(super) refused: usize,
+    /// Attempts whose connection was not made, or ended before there was a session.
+    pub(super) failed: usize,
+    /// How long each echo took, in microseconds.
+    pub(super) echoes: Vec<u64>,
+    /// What was sent, by client: all of it, and while that client had a session.
+    pub(super) sent: u64,
+    pub(super) awaited: u64,
+    /// What arrived of both.
+    pub(super) arrived: u64,
+    pub(super) arrived_awaited: u64,
+    /// What came once more, or after what was sent later.
+    pub(super) misplaced: u64,
 }
 
 impl Told {

@@ -4,8 +4,8 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::avalanche::WORKERS;
-use super::crowd::{Part, Told};
-use super::group::Group;
+use super::crowd::Part;
+use super::group::{Group, Told};
 use crate::BenchError;
 use crate::servers::{Held, Servers, Who};
 

@@ -83,7 +83,7 @@ pub(super) fn run(
     let each = clients.max(1) as f64;
     let used = |nth: usize| Used {
         kib: (after[nth] - before[nth]) / each,
-        core: (cpu_after[nth] - cpu_before[nth]).as_secs_f64() / took * 100.0,
+        core: cpu_after[nth].saturating_sub(cpu_before[nth]).as_secs_f64() / took * 100.0,
     };
     Ok(Resting {
         who,

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Pool;
+use crate::master::balance::preferred;
 use crate::master::member::Member;
 
 /// So many may wait.
@@ -72,6 +73,22 @@ impl Drop for Waiting<'_> {
 }
 
 impl Pool {
+    /// The worker that gets the next connection, that of `port_of` if it answers; one that `opens` a session is
+    /// counted at once, and goes only to a worker that has room for one more on its way.
+    pub(crate) fn choose(&self, opens: bool, port_of: Option<u16>) -> Option<Rc<Member>> {
+        let mut candidates = preferred(self.candidates(), port_of);
+        if opens {
+            let has_room = |home| self.at(home).is_some_and(|member| member.has_room());
+            candidates.retain(|candidate| has_room(candidate.home));
+        }
+        let home = self.balancer.borrow_mut().choose(&candidates)?;
+        let member = self.at(home)?;
+        if opens {
+            member.dispatches();
+        }
+        Some(member)
+    }
+
     /// The worker that gets a new session, if nobody waits and one has room; it is counted there at once.
     ///
     /// # Errors
