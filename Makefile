@@ -26,7 +26,7 @@ KEY ?=
 URL ?=
 DEBS ?=
 VALID_DAYS ?=
-# What `make bench` hands on: --quick, --only, --servers, --rounds, --scale, --json.
+# What `make bench` hands on: --quick, --only, --servers, --rounds, --scale, --storm, --clients, --json.
 BENCH ?=
 
 # How much `make long-tests` does: minutes of soak, seconds of fuzzing for each target, sessions that rest.

@@ -1,6 +1,6 @@
 // Socket.IO on Node as its documentation tells for several cores: cluster, sticky, cluster-adapter.
 //
-//   node node.mjs WORKERS PORT|PATH
+//   node node.mjs WORKERS PORT|PATH|fd:NUMBER
 import cluster from "node:cluster";
 import { createServer } from "node:http";
 import { createAdapter, setupPrimary } from "@socket.io/cluster-adapter";
@@ -19,7 +19,9 @@ if (cluster.isPrimary) {
   for (let slot = 0; slot < Number(workers); slot++) {
     cluster.fork().on("message", (message) => {
       if (message !== "ready" || ++listening < Number(workers)) return;
-      server.listen(/^\d+$/.test(where) ? { port: Number(where), host: "127.0.0.1" } : where);
+      // A listening socket that systemd passes, or one of its own.
+      if (where.startsWith("fd:")) server.listen({ fd: Number(where.slice(3)) });
+      else server.listen(/^\d+$/.test(where) ? { port: Number(where), host: "127.0.0.1" } : where);
     });
   }
   cluster.on("exit", (worker) => {

@@ -19,6 +19,7 @@ mod report;
 mod scale;
 mod servers;
 mod soak;
+mod storm;
 mod suite;
 mod usage;
 
@@ -31,6 +32,7 @@ use clap::{Parser, Subcommand};
 use crate::address::Address;
 use crate::load::{Load, LoadError};
 use crate::servers::{ServerError, Servers};
+use crate::storm::{Crowding, crowd};
 
 /// Measures what the server costs by operation and by session, beside its peers.
 #[derive(Debug, Parser)]
@@ -66,6 +68,9 @@ enum Task {
     /// The clients of one process, for `idle`.
     #[command(hide = true)]
     Hold(idle::Hold),
+    /// The clients of one process, for storms.
+    #[command(hide = true)]
+    Crowd(Crowding),
     /// The bare epoll loop that the suite compares with.
     #[command(hide = true)]
     Limit {
@@ -85,6 +90,8 @@ enum BenchError {
     Limit(#[source] std::io::Error),
     #[error("a process with clients: {0}")]
     Clients(#[source] std::io::Error),
+    #[error("nginx does not start: {0}")]
+    Nginx(#[source] std::io::Error),
     /// A long test found what may not be.
     #[error("{0}")]
     Broken(String),
@@ -108,6 +115,7 @@ fn main() -> ExitCode {
         Some(Task::Idle(plan)) => idle::run(&plan),
         Some(Task::Soak(plan)) => soak::run(&plan),
         Some(Task::Hold(plan)) => idle::hold(&plan),
+        Some(Task::Crowd(plan)) => crowd(&plan),
         Some(Task::Limit { listen }) => limit::serve(&listen).map_err(BenchError::Limit),
     };
     match done {

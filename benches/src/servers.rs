@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::address::Address;
 use crate::load::{Kind, Load};
-use crate::usage::Tree;
+use crate::usage::{Tree, is_alive};
 
 /// How long a server may take to start, or to end.
 const START_STOP_TIMEOUT: Duration = Duration::from_secs(15);
@@ -180,17 +181,66 @@ impl Servers {
                 command
             }
         };
+        let server = self.spawn(who, command.stdin(Stdio::null()), address)?;
+        self.serving(who, server)
+    }
+
+    /// Starts one on a listening socket that is there already, as systemd passes it, and waits until it serves.
+    pub(crate) fn start_on(
+        &self,
+        held: &Held,
+        who: Who,
+        workers: u16,
+    ) -> Result<Server, ServerError> {
+        let server = self.start_again_on(held, who, workers)?;
+        self.serving(who, server)
+    }
+
+    /// Likewise, but does not wait: those who are there already come first.
+    pub(crate) fn start_again_on(
+        &self,
+        held: &Held,
+        who: Who,
+        workers: u16,
+    ) -> Result<Server, ServerError> {
+        let mut command = Command::new("sh");
+        // The first descriptor that systemd passes is 3; a shell can move it there.
+        command.args(["-c", r#"LISTEN_PID=$$ exec "$@" 3<&0 </dev/null"#, "sh"]);
+        if who == Who::Node {
+            command.arg("node").arg(self.peers.join("node.mjs"));
+            command.args([&workers.to_string(), "fd:3"]);
+        } else {
+            command.arg(&self.server).arg("--config");
+            command.arg(self.folder.path().join("my-app.toml"));
+            command.args(["--workers", &workers.to_string()]);
+        }
+        command.env("LISTEN_FDS", "1");
+        let listener = held.listener.try_clone();
+        let listener = listener.map_err(|error| ServerError::Start(who, error))?;
+        let command = command.stdin(OwnedFd::from(listener));
+        self.spawn(who, command, held.address.clone())
+    }
+
+    fn spawn(
+        &self,
+        who: Who,
+        command: &mut Command,
+        address: Address,
+    ) -> Result<Server, ServerError> {
         let child = File::create(self.log())
             .and_then(|said| {
-                command.stdin(Stdio::null()).stdout(said.try_clone()?);
+                command.stdout(said.try_clone()?);
                 command.stderr(said).spawn()
             })
             .map_err(|error| ServerError::Start(who, error))?;
-        let mut server = Server {
+        Ok(Server {
             tree: Tree::of(child.id()),
             child,
             address,
-        };
+        })
+    }
+
+    fn serving(&self, who: Who, mut server: Server) -> Result<Server, ServerError> {
         if server.serves() {
             return Ok(server);
         }
@@ -210,7 +260,42 @@ impl Servers {
     }
 }
 
+/// A listening socket that outlives servers.
+pub(crate) struct Held {
+    listener: TcpListener,
+    address: Address,
+}
+
+impl Held {
+    pub(crate) fn new(ip: Ipv4Addr) -> Result<Self, ServerError> {
+        let listener = TcpListener::bind((ip, 0)).map_err(ServerError::Port)?;
+        // The standard library's backlog is 128; systemd's is as long as the kernel allows.
+        rustix::net::listen(&listener, 4096).map_err(|error| ServerError::Port(error.into()))?;
+        let address = listener.local_addr().map_err(ServerError::Port)?;
+        Ok(Self {
+            listener,
+            address: Address::Tcp(address),
+        })
+    }
+
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+}
+
 impl Server {
+    /// Kills its main process, and waits until the others have gone with it.
+    pub(crate) fn kill(&mut self) {
+        let pids = self.tree.pids();
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let began = Instant::now();
+        while began.elapsed() < START_STOP_TIMEOUT && pids.iter().any(|pid| is_alive(*pid)) {
+            sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Opens a session as soon as that is possible.
     fn serves(&mut self) -> bool {
         let began = Instant::now();
@@ -230,9 +315,11 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let began = Instant::now();
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        // It may have ended already.
-        let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+        // If it has ended already, its number may be another's.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+            let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
+        }
         while began.elapsed() < START_STOP_TIMEOUT && matches!(self.child.try_wait(), Ok(None)) {
             sleep(Duration::from_millis(10));
         }

@@ -8,6 +8,7 @@ use clap::Args;
 use crate::measure::{Mode, Times, Values, measure};
 use crate::report::{self, Report};
 use crate::servers::{Over, Servers, Who};
+use crate::storm::{self, Question, Sizes};
 use crate::{BenchError, scale};
 
 /// What one run measures.
@@ -37,6 +38,11 @@ pub(crate) struct Plan {
     /// Not the table, but how costs grow with sessions and workers.
     #[arg(long)]
     scale: bool,
+    /// Not the table, but what clients meet who lose their sessions.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    storm: Vec<Question>,
+    #[command(flatten)]
+    sizes: Sizes,
 }
 
 /// Measures all that the plan says, and reports it.
@@ -53,6 +59,9 @@ pub(crate) fn run(plan: &Plan) -> Result<(), BenchError> {
         .iter()
         .filter(|who| plan.servers.is_empty() || plan.servers.contains(who));
     let whos: Vec<Who> = whos.copied().collect();
+    if !plan.storm.is_empty() {
+        return storm::run(&servers, &plan.storm, &whos, &plan.sizes);
+    }
     let modes = Mode::ALL
         .iter()
         .filter(|mode| plan.only.is_empty() || plan.only.contains(mode));
@@ -82,6 +91,7 @@ pub(crate) fn run(plan: &Plan) -> Result<(), BenchError> {
         let scale = scale::run(&servers, plan.rounds, times)?;
         print!("{scale}");
         report.scale = Some(scale);
+        storm::run(&servers, &Question::ALL, &whos, &plan.sizes)?;
     }
     report::write(&report, &plan.json).map_err(|source| BenchError::Write {
         path: plan.json.clone(),

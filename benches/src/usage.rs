@@ -48,6 +48,25 @@ impl Tree {
     }
 }
 
+/// What the kernel has for itself of this machine's memory, sockets included, in bytes.
+pub(crate) fn kernel() -> u64 {
+    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let slab = info.lines().find_map(|line| line.strip_prefix("Slab:"));
+    let slab = slab.and_then(|rest| rest.trim().strip_suffix(" kB"));
+    slab.and_then(|kib| kib.trim().parse::<u64>().ok())
+        .unwrap_or(0)
+        * 1024
+}
+
+/// Does this process run still? One that nobody has waited for yet does not.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| {
+        stat.rsplit_once(')')
+            .is_some_and(|(_, behind)| !behind.trim_start().starts_with(['Z', 'X']))
+    })
+}
+
 /// How many descriptors a process has open.
 pub(crate) fn descriptors(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)

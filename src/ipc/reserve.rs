@@ -61,6 +61,11 @@ impl Reserve {
         number(conn) < self.handoffs
     }
 
+    /// May this be a client's new connection that has to wait? The last quarter is for those that need not.
+    pub(crate) fn has_room_to_wait(self, conn: impl AsFd) -> bool {
+        number(conn) < self.handoffs / 4 * 3
+    }
+
     /// May this be a connection that goes to another worker?
     pub(crate) fn has_room_for_handoff(self, conn: impl AsFd) -> bool {
         number(conn) < self.supervision

@@ -61,6 +61,7 @@ impl Slot {
                 clients,
             } => {
                 member.reported(counts);
+                self.parts.pool.look_again();
                 member.clients_changed(&clients);
                 return released
                     .iter()

@@ -12,6 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::debug;
 
+use super::pace::Pace;
 use crate::ipc::link::Link;
 use crate::wire::client::ClientKey;
 use crate::wire::handover::workers::Reply;
@@ -58,6 +59,8 @@ pub(crate) struct Member {
     /// What clients have here, if there is a limit for each.
     clients: RefCell<HashMap<ClientKey, Held>>,
     pub(super) stalled: Cell<bool>,
+    /// How many new sessions may be on their way at once.
+    pace: RefCell<Pace>,
     /// What it is to be told, the next one first, and until when.
     replies: RefCell<VecDeque<(Reply, Instant)>>,
     replied: Notify,
@@ -84,6 +87,7 @@ impl Member {
             unacknowledged: RefCell::default(),
             clients: RefCell::default(),
             stalled: Cell::new(false),
+            pace: RefCell::default(),
             replies: RefCell::default(),
             replied: Notify::new(),
         }
@@ -92,6 +96,17 @@ impl Member {
     pub(super) fn load(&self) -> u64 {
         let report = self.report.get();
         report.sessions + self.dispatched.get().saturating_sub(report.resolved)
+    }
+
+    /// May it be given one more new session now?
+    pub(super) fn has_room(&self) -> bool {
+        self.pace.borrow().has_room()
+    }
+
+    /// A new session is dispatched to it.
+    pub(super) fn dispatches(&self) {
+        self.expect_session();
+        self.pace.borrow_mut().sent(Instant::now().into_std());
     }
 
     /// One session more is on its way.
@@ -117,7 +132,7 @@ impl Member {
     /// # Errors
     /// When the worker is gone or does not take any.
     pub(crate) async fn take(&self, conn: &Rc<OwnedFd>, handoff: Handoff) -> Result<(), NotTaken> {
-        let opens = handoff.opens;
+        let (opens, paced) = (handoff.opens, handoff.is_paced());
         let taken = self.send(conn, handoff).await;
         if opens {
             self.expected.set(self.expected.get().saturating_sub(1));
@@ -127,6 +142,9 @@ impl Member {
             self.stalled.set(true);
             if opens {
                 self.count_down();
+            }
+            if paced {
+                self.pace.borrow_mut().unsent();
             }
         }
         taken
@@ -192,7 +210,11 @@ impl Member {
         let took = report.taken.saturating_sub(self.report.get().taken);
         let mut unacknowledged = self.unacknowledged.borrow_mut();
         let took = usize::try_from(took).unwrap_or(0).min(unacknowledged.len());
-        unacknowledged.drain(..took);
+        let began = unacknowledged.drain(..took);
+        let paced = began.filter(|sent| sent.handoff.is_paced()).count();
+        self.pace
+            .borrow_mut()
+            .acknowledged(paced, Instant::now().into_std());
         self.window.add_permits(took);
         self.report.set(report);
         self.told_ends.set(0);

@@ -26,6 +26,7 @@ mod listeners;
 mod log;
 mod member;
 mod missing;
+mod pace;
 mod pool;
 mod questions;
 mod rate;

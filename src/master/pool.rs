@@ -6,6 +6,7 @@
 //! one of the two workers tells what became of it, or is gone.
 
 mod handover;
+mod turns;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +18,9 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tracing::{debug, warn};
 
+pub(crate) use self::turns::{LOOK_AGAIN, NoTurn, WORKER_PATIENCE};
+
+use self::turns::Turns;
 use super::balance::{Balancer, Candidate, Room, preferred};
 use super::member::Member;
 use super::rate::Rate;
@@ -57,6 +61,7 @@ pub(crate) struct Pool {
     eio3: RefCell<HashMap<[u8; BARE_LEN], Home>>,
     complaints: RateLimit,
     changed: Notify,
+    turns: Turns,
     taken_out: Cell<bool>,
 }
 
@@ -75,6 +80,7 @@ impl Pool {
             eio3: RefCell::default(),
             complaints: RateLimit::default(),
             changed: Notify::new(),
+            turns: Turns::default(),
             taken_out: Cell::new(false),
         }
     }
@@ -139,18 +145,6 @@ impl Pool {
             }
             changed.await;
         }
-    }
-
-    /// The worker that gets the next connection, that of `port_of` if it answers; one that `opens` a session is
-    /// counted at once.
-    pub(crate) fn choose(&self, opens: bool, port_of: Option<u16>) -> Option<Rc<Member>> {
-        let mut balancer = self.balancer.borrow_mut();
-        let home = balancer.choose(&preferred(self.candidates(), port_of))?;
-        let member = self.at(home)?;
-        if opens {
-            member.expect_session();
-        }
-        Some(member)
     }
 
     /// Where a session of `client` is to be opened for which `asker` asks, if it may be; it is counted there at once.

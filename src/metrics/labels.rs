@@ -109,6 +109,8 @@ labels! {
         Descriptors = "descriptors",
         /// No worker took it.
         NoWorker = "no-worker",
+        /// The workers could not take so many new sessions at once.
+        Busy = "busy",
         /// No head came in time.
         HeadTimeout = "head-timeout",
         /// The page's origin may not connect.

@@ -227,6 +227,11 @@ impl Handoff {
     pub(crate) fn is_new(&self) -> bool {
         self.origin != Origin::Worker && self.head.is_empty()
     }
+
+    /// Is it one of those that were [given their turn](Self::opens)? What one worker passes on to another was, before.
+    pub(crate) fn is_paced(&self) -> bool {
+        self.opens && self.is_new()
+    }
 }
 
 /// Who is at the other end of a connection.
@@ -253,7 +258,7 @@ impl Origin {
 /// A worker's counts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Report {
-    /// Handoffs received since the start.
+    /// Handoffs that it has begun with since the start.
     pub taken: u64,
     /// Of those that were dispatched as a new session: how many became one, or did not.
     pub resolved: u64,

@@ -42,6 +42,8 @@ pub(crate) async fn serve(
     handoff: Handoff,
     counted: ConnectionGuard,
 ) {
+    // Not before it has its turn: the master paces new sessions by how soon that is.
+    worker.sessions.taken();
     // Whatever becomes of it, the master learns that it is decided.
     let opening = Opening::of(&worker.sessions, &handoff);
     let Handoff {

@@ -199,7 +199,6 @@ async fn listen(
                 Ok(())
             }
             Ok((ToWorker::Take(handoff), Some(conn))) => {
-                worker.sessions.taken();
                 // Counted at once: a report between this and the task would show it nowhere.
                 let client = worker.config.limits.client_of(handoff.origin);
                 let counted = worker.sessions.connection(handoff.origin, client);

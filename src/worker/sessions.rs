@@ -74,7 +74,7 @@ impl Sessions {
         self.count.load(Relaxed)
     }
 
-    /// A connection came over the link.
+    /// This worker has begun with a connection that came over the link, or turned it away.
     pub(crate) fn taken(&self) {
         self.taken.fetch_add(1, Relaxed);
         metrics::HANDOFFS.inc();

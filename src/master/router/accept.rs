@@ -21,7 +21,7 @@ use crate::wire::link::Origin;
 /// After so many accepted connections the others have their turn.
 const BURST: u32 = 64;
 /// After an accept that failed for want of descriptors or memory.
-pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The same trouble is told once in this time.
 const COMPLAINT_PAUSE: Duration = Duration::from_secs(10);
 

@@ -9,19 +9,19 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::Router;
-use super::accept::ACCEPT_PAUSE;
 use super::connections::{Entry, Stage, Tracked};
 use super::decision::{Destination, Seen};
 use super::refusal::{Refusal, answer_check, refuse};
-use crate::master::member::Unacknowledged;
+use crate::master::member::{Member, Unacknowledged};
+use crate::master::pool::{LOOK_AGAIN, NoTurn, WORKER_PATIENCE};
 use crate::metrics;
 use crate::wire::client::ClientKey;
 use crate::wire::link::Handoff;
 
 /// A connection that is one too many may still turn out to be a health check's for this long.
 const CHECK_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a connection waits for a worker while there is none: a crashed one is replaced sooner.
-pub(super) const WORKER_PATIENCE: Duration = Duration::from_secs(5);
+/// Who was given to workers that went for so long is given to no other.
+const LONGEST: Duration = Duration::from_secs(10);
 
 impl Router {
     /// Begins with a connection.
@@ -95,28 +95,35 @@ impl Router {
             Destination::Home(home) => Some(home),
             _ => None,
         };
-        let mut why = Refusal::NoWorker;
-        let deadline = Instant::now() + WORKER_PATIENCE;
-        while Instant::now() < deadline {
-            // Connections are counted where they are accepted, sessions here.
-            if opens && self.pool.is_full() {
-                why = Refusal::Full;
-                break;
-            }
+        let began = Instant::now();
+        let mut waited = Duration::ZERO;
+        let why = loop {
             let changed = self.pool.changed();
-            let member = home.and_then(|home| self.pool.at(home));
-            let Some(member) = member.or_else(|| self.pool.choose(opens, entry.port_of)) else {
-                // No worker, or none that answers.
-                let _ = timeout(ACCEPT_PAUSE, changed).await;
-                continue;
+            let member = match home.and_then(|home| self.pool.at(home)) {
+                Some(member) => member,
+                None if opens => match self.turn(entry, &mut waited).await {
+                    Ok(member) => member,
+                    Err(why) => break why,
+                },
+                None => match self.pool.choose(false, entry.port_of) {
+                    Some(member) => member,
+                    None if began.elapsed() < WORKER_PATIENCE => {
+                        // No worker, or none that answers.
+                        let _ = timeout(LOOK_AGAIN, changed).await;
+                        continue;
+                    }
+                    None => break Refusal::NoWorker,
+                },
             };
+            // What it waited here its head does not lose.
+            let waited = u32::try_from(waited.as_millis()).unwrap_or(u32::MAX);
             let handoff = Handoff {
                 origin: entry.origin,
                 port_of: entry.port_of,
                 opens,
                 reservation: None,
                 admitted: None,
-                age_ms: entry.age_ms(),
+                age_ms: entry.age_ms().saturating_sub(waited),
                 head: Vec::new(),
             };
             if member.take(&entry.conn, handoff).await.is_ok() {
@@ -125,8 +132,30 @@ impl Router {
             }
             // Its worker is gone, and the session with it.
             home = None;
-        }
+            if began.elapsed() >= LONGEST {
+                break Refusal::NoWorker;
+            }
+        };
         Box::pin(refuse(entry, why)).await;
+    }
+
+    /// The worker that has room for a new session. Most have their turn at once.
+    async fn turn(&self, entry: &Entry, waited: &mut Duration) -> Result<Rc<Member>, Refusal> {
+        let admitted = match self.pool.admit(entry.port_of) {
+            Err(NoTurn::Busy) if self.reserve.has_room_to_wait(&*entry.conn) => {
+                let began = Instant::now();
+                let admitted = Box::pin(self.pool.wait_for_turn(entry.port_of)).await;
+                *waited += began.elapsed();
+                admitted
+            }
+            admitted => admitted,
+        };
+        // Connections are counted where they are accepted, sessions here.
+        admitted.map_err(|why| match why {
+            NoTurn::Full => Refusal::Full,
+            NoTurn::NoWorker => Refusal::NoWorker,
+            NoTurn::Busy => Refusal::Busy,
+        })
     }
 
     /// Gives connections that a worker took down with it to others, if that worker had not begun

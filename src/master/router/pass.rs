@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::Router;
 use super::connections::{Passing, Stage, Tracked};
-use super::dispatch::WORKER_PATIENCE;
+use crate::master::pool::WORKER_PATIENCE;
 use crate::metrics;
 use crate::wire::link::{Handoff, Origin};
 use crate::wire::session_id::Home;

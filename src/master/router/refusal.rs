@@ -47,6 +47,8 @@ pub(super) enum Refusal {
     AddressFull,
     /// No worker takes it.
     NoWorker,
+    /// More new sessions wait than the workers can take.
+    Busy,
     /// Its head does not come.
     HeadTimeout,
     /// It begins with no request.
@@ -58,7 +60,7 @@ pub(super) enum Refusal {
 impl Refusal {
     fn status(self) -> &'static str {
         match self {
-            Self::Full | Self::NoWorker => "503 Service Unavailable",
+            Self::Full | Self::NoWorker | Self::Busy => "503 Service Unavailable",
             Self::AddressFull => "429 Too Many Requests",
             Self::HeadTimeout => "408 Request Timeout",
             Self::Malformed => "400 Bad Request",
@@ -72,6 +74,7 @@ impl Refusal {
             Self::Full => Refused::Full,
             Self::AddressFull => Refused::AddressFull,
             Self::NoWorker => Refused::NoWorker,
+            Self::Busy => Refused::Busy,
             Self::HeadTimeout => Refused::HeadTimeout,
             Self::Malformed | Self::TooLong => Refused::Malformed,
         }
