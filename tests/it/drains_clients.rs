@@ -13,7 +13,7 @@ use super::harness::*;
 /// How many a client missed that got the others in order, and once: from the end of its old session to the beginning
 /// of the new one.
 #[track_caller]
-fn missed_once(heard: &[u64]) -> u64 {
+pub fn missed_once(heard: &[u64]) -> u64 {
     assert!(heard.is_sorted_by(|one, next| one < next), "{heard:?}");
     let gaps = heard
         .windows(2)

@@ -30,6 +30,30 @@ pub(crate) enum Stage {
     Starting(u16),
 }
 
+impl Stage {
+    /// In a word, for programs; none: there is no reload.
+    pub(crate) fn word(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Trying => Some("trying"),
+            Self::Settling => Some("settling"),
+            Self::Starting(_) => Some("starting"),
+        }
+    }
+
+    /// In words, for `systemctl status`.
+    pub(crate) fn words(self) -> Option<String> {
+        Some(match self {
+            Self::None => return None,
+            Self::Trying => "reloading: the new program is tried".to_owned(),
+            Self::Settling => "reloading: the new program is about to take over".to_owned(),
+            Self::Starting(generation) => {
+                format!("reloading: generation {generation} of the workers starts")
+            }
+        })
+    }
+}
+
 /// What becomes of a reload, for who asked for it.
 type Outcome = Result<Report, ReloadError>;
 
