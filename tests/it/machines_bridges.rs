@@ -38,6 +38,34 @@ fn a_bridge_that_is_killed_again_and_again_costs_no_session_and_what_is_lost_is_
 }
 
 #[test]
+fn when_the_bridges_of_two_machines_are_killed_together_what_is_missing_is_counted() {
+    let machines = Plan::of(2, Kind::Redis).start();
+    let crowds = machines.chat(4);
+    let flows = [0, 1].map(|nth| Flow::start(&crowds[nth][0], 200, 100));
+    let times = if long_tests() { 20 } else { 5 };
+    for nth in 0..times {
+        thread::sleep(Duration::from_millis(300 + 70 * (nth % 5)));
+        machines.end_bridges("KILL");
+        // Every other time they die again before they know each other.
+        if nth % 2 == 0 {
+            machines.end_bridges("KILL");
+        }
+        machines.wait_until_joined();
+    }
+    let all = Flow::stop_all(flows);
+    for (sent, own) in all.iter().zip(&crowds) {
+        saw("messages on the machine", sent.arrives_at(own.iter()));
+    }
+    let missing = [
+        all[1].missing_at(&crowds[0][1]),
+        all[0].missing_at(&crowds[1][1]),
+    ];
+    saw("missing on either machine", format!("{missing:?}"));
+    eventually("all of it is counted", SOON, || machines.lost() == missing);
+    nobody_went(everybody(&crowds));
+}
+
+#[test]
 fn a_bridge_that_is_restarted_loses_nothing() {
     let machines = Plan::of(2, Kind::Redis).start();
     let crowds = machines.chat(4);

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::delivery::{Judgement, judge};
-use super::membership::MAX_TOLD;
-use super::stream::{Held, Offered, Request};
+use super::held::{Held, Offered, Request};
 use super::types::after;
 use super::waiting::Target;
 use super::{Core, Inbound, Notice, Output, peers};
@@ -71,10 +70,7 @@ impl Core {
             return;
         };
         let is_stranger = hello.envelope != envelope::VERSION || hello.frame != frame::VERSION;
-        if is_stranger
-            && self.strangers.len() < MAX_TOLD
-            && self.strangers.insert(hello.incarnation.clone())
-        {
+        if is_stranger && self.strangers.is_new(hello.incarnation.clone()) {
             self.hello_soon(now);
             self.tell(Notice::Stranger {
                 name: hello.name.into(),

@@ -10,8 +10,6 @@ use crate::wire::envelope::{Address, Heartbeat, Phase, Position};
 
 /// Two machines of one number are told if both are there for so long.
 const OVERLAP: Duration = Duration::from_secs(2);
-/// So many faults of the fleet are remembered as told.
-pub(super) const MAX_TOLD: usize = 1024;
 
 impl Core {
     /// Something came from a machine that is known. If it was gone, it is there again.
@@ -42,6 +40,13 @@ impl Core {
             self.figures.garbled += 1;
             return;
         };
+        if peer.is_still_there(from, me.incarnation, now) {
+            let name = peer.name.clone();
+            self.tell(Notice::StillThere { name });
+        }
+        let Some(peer) = self.peers.get(id) else {
+            return;
+        };
         if from.epoch < peer.address.epoch || (from == peer.address && peer.left) {
             return;
         }
@@ -50,6 +55,7 @@ impl Core {
             let Some(peer) = self.peers.get_mut(id) else {
                 return;
             };
+            peer.ends();
             peer.stream.begin_anew(beat.passed);
             peer.succeed(from.epoch);
         }
@@ -91,6 +97,7 @@ impl Core {
             return;
         };
         let mark = beat.mark(self.me.incarnation);
+        peer.ends();
         peer.stream.no_more(
             now,
             &Position {
@@ -149,7 +156,14 @@ impl Core {
     }
 
     pub(super) fn same_machine(&mut self, pair: (u64, u64), names: [Str; 2], machine: u16) {
-        if self.same_machine.len() < MAX_TOLD && self.same_machine.insert(pair) {
+        if self.same_machine.is_new(pair) {
+            let [name, other] = &names;
+            let names = if name == other && pair.0 != pair.1 {
+                let mark = |incarnation: u64| format!("{name} ({:04x})", incarnation >> 48).into();
+                [mark(pair.0), mark(pair.1)]
+            } else {
+                names
+            };
             self.tell(Notice::SameMachine { names, machine });
         }
     }

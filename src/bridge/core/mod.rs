@@ -6,15 +6,16 @@
 //! | `waiting`, `ring`, `outgoing` | what this bridge sends: batches that wait, batches that are kept, their numbers |
 //! | `repairs` | what others missed of it and are given once more |
 //! | `pace` | how much of that is on its way at once |
-//! | `stream` | what one other bridge sends: what is missing, held back, lost |
+//! | `stream`, `held` | what one other bridge sends: what is missing, held back, lost |
 //! | `peers` | the machines that are known, and their members |
 //! | `link` | the connection: the own echo, heartbeats, what happens when time passes |
 //! | `ending` | the end: all is heard, and goodbye |
-//! | `membership` | heartbeats of others: who came, who left, what is wrong |
+//! | `membership`, `told` | heartbeats of others: who came, who left, what is wrong; which of that was told |
 //! | `incoming`, `delivery` | all else that comes from others, and whether a worker gets it |
 
 mod delivery;
 mod ending;
+mod held;
 mod incoming;
 mod link;
 mod membership;
@@ -24,6 +25,7 @@ mod peers;
 mod repairs;
 mod ring;
 mod stream;
+mod told;
 mod types;
 mod waiting;
 
@@ -38,6 +40,7 @@ use self::link::Link;
 use self::outgoing::Outgoing;
 use self::pace::Window;
 use self::peers::Peers;
+use self::told::Told;
 use self::waiting::{Arrival, Target};
 use crate::wire::envelope::{Address, Envelope, Message};
 use crate::wire::frame::{BusMember, Head};
@@ -81,8 +84,8 @@ pub(in crate::bridge) struct Core {
     /// What is held back of all senders together, in bytes.
     held: usize,
     next_id: u64,
-    same_machine: BTreeSet<(u64, u64)>,
-    strangers: BTreeSet<String>,
+    same_machine: Told<(u64, u64)>,
+    strangers: Told<String>,
     last_tick: Instant,
     wake: Instant,
     figures: Figures,
@@ -114,8 +117,8 @@ impl Core {
             window: Window::new(IN_FLIGHT),
             held: 0,
             next_id: 1,
-            same_machine: BTreeSet::new(),
-            strangers: BTreeSet::new(),
+            same_machine: Told::default(),
+            strangers: Told::default(),
             last_tick: now,
             wake: now,
             figures: Figures::default(),

@@ -49,6 +49,8 @@ pub(super) struct Peer {
     pub left: bool,
     /// What it sends.
     pub stream: Stream,
+    /// How far that was when it was said to have left, or to be followed by another bridge.
+    pub before: Option<(Address, Position)>,
     /// Does it hear this machine?
     pub hears: bool,
     /// Was it told that it does not?
@@ -85,6 +87,7 @@ impl Peer {
             leaving: false,
             left: false,
             stream: Stream::new(me),
+            before: None,
             hears: false,
             told_one_sided: false,
             position: None,
@@ -122,6 +125,31 @@ impl Peer {
         }
         self.told_heard = Some((self.address, at, now));
         Some((self.address, at))
+    }
+
+    /// Somebody says that this is its end: it may not be true.
+    pub(super) fn ends(&mut self) {
+        let address = self.address;
+        self.before = self.stream.at().map(|at| (address, at));
+    }
+
+    /// A heartbeat came from a bridge that has left, or is followed by another one. A true one is silent by then, and its
+    /// successor is not. Answers whether what was said of it was not true; then it is as it was before.
+    pub(super) fn is_still_there(&mut self, from: Address, me: u64, now: Instant) -> bool {
+        let is_over = from.epoch < self.address.epoch || from == self.address && self.left;
+        let before = self
+            .before
+            .filter(|(of, _)| *of == from && is_over && self.gone_at() <= now);
+        let Some((_, at)) = before else {
+            return false;
+        };
+        let lost = self.stream.lost;
+        self.stream = Stream::restored(me, at);
+        self.stream.lost = lost;
+        self.address = from;
+        self.left = false;
+        self.before = None;
+        true
     }
 
     /// When it will be gone if nothing comes.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::held::{Held, Offered, Request, cost};
 use super::types::after;
 use crate::wire::envelope::{Batch, Earlier, Heartbeat, Position};
 
@@ -13,44 +14,9 @@ const HOLD_TIME: Duration = Duration::from_secs(10);
 /// How long to wait for an answer before asking again.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
-/// A batch, and when it came.
-#[derive(Debug)]
-pub(super) struct Held {
-    /// The batch.
-    pub batch: Batch,
-    /// When it came.
-    pub came: Instant,
-}
-
-/// What became of a batch that came.
-#[derive(Debug)]
-pub(super) enum Offered {
-    /// It is the next one. [`Stream::next`] may have more.
-    Next(Held),
-    /// It waits for an earlier one.
-    Held,
-    /// It waits for nothing: there was no room. It will be asked for.
-    NoRoom,
-    /// It had come before.
-    Duplicate,
-}
-
-/// What is to be asked of the sender.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Request {
-    /// Where does it begin?
-    Join {
-        /// What is behind this number, is wanted.
-        since: u64,
-    },
-    /// What is missing.
-    Ask {
-        /// All up to this number are there.
-        have: u64,
-        /// All up to this number are wanted.
-        upto: u64,
-    },
-}
+/// More are never lost at once: so many are said in the 5 minutes for which a machine is remembered only by more than Redis
+/// passes on. Who says more lies, and the counter is to stay of use.
+const MOST_LOST: u64 = 1 << 28;
 
 /// One sender's batches.
 #[derive(Debug)]
@@ -104,16 +70,21 @@ impl Stream {
         }
     }
 
+    /// How far it is, if that is known.
+    pub(super) fn at(&self) -> Option<Position> {
+        self.started.then_some(self.at)
+    }
+
     /// How far it is, if that is known, but for what is lost and not told yet: who goes on from there counts it.
     pub(super) fn position(&self) -> Option<Position> {
-        let common = self.lost.min(self.at.common);
-        let position = Position {
-            hub: self.at.hub.saturating_sub(self.lost),
-            common: self.at.common - common,
-            directed: self.at.directed.saturating_sub(self.lost - common),
-            ..self.at
-        };
-        self.started.then_some(position)
+        let at = self.at()?;
+        let common = self.lost.min(at.common);
+        Some(Position {
+            hub: at.hub.saturating_sub(self.lost),
+            common: at.common - common,
+            directed: at.directed.saturating_sub(self.lost - common),
+            ..at
+        })
     }
 
     /// All up to this number came, if that is known.
@@ -213,7 +184,7 @@ impl Stream {
     }
 
     fn lose(&mut self, frames: u64) {
-        self.lost = self.lost.saturating_add(frames);
+        self.lost = self.lost.saturating_add(frames.min(MOST_LOST));
     }
 
     /// There were so many frames for all. A heartbeat may have said already what the hub lost behind a batch that is
@@ -391,10 +362,4 @@ impl Stream {
             self.at.common = passed;
         }
     }
-}
-
-/// How much memory a batch takes, in bytes.
-fn cost(batch: &Batch) -> usize {
-    const OVERHEAD: usize = 256;
-    batch.frames.len() + batch.marks.len() * 24 + OVERHEAD
 }

@@ -111,6 +111,11 @@ pub(in crate::bridge) enum Notice {
         /// Why.
         how: Leaving,
     },
+    /// A machine is there, though something said that it had left, or that another bridge follows its own.
+    StillThere {
+        /// Its name.
+        name: Str,
+    },
     /// Frames of a machine are lost for this one. If a bridge died, frames for single members of a third machine are
     /// counted among them.
     Gap {
@@ -214,16 +219,24 @@ impl fmt::Display for Notice {
                 name,
                 machine,
                 workers,
-            } => write!(
-                out,
-                "machine {name} (number {machine}) is there, with {workers} workers"
-            ),
+            } => {
+                let plural = if *workers == 1 { "" } else { "s" };
+                write!(
+                    out,
+                    "machine {name} (number {machine}) is there, with {workers} worker{plural}"
+                )
+            }
             Self::Left { name, how } => match how {
                 Leaving::Goodbye => write!(out, "machine {name} has left"),
                 Leaving::Silence => {
                     write!(out, "machine {name} is gone: nothing came from it for 3 s")
                 }
             },
+            Self::StillThere { name } => write!(
+                out,
+                "machine {name} is there, though something said in its name that it had left or began anew: who else can \
+                 publish at the bridge's server?"
+            ),
             Self::Gap { name, frames } => {
                 write!(
                     out,

@@ -142,6 +142,7 @@ impl Session {
 
     /// Gives the hub a frame for workers.
     pub(super) fn deliver(&mut self, frame: Bytes) {
+        self.end_pause();
         metrics::BRIDGE_FRAMES.count(Direction::In);
         metrics::BRIDGE_BYTES.count_many(Direction::In, frame.len() as u64);
         if self.hub.queue.bytes() < CAP {

@@ -3,6 +3,7 @@
 mod ending;
 mod hear;
 mod lines;
+mod pauses;
 mod server;
 mod tell;
 
@@ -20,6 +21,7 @@ use tracing::warn;
 pub(super) use self::ending::End;
 use self::ending::Phase;
 use self::lines::Lines;
+use self::pauses::Pauses;
 use self::server::{Attempt, Done, Job, attempt};
 use super::Parts;
 use super::core::{Core, CoreSettings, Inbound, Output, RING_BYTES, Why};
@@ -73,6 +75,8 @@ pub(super) struct Session {
     counts: FuturesUnordered<Job>,
     outage: Outage,
     elsewhere: Vec<BusMember>,
+    /// Between what the hub is told of that.
+    pauses: Pauses,
     node_member: Option<BusMember>,
     /// The numbers of the machines that came, by name.
     numbers: BTreeMap<String, u16>,
@@ -139,6 +143,7 @@ impl Session {
             job: None,
             counts: FuturesUnordered::new(),
             elsewhere: Vec::new(),
+            pauses: Pauses::default(),
             node_member: None,
             numbers: BTreeMap::new(),
             report,
@@ -167,6 +172,9 @@ impl Session {
                 Event::Job(done) => self.done(done),
                 Event::Due => {
                     self.core.tick(std::time::Instant::now());
+                    if self.pauses.due().is_some_and(|due| due <= Instant::now()) {
+                        self.say_elsewhere();
+                    }
                     if let Some(node) = &mut self.node {
                         node.tick(std::time::Instant::now());
                     }
@@ -187,7 +195,7 @@ impl Session {
         if let Some(node) = self.node.as_ref().and_then(Node::next_deadline) {
             due = due.min(Instant::from_std(node));
         }
-        if let Some(deadline) = self.deadline {
+        for deadline in [self.deadline, self.pauses.due()].into_iter().flatten() {
             due = due.min(deadline);
         }
         let HubEnd {
@@ -283,12 +291,27 @@ impl Session {
     }
 
     fn tell_elsewhere(&mut self) {
+        if self.pauses.is_over(Instant::now()) {
+            self.say_elsewhere();
+        }
+    }
+
+    /// What waits for the end of a pause is told before all that comes behind it.
+    fn end_pause(&mut self) {
+        if self.pauses.waits() {
+            self.say_elsewhere();
+        }
+    }
+
+    fn say_elsewhere(&mut self) {
+        self.pauses.told(Instant::now());
         let members = self.elsewhere.iter().take(MOST_ELSEWHERE);
         let members = members.chain(&self.node_member).cloned().collect();
         self.hub.say(Body::Elsewhere(members));
     }
 
     fn link(&mut self, is_up: bool) {
+        self.end_pause();
         let figures = self.core.figures();
         self.outage.set(is_up, &figures);
         self.hub.say(Body::Link(is_up));

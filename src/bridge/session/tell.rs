@@ -41,8 +41,11 @@ impl Session {
     pub(super) fn tell_heard(&mut self, at: Vec<(Address, Position)>) {
         let lost = self.lost(&self.core.figures());
         if !at.is_empty() {
-            let is_news = lost != self.told_lost;
-            let report = is_news.then(|| self.report()).unwrap_or_default();
+            let report = if lost == self.told_lost {
+                Bytes::new()
+            } else {
+                self.report()
+            };
             self.hub.say(Body::Heard { at, report });
         }
         if std::mem::take(&mut self.tell_soon) {

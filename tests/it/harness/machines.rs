@@ -259,6 +259,21 @@ impl Machines {
         all.collect()
     }
 
+    /// The bridges of all machines get this signal at once, and end; waits for the next ones.
+    #[track_caller]
+    pub fn end_bridges(&self, signal: &str) {
+        let bridges = self
+            .iter()
+            .map(|machine| machine.server.bridge().expect("a bridge"));
+        let bridges: Vec<_> = bridges.collect();
+        bridges
+            .iter()
+            .for_each(|bridge| signal_process(*bridge, signal));
+        for (machine, bridge) in self.iter().zip(bridges) {
+            machine.wait_for_another_bridge(bridge);
+        }
+    }
+
     /// Pulls the nth machine's cable out: what is sent is not refused, it does not arrive.
     pub fn cut_link(&self, nth: usize) {
         self.switch.unplug(self.all[nth].name);
@@ -336,6 +351,11 @@ impl Machine {
     pub fn end_bridge(&self, signal: &str) {
         let bridge = self.server.bridge().expect("a bridge");
         signal_process(bridge, signal);
+        self.wait_for_another_bridge(bridge);
+    }
+
+    #[track_caller]
+    fn wait_for_another_bridge(&self, bridge: u32) {
         eventually("another bridge", MEET, || {
             let pid = self.bridge()["pid"].as_u64();
             pid.is_some_and(|pid| pid != u64::from(bridge))

@@ -223,7 +223,8 @@ fn what_stood_between_a_bridge_and_a_hub_that_is_held_up_is_asked_for_again_when
                 world.run(Duration::from_millis(10));
             }
             world.crash(of);
-            world.run(SECOND);
+            // What it asks for is to be had until then.
+            world.run(2 * SECOND);
         });
         counted_to_the_frame(&mut world, seed);
     }

@@ -125,3 +125,32 @@ fn a_machine_that_is_heard_and_does_not_hear_is_told() {
         1
     );
 }
+
+#[test]
+fn two_machines_of_one_number_and_one_name_are_told_apart() {
+    let twin = |incarnation| CoreSettings {
+        incarnation,
+        name: "vm".into(),
+        ..settings(7)
+    };
+    let mut fleet = Fleet::of([twin(0x12ab << 48), twin(0x34cd << 48)]);
+    fleet.run(5 * SECOND);
+    let told = fleet.notices(0).into_iter().map(ToString::to_string);
+    let told: Vec<_> = told.filter(|line| line.contains("both")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(
+        told[0].starts_with("machines vm (12ab) and vm (34cd) both"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn one_worker_is_no_workers() {
+    let came = |workers| Notice::Came {
+        name: "vm".into(),
+        machine: 7,
+        workers,
+    };
+    assert!(came(1).to_string().ends_with("with 1 worker"));
+    assert!(came(2).to_string().ends_with("with 2 workers"));
+}

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::bridge::core::tests::fleet::Fleet;
-use crate::bridge::core::tests::{MS, SECOND, frame, member, settings};
-use crate::bridge::core::{Core, CoreSettings, Inbound, Notice};
+use crate::bridge::core::tests::{MS, SECOND, frame, member, said, settings};
+use crate::bridge::core::{Core, CoreSettings, Inbound, Notice, Output};
 use crate::wire::envelope::{Envelope, Message};
 
 #[test]
@@ -152,4 +152,25 @@ fn frames_that_were_lost_with_a_bridge_are_counted_by_the_others() {
     fleet.run(SECOND);
     assert_eq!(fleet.heard(1), [1, 9]);
     assert_eq!(fleet.cores[1].figures().lost_in, 7);
+}
+
+#[test]
+fn the_hub_is_told_how_far_a_machine_is_heard_behind_what_it_is_given_and_once_a_minute() {
+    let mut fleet = Fleet::new(2);
+    fleet.outputs[1].clear();
+    fleet.say(0, &frame(0, None, 1));
+    fleet.say(0, &frame(0, None, 2));
+    fleet.run(50 * SECOND);
+    let hubs = |outputs: &[Output]| {
+        let told = outputs.iter().filter_map(|output| match output {
+            Output::Deliver(frame) => Some((said(frame).1, 0)),
+            Output::Heard(of, at) => Some((of.incarnation, at.hub)),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    let told = [(1, 0), (1000, 1), (2, 0), (1000, 2)];
+    assert_eq!(hubs(&fleet.outputs[1]), told);
+    fleet.run(15 * SECOND);
+    assert_eq!(hubs(&fleet.outputs[1])[4..], [(1000, 2)]);
 }

@@ -4,7 +4,7 @@ use crate::bridge::core::tests::chance::Chance;
 use crate::bridge::core::tests::fleet::Fleet;
 use crate::bridge::core::tests::{MS, SECOND, frame, of};
 use crate::bridge::core::{Inbound, Notice};
-use crate::wire::envelope::{Envelope, Hello, Message};
+use crate::wire::envelope::{Address, Envelope, Heartbeat, Hello, Message, Phase};
 use crate::wire::frame::Body;
 
 #[test]
@@ -80,6 +80,62 @@ fn garbage_on_any_channel_is_counted_and_harms_nothing() {
     fleet.run(5 * SECOND);
     assert_eq!(fleet.heard(1), [1]);
     assert_eq!(fleet.elsewhere(1), 1);
+}
+
+/// A heartbeat in the first machine's name that is not its own.
+fn forged(epoch: u32, phase: Phase, most: u64) -> bytes::Bytes {
+    let message = Message::Heartbeat(Heartbeat {
+        phase,
+        beat: 1,
+        passed: 0,
+        tail: 0,
+        hub: most,
+        common: most,
+        machine: 0,
+        name: "m0".into(),
+        members: vec![],
+        heard: vec![],
+        marks: vec![],
+    });
+    let incarnation = 1000;
+    let from = Address { incarnation, epoch };
+    Envelope { from, message }.encode()
+}
+
+#[track_caller]
+fn is_still_there_after(what: &bytes::Bytes) {
+    let mut fleet = Fleet::new(2);
+    fleet.say(0, &frame(0, None, 1));
+    fleet.cores[1].received(fleet.now, Inbound::All, what);
+    fleet.say(0, &frame(0, None, 2));
+    fleet.run(2 * SECOND);
+    assert_eq!((fleet.heard(1), fleet.elsewhere(1)), (vec![1], 0));
+    fleet.say(0, &frame(0, None, 3));
+    fleet.run(3 * SECOND);
+    fleet.say(0, &frame(0, None, 4));
+    assert_eq!((fleet.heard(1), fleet.elsewhere(1)), (vec![1, 2, 3, 4], 1));
+    let told = fleet.notices(1);
+    let name = "m0".into();
+    assert!(told.contains(&&Notice::StillThere { name }), "{told:?}");
+    assert_eq!(fleet.cores[1].figures().lost_in, 0);
+}
+
+#[test]
+fn a_machine_whose_successor_says_nothing_while_it_goes_on_is_still_there() {
+    is_still_there_after(&forged(u32::MAX, Phase::Stays, 0));
+}
+
+#[test]
+fn a_machine_that_goes_on_after_its_goodbye_is_still_there() {
+    is_still_there_after(&forged(1, Phase::Left, 1));
+}
+
+#[test]
+fn what_a_stranger_says_is_lost_leaves_the_counter_of_use() {
+    let mut fleet = Fleet::new(2);
+    let beat = forged(1, Phase::Stays, u64::MAX);
+    fleet.cores[1].received(fleet.now, Inbound::All, &beat);
+    assert_eq!(fleet.cores[1].figures().lost_in, 1 << 28);
 }
 
 #[test]
