@@ -7,6 +7,7 @@ use tokio::task::spawn_local;
 use tracing::warn;
 
 use super::bridge::Bridges;
+use super::child::Process;
 use super::control::{self, Control, Phase};
 use super::drains::Drains;
 use super::ends::Ends;
@@ -17,7 +18,6 @@ use super::log::Log;
 use super::pool::Pool;
 use super::reload::{Driver, Program, Reloads, ResumeError, Resumed};
 use super::router::{Router, RouterState};
-use super::slots::Slots;
 use super::supervisor::Supervisor;
 use super::totals::Totals;
 use super::{Master, MasterError, Parts, TICK};
@@ -53,7 +53,7 @@ pub(super) async fn afresh(
         None => Hub::default(),
     });
     let pool = Rc::new(Pool::new(config.balance, &config.limits, keyring));
-    let slots = Rc::new(Slots::new(config.workers));
+    let slots = Rc::default();
     let totals = Totals::new(config.workers);
     let router = Router::start(Rc::clone(&config), Rc::clone(&pool), listeners);
     let parts = Parts {
@@ -73,7 +73,7 @@ pub(super) async fn afresh(
         program: Rc::new(Program::this()),
         has_own_bridge: own_bridge.is_some(),
     };
-    let bridges = Bridges::start(&parts, own_bridge);
+    let bridges = Bridges::start(&parts, own_bridge, None);
     let control = Control::new(parts.clone());
     let served = Rc::new(control.serve(metrics, None));
     let workers = Supervisor::start(&parts);
@@ -140,7 +140,7 @@ pub(super) fn again(
     let drains = Drains::default();
     drains.adopt(program.taken_out_ms);
     let parts = Parts {
-        slots: Rc::new(Slots::new(config.workers)),
+        slots: Rc::default(),
         config,
         pool,
         router,
@@ -157,8 +157,20 @@ pub(super) fn again(
         has_own_bridge: program.has_own_bridge,
     };
     let own_bridge = program.has_own_bridge.then(|| BridgeArgs::of(args));
-    let workers = Supervisor::adopt(&parts, workers, luggage)?;
-    let bridges = Bridges::start(&parts, own_bridge);
+    let bridge = match &workers.bridge {
+        None => None,
+        Some(child) => {
+            let process = Process::adopt(child.pid, luggage.take(child.pidfd)?);
+            let hub = Rc::clone(&parts.hub);
+            let served = spawn_local(async move { hub.resume_bridge().await });
+            Some((process.map_err(io("the bridge"))?, served))
+        }
+    };
+    let workers = Supervisor::adopt(&parts, workers, luggage, |pid| {
+        spawn_local(Rc::clone(&parts.hub).resume(pid))
+    })?;
+    parts.hub.drop_unserved();
+    let bridges = Bridges::start(&parts, own_bridge, bridge);
     let (metrics, socket) = control::adopt(control.asked, luggage)?;
     let operators = Control::since(parts.clone(), control.started_at_ms);
     operators.set_phase(Phase::Running);

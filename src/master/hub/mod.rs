@@ -35,6 +35,7 @@ use tracing::{debug, warn};
 
 use self::far::Far;
 pub(crate) use self::far::Identity;
+pub(crate) use self::handover::HubError;
 use self::line::{Joining, Line, Listed};
 use super::listeners::Listener;
 use crate::ipc::bus::{BusError, Queue};

@@ -10,7 +10,9 @@ use std::os::unix::ffi::OsStringExt;
 use super::program::Program;
 use crate::ipc::carrier::{CarrierError, Luggage};
 use crate::process;
+use crate::master::hub::HubError;
 use crate::wire::handover::{HandoverError, State};
+use crate::wire::session_id::EntropyError;
 
 /// What is handed over cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +26,12 @@ pub(crate) enum ResumeError {
     /// What came along cannot be read.
     #[error(transparent)]
     State(#[from] HandoverError),
+    /// The bus.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// No key for the session ids.
+    #[error(transparent)]
+    Entropy(#[from] EntropyError),
     /// The configuration that came along cannot be read.
     #[error("the configuration of the running server: {0}")]
     Config(#[from] serde_json::Error),

@@ -12,6 +12,7 @@ use crate::wire::frame;
 use crate::wire::handover::State;
 use crate::wire::handover::control::ControlState;
 use crate::wire::handover::program::ProgramState;
+use crate::wire::handover::workers::WorkersState;
 
 /// How long the lines of the log may take that wait still, when all else stands still.
 const LAST_LINES: Duration = Duration::from_millis(200);
@@ -50,6 +51,7 @@ impl Master {
     fn pack(&self, carrier: &mut Carrier, config: String) -> io::Result<State> {
         let parts = &self.parts;
         let router = parts.router.pack(&parts.missing, carrier)?;
+        let bridge = self.bridges.pack(carrier)?;
         Ok(State {
             program: ProgramState {
                 path: parts.program.path()?.to_owned(),
@@ -60,7 +62,10 @@ impl Master {
                 taken_out_ms: parts.drains.pack(),
                 waiting: parts.reloads.pack(carrier)?,
             },
-            workers: self.workers.pack(carrier)?,
+            workers: WorkersState {
+                bridge,
+                ..self.workers.pack(carrier)?
+            },
             pool: parts.pool.pack(),
             connections: router.connections,
             listeners: router.listeners,

@@ -22,6 +22,7 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use self::connections::Connections;
 use self::counted::Counts;
+pub(crate) use self::handover::RouterState;
 use super::listeners::Listener;
 use super::pool::Pool;
 use crate::config::Config;
