@@ -112,6 +112,14 @@ pub(crate) fn init(config: &config::Log, role: LogRole) -> Result<LogGuard, LogE
     Ok(guard)
 }
 
+/// A log that nobody writes into, for tests.
+#[cfg(test)]
+pub(crate) fn unheard() -> LogGuard {
+    assemble(&config::Log::default(), LogRole::Master)
+        .unwrap()
+        .0
+}
+
 /// Starts the sinks, without telling `tracing`.
 fn assemble(config: &config::Log, role: LogRole) -> Result<(LogGuard, FanoutLayer), LogError> {
     let threshold = Arc::new(Threshold::new(layer::filter(config.level)));

@@ -73,6 +73,12 @@ impl Process {
         watched
     }
 
+    /// Any process, for tests.
+    #[cfg(test)]
+    pub(super) fn of(command: &mut Command) -> io::Result<Self> {
+        Self::spawn(command)
+    }
+
     /// A child that this process has already, by its number and its descriptor.
     ///
     /// # Errors

@@ -8,11 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::MemfdFlags;
 use tokio::net::UnixStream;
-use tokio::task::{JoinHandle, spawn_local};
 use tokio::time::timeout;
 use tracing::debug;
 
-use super::hub::Left;
 use super::member::Member;
 use super::supervisor::Slot;
 use crate::config::Config;
@@ -45,19 +43,13 @@ impl Slot {
         self.parts.ends.ended(self.home.slot, member.pid, ended);
     }
 
-    pub(super) fn serve_bus(&self, pid: u32, stream: UnixStream) -> JoinHandle<Left> {
-        let hub = Rc::clone(&self.hub);
-        let slot = self.home.slot;
-        spawn_local(async move { hub.serve(slot, pid, stream).await })
-    }
-
     pub(super) async fn welcome(&self, member: &Member, bus: UnixStream) -> Result<(), LinkError> {
         let message = Welcome {
             home: self.home,
-            workers: self.parts.config.workers,
+            workers: self.config().workers,
             keyring: self.parts.pool.keyring().clone(),
         };
-        welcome(&member.link, message, &self.parts.config, bus).await
+        welcome(&member.link, message, self.config(), bus).await
     }
 
     /// Never waits.

@@ -13,6 +13,8 @@ pub(crate) enum Whose {
     Everybody,
     /// Those that there were when an operator took the machine out.
     TakenOut,
+    /// Those of a generation of workers, whose place another has taken.
+    Generation(u16),
 }
 
 /// A drain at this moment.
@@ -85,6 +87,14 @@ impl Draining {
             (Whose::Everybody, None) => format!("stopping: {sessions} session(s) left"),
             (Whose::TakenOut, Some(left)) => {
                 format!("taken out: {sessions} session(s) left, the old ones end within {left}")
+            }
+            (Whose::Generation(_), Some(left)) => {
+                format!(
+                    "draining: {sessions} session(s) of earlier workers left, which end within {left}"
+                )
+            }
+            (Whose::Generation(_), None) => {
+                format!("draining: {sessions} session(s) of earlier workers left")
             }
             (Whose::TakenOut, None) => format!("taken out: {sessions} session(s) left"),
         }

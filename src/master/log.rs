@@ -152,6 +152,17 @@ impl Told {
         })
     }
 
+    /// What a worker of the program before has been told.
+    pub(crate) fn adopt(level: Option<&str>, reopened: u64) -> Self {
+        let level = level.and_then(LogLevel::of_word);
+        Self(Wanted { level, reopened })
+    }
+
+    /// The level, and how often the file was to be opened anew.
+    pub(crate) fn pack(&self) -> (Option<String>, u64) {
+        (self.0.level.map(|level| level.to_string()), self.0.reopened)
+    }
+
     /// It has heard what was [new](Log::news).
     pub(crate) fn heard(&mut self, log: &Log, command: &LogCommand) {
         let wanted = log.wanted.get();

@@ -187,6 +187,7 @@ impl Parts {
     fn drains(&self) -> Vec<Draining> {
         self.drains.list(|whose| match whose {
             Whose::Everybody | Whose::TakenOut => self.pool.sessions(),
+            Whose::Generation(number) => self.pool.sessions_of_generation(number),
         })
     }
 }
@@ -196,7 +197,7 @@ struct Master {
     parts: Parts,
     notify: Notify,
     control: Rc<Control>,
-    workers: Supervisor,
+    workers: Rc<Supervisor>,
     bridges: Bridges,
     /// What is to be done for a reload.
     steps: mpsc::Receiver<Step>,
@@ -208,10 +209,13 @@ struct Master {
 
 impl Master {
     async fn live(mut self, mut signals: Signals) -> Result<(), MasterError> {
-        self.run(&mut signals).await?;
-        self.stop(&mut signals).await;
-        // Whatever is left of the workers dies with this process.
-        Ok(())
+        let served = self.run(&mut signals).await;
+        if served.is_ok() {
+            self.stop(&mut signals).await;
+        }
+        // Whatever is left of them would die with this process, too.
+        self.workers.kill();
+        served
     }
 
     /// Until it is told to stop.

@@ -289,7 +289,8 @@ impl Pool {
         self.ready_of(self.current.get())
     }
 
-    fn ready_of(&self, generation: u16) -> usize {
+    /// How many workers of a generation could take new connections?
+    pub(crate) fn ready_of(&self, generation: u16) -> usize {
         let members = self.members.borrow();
         let homes = members.keys();
         homes.filter(|home| home.generation == generation).count()
@@ -333,17 +334,6 @@ impl Pool {
         }
     }
 
-    /// Waits until `count` workers of this generation could take new connections.
-    pub(crate) async fn generation_ready(&self, generation: u16, count: u16) {
-        loop {
-            let changed = self.changed.notified();
-            if self.ready_of(generation) >= usize::from(count) {
-                return;
-            }
-            changed.await;
-        }
-    }
-
     /// Open connections of clients, as far as the workers have told.
     pub(crate) fn connections(&self) -> u64 {
         let members = self.members.borrow();
@@ -369,6 +359,16 @@ impl Pool {
         let members = self.members.borrow();
         members
             .values()
+            .map(|member| member.report.get().sessions)
+            .sum()
+    }
+
+    /// Those of one generation.
+    pub(crate) fn sessions_of_generation(&self, generation: u16) -> u64 {
+        let members = self.members.borrow();
+        let members = members.values();
+        members
+            .filter(|member| member.home.generation == generation)
             .map(|member| member.report.get().sessions)
             .sum()
     }

@@ -6,7 +6,10 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
+
+use crate::wire::handover::workers::{GenerationState, Occupant};
 
 /// So many workers of one slot may end before they take connections; then the slot is given up, as far
 /// as the start is concerned.
@@ -55,6 +58,8 @@ struct Slot {
     failures: u32,
     worker: Option<(u32, Instant)>,
     why: Option<String>,
+    /// Did that take connections?
+    had_served: bool,
     /// When its next worker is started.
     next: Option<Instant>,
 }
@@ -66,17 +71,49 @@ impl Slot {
     }
 }
 
-/// See the module's text.
-#[derive(Debug)]
-pub(crate) struct Slots(RefCell<Inner>);
+/// The workers that a slot had.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    /// In a row, that ended before they took connections.
+    pub(crate) failures: u32,
+    /// Why the last one ended.
+    pub(crate) why: Option<String>,
+    /// Did that take connections?
+    pub(crate) had_served: bool,
+}
 
-#[derive(Debug)]
+/// Those of the generation that gets what is new.
+#[derive(Debug, Default)]
+pub(crate) struct Slots(RefCell<Rc<SlotTable>>);
+
+/// See the module's text. Each generation has its own.
+#[derive(Debug, Default)]
+pub(crate) struct SlotTable(RefCell<Inner>);
+
+#[derive(Debug, Default)]
 struct Inner {
     slots: BTreeMap<u16, Slot>,
     ever_ready: bool,
 }
 
 impl Slots {
+    /// From now on it is another generation.
+    pub(crate) fn set_current(&self, table: &Rc<SlotTable>) {
+        self.0.replace(Rc::clone(table));
+    }
+
+    /// All slots.
+    pub(crate) fn states(&self) -> Vec<SlotState> {
+        self.0.borrow().states()
+    }
+
+    /// The slots without a worker that takes connections.
+    pub(crate) fn vacant(&self) -> Vec<Vacant> {
+        self.0.borrow().vacant()
+    }
+}
+
+impl SlotTable {
     /// So many slots, each with a worker on its way.
     pub(crate) fn new(count: u16) -> Self {
         let starting = || Slot {
@@ -87,6 +124,55 @@ impl Slots {
             slots: (0..count).map(|slot| (slot, starting())).collect(),
             ever_ready: false,
         }))
+    }
+
+    /// The slots of a generation that the program before this one has started.
+    pub(crate) fn adopt(state: &GenerationState) -> Self {
+        let slots = state.slots.iter().map(|it| {
+            let (worker, is_ready) = match &it.occupant {
+                Occupant::Worker(worker) => {
+                    let age = Duration::from_millis(worker.age_ms);
+                    let now = Instant::now();
+                    let since = now.checked_sub(age).unwrap_or(now);
+                    (Some((worker.child.pid, since)), worker.ready)
+                }
+                Occupant::Nobody { .. } | Occupant::Left => (None, false),
+            };
+            let slot = Slot {
+                vacancy: match &it.why {
+                    _ if is_ready => None,
+                    Some(_) if it.had_served => Some(Vacancy::Died),
+                    Some(why) => Some(Vacancy::Failed(why.clone())),
+                    None => Some(Vacancy::Starting),
+                },
+                failures: it.failures,
+                had_served: it.had_served,
+                worker,
+                why: it.why.clone(),
+                next: None,
+            };
+            (it.slot, slot)
+        });
+        Self(RefCell::new(Inner {
+            slots: slots.collect(),
+            ever_ready: state.ever_ready,
+        }))
+    }
+
+    /// What is known of the workers that a slot had.
+    pub(crate) fn history(&self, slot: u16) -> History {
+        let inner = self.0.borrow();
+        let slot = inner.slots.get(&slot);
+        slot.map_or_else(History::default, |slot| History {
+            failures: slot.failures,
+            why: slot.why.clone(),
+            had_served: slot.had_served,
+        })
+    }
+
+    /// Did ever a worker of them take connections?
+    pub(crate) fn ever_ready(&self) -> bool {
+        self.0.borrow().ever_ready
     }
 
     /// A worker was started for the slot.
@@ -111,6 +197,7 @@ impl Slots {
         let entry = inner.slots.entry(slot).or_default();
         entry.worker = None;
         entry.why = Some(why.to_owned());
+        entry.had_served = was_ready;
         if was_ready {
             entry.vacancy = Some(Vacancy::Died);
         } else {
@@ -128,7 +215,7 @@ impl Slots {
     }
 
     /// All slots.
-    pub(crate) fn states(&self) -> Vec<SlotState> {
+    fn states(&self) -> Vec<SlotState> {
         let inner = self.0.borrow();
         let states = inner.slots.iter().map(|(&number, slot)| SlotState {
             number,
@@ -142,7 +229,7 @@ impl Slots {
     }
 
     /// The slots without a worker that takes connections.
-    pub(crate) fn vacant(&self) -> Vec<Vacant> {
+    fn vacant(&self) -> Vec<Vacant> {
         let inner = self.0.borrow();
         let vacant = inner.slots.iter();
         vacant
@@ -163,7 +250,7 @@ mod tests {
 
     #[test]
     fn the_server_cannot_start_when_every_slot_has_failed_three_times() {
-        let slots = Slots::new(2);
+        let slots = SlotTable::new(2);
         for _ in 0..3 {
             assert!(!slots.ended(0, false, "exit code 1"));
         }
@@ -178,7 +265,7 @@ mod tests {
 
     #[test]
     fn a_server_that_has_served_can_start() {
-        let slots = Slots::new(1);
+        let slots = SlotTable::new(1);
         slots.ready(0);
         assert!(!slots.ended(0, true, "killed by signal 9"));
         for _ in 0..10 {
@@ -188,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_slot_tells_its_worker_and_why_the_last_one_ended() {
-        let slots = Slots::new(1);
+        let slots = SlotTable::new(1);
         slots.started(0, 7);
         slots.ready(0);
         slots.ended(0, true, "killed by signal 9");
@@ -205,7 +292,7 @@ mod tests {
 
     #[test]
     fn when_the_next_attempt_is_made_is_known_until_it_is() {
-        let slots = Slots::new(1);
+        let slots = SlotTable::new(1);
         slots.ended(0, false, "exit code 101");
         slots.pauses(0, Duration::from_secs(30));
         let next = || slots.vacant().first().and_then(|vacant| vacant.next);
@@ -221,7 +308,7 @@ mod tests {
 
     #[test]
     fn what_is_vacant_is_known_with_the_reason() {
-        let slots = Slots::new(4);
+        let slots = SlotTable::new(4);
         slots.ready(0);
         slots.ready(1);
         slots.ended(1, true, "killed by signal 9");

@@ -181,6 +181,7 @@ fn drain(draining: Draining) -> DrainStatus {
         why: match draining.whose {
             Whose::Everybody => "stop",
             Whose::TakenOut => "taken-out",
+            Whose::Generation(_) => "reload",
         },
         sessions_left: draining.sessions,
         seconds_left: draining.left.as_secs(),

@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(pool.ready(), 1);
         assert_eq!(pool.choose(false, None).unwrap().home, old.home);
         pool.set_current(1);
-        pool.generation_ready(1, 1).await;
+        assert_eq!((pool.ready_of(0), pool.ready_of(1)), (1, 1));
         assert_eq!(pool.choose(false, Some(0)).unwrap().home, new.home);
         // All count, whoever has them.
         assert!(!pool.is_full());

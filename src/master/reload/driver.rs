@@ -119,7 +119,7 @@ impl Driver {
             missing,
             ..
         } = &self.parts;
-        let before = self.workers.generations();
+        let before = self.workers.numbers();
         let next = self.workers.next_generation();
         reloads.set_stage(Stage::Starting(next));
         info!(

@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::program::Program;
 use crate::ipc::carrier::{CarrierError, Luggage};
-use crate::process;
 use crate::master::hub::HubError;
+use crate::process;
 use crate::wire::handover::{HandoverError, State};
 use crate::wire::session_id::EntropyError;
 

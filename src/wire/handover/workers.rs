@@ -86,7 +86,11 @@ pub(crate) struct WorkerState {
     /// How many rounds it has been waited for until it is.
     pub rounds: u32,
     /// Has it been told to end its sessions and leave?
-    pub told_to_stop: bool,
+    pub told_to_leave: bool,
+    /// The level of the log that it was told; none: the configured one.
+    pub log_level: Option<String>,
+    /// How often it was told to open the log's file anew.
+    pub log_reopened: u64,
     /// The other end of its link, and what is on its way there.
     pub member: MemberState,
 }

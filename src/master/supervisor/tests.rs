@@ -1,0 +1,287 @@
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+
+use tokio::task::LocalSet;
+use tokio::time::{sleep, timeout};
+
+use super::super::child::Process;
+use super::super::log::{Log, Told};
+use super::super::member::Member;
+use super::super::pool::Pool;
+use super::super::router::Router;
+use super::super::totals::Totals;
+use super::*;
+use crate::config::{Balance, LogLevel};
+use crate::ipc::carrier::{Carrier, Luggage};
+use crate::ipc::link::{Inbox, Link, pair};
+use crate::wire::handover::pool::PoolState;
+use crate::wire::handover::workers::{Reply, WorkersState};
+use crate::wire::link::{Handoff, Origin, Report, ToMaster, ToWorker};
+use crate::wire::session_id::Keyring;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn parts(pool: PoolState) -> Parts {
+    let config = Rc::new(Config {
+        workers: 2,
+        ..Config::default()
+    });
+    let keyring = Keyring::draw(1).unwrap();
+    let pool = Pool::adopt(pool, Balance::RoundRobin, &config.limits, keyring);
+    let pool = Rc::new(pool);
+    Parts {
+        router: Router::start(Rc::clone(&config), Rc::clone(&pool), Vec::new()),
+        pool,
+        slots: Rc::default(),
+        missing: Rc::default(),
+        faults: Rc::default(),
+        drains: Rc::default(),
+        ends: Rc::default(),
+        totals: Totals::new(config.workers),
+        questions: Rc::default(),
+        log: Log::new(crate::logging::unheard(), LogLevel::Info),
+        hub: Rc::default(),
+        has_own_bridge: false,
+        config,
+    }
+}
+
+fn serving(supervisor: &Supervisor, number: u16) -> Rc<Generation> {
+    let config = Rc::clone(&supervisor.parts.config);
+    let table = Rc::new(SlotTable::new(2));
+    supervisor.add(number, config, table, Order::Serve)
+}
+
+fn vacant(supervisor: &Rc<Supervisor>, generation: &Rc<Generation>, slot: u16) {
+    let home = Home {
+        generation: generation.number,
+        slot,
+    };
+    let until = Instant::now() + Duration::from_secs(600);
+    let slot = Slot::new(
+        supervisor,
+        generation,
+        home,
+        Duration::from_secs(1),
+        State::Nobody { until },
+    );
+    generation.slots.borrow_mut().push(slot);
+}
+
+/// A worker that is looked after: a process that only sleeps, and the far end of its link.
+fn worker(supervisor: &Rc<Supervisor>, generation: &Rc<Generation>) -> (Rc<Worker>, Link) {
+    let (ours, theirs) = pair().unwrap();
+    let process = Process::of(Command::new("/bin/sleep").arg("60")).unwrap();
+    let home = Home {
+        generation: generation.number,
+        slot: 0,
+    };
+    let member = Member::new(home, process.pid(), Link::new(ours).unwrap());
+    let worker = Rc::new(Worker {
+        process,
+        since: Instant::now(),
+        member: Rc::new(member),
+        ready: true.into(),
+        rounds: 0.into(),
+        told_to_leave: false.into(),
+        told_log: Told::default().into(),
+    });
+    supervisor.parts.pool.add(Rc::clone(&worker.member));
+    generation.table.started(0, worker.member.pid);
+    generation.table.ready(0);
+    let state = State::Worker(Rc::clone(&worker));
+    let slot = Slot::new(supervisor, generation, home, Duration::ZERO, state);
+    generation.slots.borrow_mut().push(Rc::clone(&slot));
+    let adopted = (Rc::clone(&worker), still_served());
+    spawn_local(slot.keep_filled(Some(adopted)));
+    (worker, Link::new(theirs).unwrap())
+}
+
+fn still_served() -> JoinHandle<Left> {
+    spawn_local(std::future::pending())
+}
+
+async fn heard(link: &Link) -> (ToWorker, Option<OwnedFd>) {
+    let mut inbox = Inbox::default();
+    timeout(DEADLINE, link.recv(&mut inbox))
+        .await
+        .unwrap()
+        .unwrap()
+}
+
+/// What the worker hears before and with its second ping.
+async fn heard_for_a_while(link: &Link) -> Vec<ToWorker> {
+    let mut all = Vec::new();
+    let pings = |all: &[ToWorker]| {
+        let ping = |it: &&ToWorker| matches!(it, ToWorker::Ping { .. });
+        all.iter().filter(ping).count()
+    };
+    while pings(&all) < 2 {
+        all.push(heard(link).await.0);
+    }
+    all
+}
+
+async fn until(what: impl Fn() -> bool) {
+    let wait = async {
+        while !what() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(DEADLINE, wait).await.unwrap();
+}
+
+#[tokio::test]
+async fn workers_of_two_generations_are_looked_after_by_another_program_and_notice_nothing() {
+    let (mut carrier, stdin) = Carrier::new().unwrap();
+    let (conn, _client) = UnixStream::pair().unwrap();
+    let before = LocalSet::new();
+    let (packed, old_link, new_link) = before
+        .run_until(async {
+            let supervisor = Rc::new(Supervisor::new(&parts(PoolState::default()), 1));
+            let (old, new) = (serving(&supervisor, 0), serving(&supervisor, 1));
+            let (_, old_link) = worker(&supervisor, &old);
+            let (worker, new_link) = worker(&supervisor, &new);
+            vacant(&supervisor, &new, 1);
+            supervisor.make_current(1);
+            supervisor.drain_generation(0, Duration::from_secs(600));
+            while !matches!(heard(&old_link).await.0, ToWorker::Retire { .. }) {}
+            let handoff = Handoff {
+                origin: Origin::Unix,
+                port_of: None,
+                opens: true,
+                reservation: None,
+                admitted: None,
+                age_ms: 0,
+                head: Vec::new(),
+            };
+            worker.member.expect_session();
+            let taken = worker.member.take(&Rc::new(conn.into()), handoff).await;
+            assert!(taken.is_ok());
+            assert!(supervisor.settle(Instant::now()).await);
+            // Nothing runs between this and the packing.
+            let (ticket, home) = (5, None);
+            worker.member.reply(Reply::Eio3 { ticket, home }).unwrap();
+            let state = supervisor.pack(&mut carrier).unwrap();
+            let again = supervisor.pack(&mut Carrier::counting()).unwrap();
+            assert_eq!(again.generations.len(), state.generations.len());
+            let packed = (state, supervisor.parts.pool.pack());
+            (packed, old_link, new_link)
+        })
+        .await;
+    drop(before);
+    carrier
+        .finish(&postcard::to_stdvec(&packed).unwrap())
+        .unwrap();
+    let mut luggage = Luggage::receive(stdin).unwrap();
+    let read: (WorkersState, PoolState) = postcard::from_bytes(luggage.state()).unwrap();
+    assert_eq!(read, packed);
+
+    let after = LocalSet::new();
+    let going_on = async {
+        let parts = parts(read.1);
+        let bus = |_pid| still_served();
+        let supervisor = Supervisor::adopt(&parts, read.0, &mut luggage, bus).unwrap();
+        assert_eq!(luggage.left(), 0);
+        assert_eq!((parts.pool.current(), parts.pool.members().len()), (1, 2));
+        assert_eq!(parts.slots.vacant().len(), 1);
+        assert_eq!(parts.drains().len(), 1);
+        assert_eq!(supervisor.next_generation(), 2);
+        assert!(supervisor.is_settled());
+
+        let to_old = heard_for_a_while(&old_link).await;
+        let only_pings = |it: &ToWorker| matches!(it, ToWorker::Ping { .. });
+        assert!(to_old.iter().all(only_pings), "{to_old:?}");
+        let mut to_new = heard_for_a_while(&new_link).await;
+        to_new.retain(|it| !only_pings(it));
+        assert!(
+            matches!(
+                &to_new[..],
+                [ToWorker::Take(_), ToWorker::Eio3 { ticket: 5, .. }]
+            ),
+            "{to_new:?}"
+        );
+        assert_eq!(parts.pool.connections(), 1);
+        let counts = Report {
+            taken: 1,
+            resolved: 1,
+            ..Report::default()
+        };
+        let report = ToMaster::Report {
+            counts,
+            released: Vec::new(),
+            clients: Vec::new(),
+        };
+        new_link.send(&report, None).await.unwrap();
+        until(|| parts.pool.connections() == 0).await;
+
+        // The earlier one goes, and nobody takes its place.
+        supervisor.kill_generation(0);
+        until(|| supervisor.generation(0).is_none()).await;
+        assert_eq!(parts.pool.members().len(), 1);
+        assert!(parts.drains().is_empty());
+        supervisor.stop(Duration::from_secs(1));
+        while !matches!(heard(&new_link).await.0, ToWorker::Stop { .. }) {}
+        supervisor.kill();
+        timeout(DEADLINE, supervisor.left()).await.unwrap();
+        assert!(parts.pool.members().is_empty());
+    };
+    after.run_until(going_on).await;
+}
+
+#[tokio::test]
+async fn numbers_of_generations_come_again_last_and_too_many_drains_end_sooner() {
+    let local = LocalSet::new();
+    let many = async {
+        let parts = parts(PoolState::default());
+        let supervisor = Rc::new(Supervisor::new(&parts, FIELD_LIMIT - 2));
+        for number in [FIELD_LIMIT - 1, 0, 1] {
+            assert_eq!(supervisor.next_generation(), number);
+            let generation = serving(&supervisor, number);
+            vacant(&supervisor, &generation, 0);
+        }
+        assert_eq!(supervisor.next_generation(), 2);
+        for number in 2..9 {
+            let generation = serving(&supervisor, number);
+            vacant(&supervisor, &generation, 0);
+        }
+        let left = |number| match *supervisor.generation(number).unwrap().order.borrow() {
+            Order::Leave { until, .. } => until.saturating_duration_since(Instant::now()),
+            _ => Duration::MAX,
+        };
+        let hour = Duration::from_hours(1);
+        let old = [FIELD_LIMIT - 1, 0, 1, 2, 3, 4, 5, 6];
+        for number in old {
+            supervisor.drain_generation(number, hour);
+        }
+        assert!(old.iter().all(|&number| left(number) > hour / 2));
+        supervisor.drain_generation(7, hour);
+        assert!(left(old[0]) <= parts.config.stop_drain);
+        assert!(old[1..].iter().all(|&number| left(number) > hour / 2));
+        assert_eq!(left(8), Duration::MAX);
+        // It does not get more time again.
+        supervisor.drain_generation(old[0], hour);
+        assert!(left(old[0]) <= parts.config.stop_drain);
+    };
+    local.run_until(many).await;
+}
+
+#[tokio::test]
+async fn what_is_between_two_workers_is_not_packed() {
+    let local = LocalSet::new();
+    let between = async {
+        let supervisor = Rc::new(Supervisor::new(&parts(PoolState::default()), 0));
+        let generation = serving(&supervisor, 0);
+        vacant(&supervisor, &generation, 0);
+        let slot = generation.slots.borrow().first().cloned().unwrap();
+        let now = slot.state.replace(State::Between);
+        assert!(!supervisor.settle(Instant::now()).await);
+        assert!(supervisor.pack(&mut Carrier::counting()).is_err());
+        let settled = supervisor.settle(Instant::now() + DEADLINE);
+        let set = async { slot.set(now) };
+        assert!(tokio::join!(settled, set).0);
+        assert!(supervisor.pack(&mut Carrier::counting()).is_ok());
+    };
+    local.run_until(between).await;
+}
