@@ -31,6 +31,8 @@ const ASK: Duration = Duration::from_millis(500);
 pub(crate) struct Rest {
     line: Line,
     work: Arc<Work>,
+    /// Is there something to be written yet?
+    unwritten: bool,
 }
 
 impl Rest {
@@ -73,6 +75,14 @@ impl Rest {
         Self {
             line,
             work: Arc::clone(work),
+            unwritten: true,
+        }
+    }
+
+    /// All is written, or cannot be.
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.unwritten) {
+            self.work.closing.fetch_sub(1, Relaxed);
         }
     }
 
@@ -109,6 +119,7 @@ impl Rest {
                 }
             }
         };
+        self.settle();
         self.line.clear(&self.work);
         let Transport::WebSocket(mut socket) =
             std::mem::replace(&mut self.line.transport, Transport::Gone)
@@ -139,6 +150,6 @@ impl Rest {
 
 impl Drop for Rest {
     fn drop(&mut self) {
-        self.work.closing.fetch_sub(1, Relaxed);
+        self.settle();
     }
 }

@@ -304,6 +304,12 @@ impl<H: EngineIoHandler> Port for Core<H> {
         self.oldest_first()
     }
 
+    fn owed_polls(&self) -> usize {
+        let sockets = self.table().all();
+        let owed = sockets.iter().filter(|socket| socket.line().is_owed());
+        owed.count()
+    }
+
     fn weights(&self) -> Vec<Weight> {
         let sockets = self.table().all();
         let weights = sockets.into_iter().map(|socket| {

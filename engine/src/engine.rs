@@ -109,6 +109,7 @@ pub(crate) trait Port: Send + Sync {
     fn ends_in(&self, sid: Sid, left: Duration);
     fn sids(&self) -> Vec<Sid>;
     fn by_age(&self) -> Vec<(Sid, Duration)>;
+    fn owed_polls(&self) -> usize;
     fn weights(&self) -> Vec<Weight>;
     fn work(&self) -> &Work;
 }
@@ -248,16 +249,18 @@ impl Engine {
         self.port().map_or_else(Vec::new, Port::by_age)
     }
 
-    /// How many sessions have ended of which something is still to be told to their clients: what was queued, or that
-    /// they are over. It looks at all that there are.
+    /// How many sessions have ended whose polls are yet to bring what was queued, or to be answered. It looks at all
+    /// that there are.
+    #[must_use]
+    pub fn owed_polls(&self) -> usize {
+        self.port().map_or(0, Port::owed_polls)
+    }
+
+    /// How many sessions are over of which something is to be written to a `WebSocket` yet.
     #[must_use]
     pub fn closing(&self) -> usize {
-        self.port().map_or(0, |port| {
-            let work = port.work();
-            let kept = port.sids().len();
-            let polling = kept.saturating_sub(work.sessions.load(Relaxed));
-            polling + work.closing.load(Relaxed)
-        })
+        self.port()
+            .map_or(0, |port| port.work().closing.load(Relaxed))
     }
 
     /// What each session has in memory beside itself.

@@ -8,6 +8,7 @@ use engineioxide_core::{Sid, TransportType};
 use crate::core::Core;
 use crate::handler::EngineIoHandler;
 use crate::hooks::{EndReason, Traffic};
+use crate::line::{Line, Transport};
 use crate::socket::Socket;
 use crate::wheel::Millis;
 
@@ -37,6 +38,18 @@ impl<D> Socket<D> {
             lived: Duration::from_millis(now.saturating_sub(line.opened)),
             traffic: line.traffic,
         })
+    }
+}
+
+impl Line {
+    /// Is the session over, and an answer to its client's poll yet to come, or to be fetched?
+    pub(crate) fn is_owed(&self) -> bool {
+        match &self.transport {
+            Transport::Polling(polling) => {
+                polling.leaves && (polling.is_waiting() || !self.queue.is_empty())
+            }
+            _ => false,
+        }
     }
 }
 

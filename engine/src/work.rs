@@ -28,7 +28,7 @@ pub(crate) struct Work {
     serial: AtomicU64,
     /// Live sessions.
     pub(crate) sessions: AtomicUsize,
-    /// WebSockets that are being closed: their sessions are over, their clients may not know it yet.
+    /// Each a `WebSocket` whose session is over, and to which something is to be written yet.
     pub(crate) closing: AtomicUsize,
     /// Bytes that wait for clients, or of clients for handlers, over all sessions.
     pub(crate) waiting: AtomicUsize,

@@ -16,7 +16,7 @@ pub(crate) enum Exit {
     Usage = 64,
     /// `EX_SOFTWARE`: a mistake of this program.
     Internal = 70,
-    /// `EX_OSERR`: the system refused something, such as an address, a process or a descriptor.
+    /// `EX_OSERR`: the system refused something, such as an address, a process or a descriptor; or no worker starts.
     /// Starting again may help.
     Os = 71,
     /// `EX_CONFIG`: the configuration is missing or wrong. Starting again cannot help.

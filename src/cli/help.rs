@@ -41,7 +41,7 @@ Exit codes:
   3     the server is not running
   64    the command line makes no sense
   70    a mistake of this program; please report it
-  71    the system refused something, such as an address in use; or check found a fault around it
+  71    the system refused something; no worker starts; or check found a fault around it
   78    the configuration is missing or wrong
 
 More: man my-app, man my-app.toml";

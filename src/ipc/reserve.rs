@@ -10,6 +10,8 @@ use rustix::process::{Resource, getrlimit};
 /// Where the numbers begin that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reserve {
+    /// For requests of sessions that there are: no new session gets these.
+    requests: u64,
     /// For connections between workers, and those that change workers: no client's new one gets these.
     handoffs: u64,
     /// For starting workers: nothing else gets these.
@@ -31,17 +33,27 @@ impl Reserve {
         // A worker has a link, a bus and a process; what it is started with is closed again.
         let supervision = (8 + 4 * u64::from(workers)).min(limit / 4);
         let supervision = limit - supervision;
+        let handoffs = supervision - (limit / 8).min(64);
         Self {
-            handoffs: supervision - (limit / 8).min(64),
+            requests: handoffs,
+            handoffs,
             supervision,
         }
     }
 
     fn worker(limit: u64) -> Self {
+        let kept = (limit / 16).min(64);
         Self {
-            handoffs: limit - (limit / 16).min(64),
+            // A poll takes two: its connection, and to watch that.
+            requests: limit - kept - (limit / 8).min(256),
+            handoffs: limit - kept,
             supervision: limit,
         }
+    }
+
+    /// May a session be opened over this, a client's new connection?
+    pub(crate) fn has_room_for_session(self, conn: impl AsFd) -> bool {
+        number(conn) < self.requests
     }
 
     /// May this be a client's new connection?
@@ -85,13 +97,21 @@ mod tests {
             (0, 1, 0, 0),
         ] {
             let expected = Reserve {
+                requests: handoffs,
                 handoffs,
                 supervision,
             };
             assert_eq!(Reserve::master(limit, workers), expected, "{limit}");
         }
-        assert_eq!(Reserve::worker(64).handoffs, 60);
-        assert_eq!(Reserve::worker(1 << 20).handoffs, (1 << 20) - 64);
+        let worker = |limit| {
+            let Reserve {
+                requests, handoffs, ..
+            } = Reserve::worker(limit);
+            (requests, handoffs)
+        };
+        assert_eq!(worker(64), (52, 60));
+        assert_eq!(worker(200), (163, 188));
+        assert_eq!(worker(1 << 20), ((1 << 20) - 320, (1 << 20) - 64));
     }
 
     #[test]
@@ -99,11 +119,13 @@ mod tests {
         let (low, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
         let high = rustix::io::fcntl_dupfd_cloexec(&low, 500).unwrap();
         let reserve = |handoffs| Reserve {
+            requests: 400,
             handoffs,
             supervision: 600,
         };
         assert!(!reserve(500).has_room_for(&high) && reserve(501).has_room_for(&high));
         assert!(reserve(500).has_room_for_handoff(&high));
+        assert!(!reserve(501).has_room_for_session(&high) && reserve(0).has_room_for_session(&low));
         assert!(
             reserve(500)
                 .renumber(&high)

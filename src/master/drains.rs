@@ -109,7 +109,7 @@ mod tests {
     async fn a_drain_tells_how_many_are_left_and_how_long_it_takes() {
         let drains = Drains::default();
         assert!(drains.list(|_| 7).is_empty());
-        drains.begin(Whose::TakenOut, Duration::from_secs(300));
+        drains.begin(Whose::TakenOut, Duration::from_mins(5));
         tokio::time::advance(Duration::from_millis(50_500)).await;
         let words = || drains.list(|_| 7).first().map(Draining::words);
         assert_eq!(

@@ -15,9 +15,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::context::Worker;
 
-/// How long the last answers and close frames may take to get away, and what slow clients have not read yet.
+/// How long what slow clients have not read yet may take to get away.
 const GRACE: Duration = Duration::from_secs(1);
-/// For so long of it connections without a request are kept: a client may be about to poll for what is left.
+/// How long the last answers may take, and clients to close their connections.
+const TO_CLOSE: Duration = Duration::from_millis(500);
+/// For so long of it a client may poll for what is left, over a connection that it keeps.
 const LINGER: Duration = Duration::from_millis(250);
 /// So often it is looked who is there.
 const SLICES: u32 = 16;
@@ -129,11 +131,14 @@ pub(crate) async fn run(worker: &Worker, mut told: watch::Receiver<Option<Leave>
         for (sid, _) in worker.engine.by_age() {
             worker.engine.end(sid, leave.reason);
         }
-        let closing = worker.engine.closing();
-        if closing == 0 || begun.elapsed() >= LINGER {
+        // At a stop nobody accepts: a client can fetch the rest only over a connection that it has.
+        let owed = begun.elapsed() < LINGER && worker.engine.owed_polls() > 0;
+        if !owed {
             worker.sessions.abort_idle();
         }
-        if closing == 0 && worker.sessions.open_connections() == 0 && worker.sessions.count() == 0 {
+        let open = worker.sessions.open_connections() + worker.sessions.count();
+        let waits = owed || open > 0 && begun.elapsed() < TO_CLOSE;
+        if !waits && worker.engine.closing() == 0 {
             break;
         }
         sleep(Duration::from_millis(10)).await;

@@ -185,9 +185,12 @@ async fn listen(
     let reserve = Reserve::of_a_worker();
     loop {
         let heard = match worker.link.listen(&mut inbox).await {
-            // Those that are left are for connections of our own, and those that come from other workers.
+            // Those that are left are for requests of sessions that there are, for connections of our own, and for
+            // those that come from other workers.
             Ok((ToWorker::Take(handoff), Some(conn)))
-                if !reserve.has_room_for(&conn) && handoff.is_new() =>
+                if handoff.is_new()
+                    && !(reserve.has_room_for(&conn)
+                        && (!handoff.opens || reserve.has_room_for_session(&conn))) =>
             {
                 worker.sessions.taken();
                 drop(Opening::of(&worker.sessions, &handoff));

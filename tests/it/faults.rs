@@ -62,7 +62,7 @@ fn serves_on(server: &Server, held: &mut [WebSocket], others: Vec<Raw>) {
 fn a_worker_without_descriptors_keeps_its_clients_and_serves_again() {
     let server = Setup::new().workers(1).descriptors(64).start();
     let workers = server.workers();
-    let mut held: Vec<_> = (0..30)
+    let mut held: Vec<_> = (0..26)
         .map(|_| WebSocket::open(Raw::tcp(server.addr)))
         .collect();
     let mut outcomes = Outcomes::new();
@@ -84,6 +84,65 @@ fn a_worker_without_descriptors_keeps_its_clients_and_serves_again() {
     );
     assert!(outcomes["101"] >= 10);
     serves_on(&server, &mut held, others);
+}
+
+#[test]
+fn with_a_limit_of_200_descriptors_newcomers_are_told_to_come_later_and_nobody_else_suffers() {
+    let server = Setup::new().descriptors(200).start();
+    let mut websockets: Vec<_> = (0..100)
+        .map(|_| WebSocket::open(Raw::tcp(server.addr)))
+        .collect();
+    let mut polling: Vec<_> = (0..20)
+        .map(|_| {
+            let mut raw = Raw::tcp(server.addr);
+            (Polling::open(&mut raw), raw)
+        })
+        .collect();
+    let mut outcomes = Outcomes::new();
+    let mut others = Vec::new();
+    let mut slowest = Duration::ZERO;
+    for nth in 0..600 {
+        let mut raw = Raw::tcp(server.addr);
+        let sent = raw.try_send(WebSocket::request(HANDSHAKE));
+        let outcome = match sent.and_then(|()| raw.try_response()) {
+            Ok(answer) if answer.status == 503 && answer.header("retry-after").is_none() => {
+                "503 without Retry-After".to_owned()
+            }
+            Ok(answer) => answer.status.to_string(),
+            Err(error) => error.kind().to_string(),
+        };
+        *outcomes.entry(outcome).or_default() += 1;
+        others.push(raw);
+        let began = Instant::now();
+        websockets[nth % 100].echo("still here");
+        let (session, raw) = &mut polling[nth % 20];
+        session.echo(raw, "still here");
+        // A poll may come over another connection.
+        if nth % 60 == 0 {
+            session.echo(&mut Raw::tcp(server.addr), "here, too");
+        }
+        slowest = slowest.max(began.elapsed());
+    }
+    saw("600 more clients", format!("{outcomes:?}"));
+    saw(
+        "the slowest echo of those that were there",
+        format!("{slowest:?}"),
+    );
+    let known = ["101", "503"];
+    assert!(
+        outcomes.keys().all(|it| known.contains(&it.as_str())),
+        "{outcomes:?}"
+    );
+    assert!(
+        outcomes["101"] >= 100 && outcomes["503"] >= 100,
+        "{outcomes:?}"
+    );
+    assert_eq!(server.count_lines(" died"), 0);
+    // One place is enough for one.
+    drop(others.drain(..20));
+    let within = eventually("there is a place", SOON, || handshake(server.addr) == "101");
+    saw("a newcomer is served after", format!("{within:?}"));
+    assert!(within < Duration::from_secs(1));
 }
 
 #[test]

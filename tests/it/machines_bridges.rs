@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use super::harness::*;
 
-#[test]
-fn a_bridge_that_is_killed_again_and_again_costs_no_session_and_what_is_lost_is_counted() {
-    let machines = Plan::of(2, Kind::Redis).start();
+/// Bridges die under traffic, again and again.
+#[track_caller]
+fn killed(kind: Kind, kill: impl Fn(&Machines, u64)) {
+    let machines = Plan::of(2, kind).start();
     let crowds = machines.chat(4);
     let workers = machines.iter().map(|machine| machine.server.workers());
     let workers: Vec<_> = workers.collect();
     let flows = [0, 1].map(|nth| Flow::start(&crowds[nth][0], 200, 100));
     let times = if long_tests() { 20 } else { 5 };
     for nth in 0..times {
-        thread::sleep(Duration::from_millis(200 + 50 * (nth % 5)));
-        machines[0].end_bridge("KILL");
+        kill(&machines, nth);
         machines.wait_until_joined();
     }
     let all = Flow::stop_all(flows);
@@ -37,32 +37,33 @@ fn a_bridge_that_is_killed_again_and_again_costs_no_session_and_what_is_lost_is_
     nobody_went(everybody(&crowds));
 }
 
+fn one_dies(machines: &Machines, nth: u64) {
+    thread::sleep(Duration::from_millis(200 + 50 * (nth % 5)));
+    machines[0].end_bridge("KILL");
+}
+
+fn both_die(machines: &Machines, nth: u64) {
+    thread::sleep(Duration::from_millis(300 + 70 * (nth % 5)));
+    machines.end_bridges("KILL");
+    // Every other time they die again before they know each other.
+    if nth.is_multiple_of(2) {
+        machines.end_bridges("KILL");
+    }
+}
+
+#[test]
+fn a_bridge_that_is_killed_again_and_again_costs_no_session_and_what_is_lost_is_counted() {
+    killed(Kind::Redis, one_dies);
+}
+
+#[test]
+fn a_bridge_to_postgres_that_is_killed_again_and_again_costs_the_same() {
+    killed(Kind::Postgres, one_dies);
+}
+
 #[test]
 fn when_the_bridges_of_two_machines_are_killed_together_what_is_missing_is_counted() {
-    let machines = Plan::of(2, Kind::Redis).start();
-    let crowds = machines.chat(4);
-    let flows = [0, 1].map(|nth| Flow::start(&crowds[nth][0], 200, 100));
-    let times = if long_tests() { 20 } else { 5 };
-    for nth in 0..times {
-        thread::sleep(Duration::from_millis(300 + 70 * (nth % 5)));
-        machines.end_bridges("KILL");
-        // Every other time they die again before they know each other.
-        if nth % 2 == 0 {
-            machines.end_bridges("KILL");
-        }
-        machines.wait_until_joined();
-    }
-    let all = Flow::stop_all(flows);
-    for (sent, own) in all.iter().zip(&crowds) {
-        saw("messages on the machine", sent.arrives_at(own.iter()));
-    }
-    let missing = [
-        all[1].missing_at(&crowds[0][1]),
-        all[0].missing_at(&crowds[1][1]),
-    ];
-    saw("missing on either machine", format!("{missing:?}"));
-    eventually("all of it is counted", SOON, || machines.lost() == missing);
-    nobody_went(everybody(&crowds));
+    killed(Kind::Redis, both_die);
 }
 
 #[test]

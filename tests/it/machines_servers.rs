@@ -96,7 +96,7 @@ fn machines_follow_their_sentinels_to_another_primary_and_lose_nothing() {
         first.port
     );
     fs::write(&file, settings).unwrap();
-    let mut command = Command::new("redis-server");
+    let mut command = redis_program("server");
     command.arg(&file).arg("--sentinel");
     let _sentinel = Beside::start(command, &switch, 26379);
     let url = format!("redis+sentinel://{ADDRESS}:26379/main");

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::harness::*;
 
 /// A bridge that speaks with Node's servers over this Redis.
-fn bridged(redis: &Redis) -> Setup {
+pub(super) fn bridged(redis: &Redis) -> Setup {
     Setup::new().config(&format!(
         "[bridge]\nurl = \"{}\"\nnode = true\n",
         redis.url()
@@ -19,23 +19,27 @@ fn bridged(redis: &Redis) -> Setup {
 
 /// Waits until the bridge is connected.
 #[track_caller]
-fn connected(server: &Server) -> u32 {
+pub(super) fn connected(server: &Server) -> u32 {
     eventually("the bridge is up", SOON, || {
         server.control().get("/status")["bridge"]["state"] == "up"
     });
     server.bridge().expect("the master has a bridge")
 }
 
-/// Runs a script of `tests/redis`, which prints a line for all that is as it should be.
-#[track_caller]
-fn script_of_node(name: &str, redis: &Redis, arguments: &[&str]) {
+/// A script of `tests/redis`.
+pub(super) fn command(name: &str, redis: &Redis, arguments: &[&str]) -> Command {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/redis");
     let port = redis.port.to_string();
-    let output = Command::new("node")
-        .arg(folder.join(name))
-        .args(["--redis", &port])
-        .args(arguments)
-        .stdin(Stdio::null())
+    let mut command = Command::new("node");
+    command.arg(folder.join(name)).args(["--redis", &port]);
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Runs a script, which prints a line for all that is as it should be.
+#[track_caller]
+fn script_of_node(name: &str, redis: &Redis, arguments: &[&str]) {
+    let output = command(name, redis, arguments)
         .output()
         .expect("node is installed (make test installs it)");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -89,6 +93,29 @@ fn version_7_of_the_adapter_and_we_are_one_cluster() {
 #[test]
 fn version_7_over_ioredis_and_we_are_one_cluster() {
     all_exchanges("7", "ioredis", "general");
+}
+
+/// Who asks while somebody of the other kind hangs, and when that one has died.
+#[track_caller]
+fn waits(adapter: &str, library: &str) {
+    let redis = Redis::start();
+    let server = bridged(&redis).example("operators").start();
+    let bridge = connected(&server).to_string();
+    let url = server.url();
+    let which = ["--adapter", adapter, "--library", library];
+    let arguments = [&which[..], &["--url", &url, "--bridge", &bridge]].concat();
+    script_of_node("waits.mjs", &redis, &arguments);
+    assert!(server.count_lines("1 of Node's servers did not answer") > 0);
+}
+
+#[test]
+fn version_8_waits_for_a_bridge_that_hangs_as_for_a_node_server_and_we_for_two_seconds() {
+    waits("8", "redis");
+}
+
+#[test]
+fn version_7_waits_for_a_bridge_that_hangs_as_for_a_node_server_and_we_for_two_seconds() {
+    waits("7", "ioredis");
 }
 
 #[test]
@@ -173,7 +200,7 @@ fn without_node_nothing_is_said_to_node() {
     connected(&server);
     let spoken = bridged(&redis).example("operators").start();
     connected(&spoken);
-    let monitor = Command::new("redis-cli")
+    let monitor = redis_program("cli")
         .args(["-p", &redis.port.to_string(), "monitor"])
         .stdout(Stdio::piped())
         .spawn();

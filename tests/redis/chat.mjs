@@ -6,7 +6,7 @@
 
 import assert from "node:assert/strict";
 import { parseArgs } from "node:util";
-import { Client, fail, nodeServer, until } from "./lib/nodes.mjs";
+import { Client, chat, fail, nodeServer, until } from "./lib/nodes.mjs";
 
 const text = { type: "string" };
 const { values: args } = parseArgs({
@@ -22,14 +22,7 @@ setTimeout(() => fail("it takes too long"), 120_000).unref();
 
 async function node() {
   const { server, url } = await nodeServer(args);
-  // As the sample application does it.
-  server.of("/chat").on("connection", (socket) => {
-    socket.on("join", (room, answer) => answer({ ok: true, room: (socket.join(room), room) }));
-    socket.on("message", (room, payload, answer) => {
-      socket.to(room).emit("message", { room, from: socket.id, payload });
-      answer({ ok: true });
-    });
-  });
+  chat(server);
   return { server, url };
 }
 

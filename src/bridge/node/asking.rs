@@ -273,7 +273,7 @@ impl Node {
         let missing = expected.saturating_sub(open.answered);
         if missing > 0 {
             self.figures.unanswered += missing;
-            self.push(Output::Tell(Notice::Unanswered { missing }));
+            self.tell(Notice::Unanswered { missing });
         }
     }
 

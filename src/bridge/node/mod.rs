@@ -53,7 +53,7 @@ const MOST_QUESTIONS: usize = 4_096;
 const LONGEST_ANSWER: usize = 24 << 20;
 /// When so much waits to be published, the hub is read no further, in bytes.
 const FULL: usize = 32 << 20;
-/// What is beyond this is not published, in bytes.
+/// What is beyond this is neither published nor delivered, in bytes.
 const MOST_WAITING: usize = 64 << 20;
 /// The "node" member's machine.
 const NAME: &str = "node";
@@ -72,7 +72,7 @@ pub(super) struct Node {
     asking: Asking,
     is_connected: bool,
     outputs: VecDeque<Output>,
-    /// Of these, what is to be published or delivered, in bytes.
+    /// What these keep, in bytes.
     waiting: usize,
     figures: Figures,
 }
@@ -94,8 +94,13 @@ impl Node {
             waiting: 0,
             figures: Figures::default(),
         };
-        node.deliver(None, Body::TellNamespaces);
+        node.missed();
         node
+    }
+
+    /// Not all that the workers said has come: which namespaces they have is asked for.
+    pub(super) fn missed(&mut self) {
+        self.deliver(None, Body::TellNamespaces);
     }
 
     /// The id of Node's servers on this machine's bus.
@@ -110,7 +115,7 @@ impl Node {
     /// What is to be done next.
     pub(super) fn poll(&mut self) -> Option<Output> {
         let output = self.outputs.pop_front()?;
-        self.waiting -= size(&output);
+        self.waiting -= output.size();
         Some(output)
     }
 
@@ -159,7 +164,7 @@ impl Node {
                 Output::Deliver(_) | Output::Elsewhere(_) | Output::Tell(_)
             )
         });
-        self.waiting = self.outputs.iter().map(size).sum();
+        self.waiting = self.outputs.iter().map(Output::size).sum();
         self.push(Output::Elsewhere(None));
     }
 
@@ -218,7 +223,7 @@ impl Node {
             self.figures.garbled += 1;
             let channel = channel.chars().take(100).collect();
             let why = error.to_string();
-            self.push(Output::Tell(Notice::Garbled { channel, why }));
+            self.tell(Notice::Garbled { channel, why });
         }
         true
     }
@@ -248,7 +253,7 @@ impl Node {
             Change::None => {}
             Change::New => self.subscribe(ns),
             Change::Gone => self.unsubscribe(ns),
-            Change::TooMany => self.push(Output::Tell(Notice::TooManyNamespaces)),
+            Change::TooMany => self.tell(Notice::TooManyNamespaces),
         }
     }
 
@@ -337,6 +342,11 @@ impl Node {
     fn deliver(&mut self, to: Option<Sid>, body: Body) {
         let from = self.settings.id;
         match (Frame { to, from, body }).encode() {
+            // What comes does not wait for what the server is asked to do, which may take seconds.
+            Ok(frame) if self.waiting + frame.len() > MOST_WAITING => {
+                self.figures.dropped += 1;
+                self.tell(Notice::Missed);
+            }
             Ok(frame) => self.push(Output::Deliver(frame)),
             Err(_) => self.figures.garbled += 1,
         }
@@ -354,21 +364,19 @@ impl Node {
 
     fn drop_one(&mut self, what: &'static str) {
         self.figures.dropped += 1;
-        self.push(Output::Tell(Notice::Dropped { what }));
+        self.tell(Notice::Dropped { what });
+    }
+
+    /// Says it in the log, unless so much waits that nothing new would be learnt.
+    fn tell(&mut self, notice: Notice) {
+        if self.waiting < MOST_WAITING {
+            self.push(Output::Tell(notice));
+        }
     }
 
     fn push(&mut self, output: Output) {
-        self.waiting += size(&output);
+        self.waiting += output.size();
         self.outputs.push_back(output);
-    }
-}
-
-/// About how many bytes an output keeps.
-fn size(output: &Output) -> usize {
-    match output {
-        Output::Publish { channel, payload } => channel.len() + payload.len(),
-        Output::Deliver(frame) => frame.len(),
-        _ => 0,
     }
 }
 

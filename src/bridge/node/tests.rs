@@ -195,6 +195,18 @@ fn broadcast_options(rooms: &[&'static str], except: &[&'static str]) -> Broadca
 }
 
 #[test]
+fn when_something_was_missed_the_workers_are_asked_anew_and_what_is_known_stays() {
+    let mut stage = Stage::new();
+    stage.node.missed();
+    stage.namespace(0, "/", true);
+    stage.namespace(0, "/late", true);
+    let outputs = stage.outputs();
+    assert!(matches!(outputs[0], Output::Deliver(_)), "{outputs:?}");
+    assert!(matches!(outputs[1], Output::Subscribe(_)), "{outputs:?}");
+    assert_eq!(outputs.len(), 2);
+}
+
+#[test]
 fn a_machine_is_counted_while_it_has_the_namespace_and_the_link() {
     let mut stage = Stage::before_the_link();
     assert_eq!(

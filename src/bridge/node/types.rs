@@ -51,6 +51,20 @@ pub(in crate::bridge) enum Output {
     Tell(Notice),
 }
 
+impl Output {
+    /// About how many bytes it keeps.
+    pub(super) fn size(&self) -> usize {
+        let more = match self {
+            Self::Publish { channel, payload } => channel.len() + payload.len(),
+            Self::Deliver(frame) => frame.len(),
+            Self::NumSub { channel, .. } => channel.len(),
+            Self::Tell(Notice::Garbled { channel, why }) => channel.len() + why.len(),
+            Self::Subscribe(_) | Self::Unsubscribe(_) | Self::Elsewhere(_) | Self::Tell(_) => 0,
+        };
+        size_of::<Self>() + more
+    }
+}
+
 /// What happened, for the log. Its text is the line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::bridge) enum Notice {
@@ -71,6 +85,8 @@ pub(in crate::bridge) enum Notice {
         /// What.
         what: &'static str,
     },
+    /// Too much of what Node servers say waits for this machine's workers.
+    Missed,
     /// There are too many namespaces.
     TooManyNamespaces,
 }
@@ -80,7 +96,7 @@ pub(in crate::bridge) enum Notice {
 pub(in crate::bridge) struct Figures {
     /// Messages that were none.
     pub garbled: u64,
-    /// Messages that were not sent: nobody was connected, too much waited, or they were too large.
+    /// Messages that were not passed on: nobody was connected, too much waited, or they were too large.
     pub dropped: u64,
     /// Answers of Node servers that did not come.
     pub unanswered: u64,
@@ -95,10 +111,14 @@ impl fmt::Display for Notice {
             Self::Unanswered { missing } => {
                 write!(
                     out,
-                    "{missing} Node servers did not answer within 2 s; the others did"
+                    "{missing} of Node's servers did not answer within 2 s; the others did"
                 )
             }
             Self::Dropped { what } => write!(out, "Node servers were not told {what}"),
+            Self::Missed => write!(
+                out,
+                "workers miss what Node servers say: more of it waits than is kept"
+            ),
             Self::TooManyNamespaces => write!(
                 out,
                 "this machine has too many namespaces, or one with too long a name: Node servers are not told of the rest"

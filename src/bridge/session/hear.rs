@@ -52,6 +52,14 @@ impl Session {
             metrics::BRIDGE_FRAMES.count(Direction::Out);
             metrics::BRIDGE_BYTES.count_many(Direction::Out, frame.len() as u64);
             self.core.local(now, frame);
+            // What the hub had no room for may have been a namespace.
+            let last = std::mem::replace(&mut self.hub_number, head.hub_number);
+            if let Some(node) = &mut self.node
+                && last > 0
+                && head.hub_number > last + 1
+            {
+                node.missed();
+            }
             if let Some(node) = &mut self.node
                 && head.to.is_none_or(|to| to == node.id())
                 && let Ok(frame) = Frame::decode(frame)

@@ -84,6 +84,8 @@ pub(super) struct Session {
     phase: Phase,
     deadline: Option<Instant>,
     end: End,
+    /// The last number that the hub gave.
+    hub_number: u64,
     /// Frames from elsewhere that the hub had no room for.
     overflowed: u64,
     refused: Option<String>,
@@ -150,6 +152,7 @@ impl Session {
             phase: Phase::Running,
             deadline: None,
             end: End::Stopped,
+            hub_number: 0,
             overflowed: 0,
             refused: None,
             warnings: RateLimit::default(),

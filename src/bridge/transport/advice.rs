@@ -40,6 +40,7 @@ pub(super) fn postgres(code: &str, said: &str) -> &'static str {
         }
         "28000" => "make that role (createuser), or write another user into bridge.url",
         "3D000" => "make that database (createdb), or write another one into bridge.url",
+        "53100" => "its disk is full: make room there; until then it passes nothing on",
         "53300" => {
             "raise its max_connections, or find who holds so many (pg_stat_activity); a bridge needs two"
         }

@@ -189,9 +189,14 @@ impl TransportError {
     /// An error that Postgres sent.
     pub(super) fn postgres_said(step: impl Into<String>, said: &DbError) -> Self {
         let code = said.code().code();
+        // Of a full disk the message says nothing, and the detail all.
+        let words = match said.detail() {
+            Some(detail) => format!("{}: {detail}", said.message()),
+            None => said.message().to_owned(),
+        };
         Self::said(
             step.into(),
-            said.message(),
+            &words,
             advice::postgres(code, said.message()),
             code == "42501",
         )
@@ -308,6 +313,7 @@ mod tests {
             ("28000", "no pg_hba.conf entry", "pg_hba.conf"),
             ("28000", "role does not exist", "role"),
             ("3D000", "", "createdb"),
+            ("53100", "could not access status", "room"),
             ("53300", "", "max_connections"),
             ("57P03", "", "by itself"),
             ("57P01", "", "by itself"),

@@ -21,6 +21,7 @@ use crate::master::child::Process;
 use crate::master::dialogue::welcome;
 use crate::master::hub::Hub;
 use crate::master::listeners::ListenError;
+use crate::master::rebind::try_new;
 use crate::process;
 use crate::wire::frame;
 use crate::wire::handover::{HandoverError, STATE_VERSION, State};
@@ -77,7 +78,10 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), TrialError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    LocalSet::new().block_on(&runtime, async { try_worker(&config).await })?;
+    LocalSet::new().block_on(&runtime, async {
+        try_new(&config, &state.listeners).await?;
+        try_worker(&config).await
+    })?;
     let verdict = Verdict {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: STATE_VERSION,

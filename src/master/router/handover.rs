@@ -82,19 +82,20 @@ impl Router {
 
     fn unpack(
         &self,
-        state: ConnectionState,
+        connection: ConnectionState,
         luggage: &mut Luggage,
     ) -> Result<Tracked, CarrierError> {
-        let conn = Rc::new(luggage.take(state.fd)?);
-        let age = Duration::from_millis(state.age_ms.into());
+        let conn = Rc::new(luggage.take(connection.fd)?);
+        let age = Duration::from_millis(connection.age_ms.into());
         let now = Instant::now();
         let accepted = now.checked_sub(age).unwrap_or(now);
-        let stage = match state.stage {
+        let stage = match connection.stage {
             ConnectionStage::Unrouted => Stage::Looking { too_many: None },
             ConnectionStage::TooMany { of_client } => Stage::Looking {
-                too_many: Some(match of_client {
-                    true => Refusal::AddressFull,
-                    false => Refusal::Full,
+                too_many: Some(if of_client {
+                    Refusal::AddressFull
+                } else {
+                    Refusal::Full
                 }),
             },
             ConnectionStage::Passing {
@@ -108,7 +109,7 @@ impl Router {
             })),
             ConnectionStage::Answering { left } => Stage::Answering(Answer::new(left)),
         };
-        let (origin, port_of) = (state.origin, state.port_of);
+        let (origin, port_of) = (connection.origin, connection.port_of);
         let connections = &self.connections;
         Ok(connections.add(conn, origin, port_of, accepted, stage))
     }

@@ -136,3 +136,6 @@ impl Router {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,14 +50,13 @@ impl Router {
         let Some((to, reservation)) = entry.passing(|it| (it.to, it.reservation)) else {
             return;
         };
-        let member = match entry.origin {
+        let member = if entry.origin == Origin::Worker {
             // The other worker reads its end, and refuses the request.
-            Origin::Worker => self.pool.at(to),
+            self.pool.at(to)
+        } else {
             // A client's, whose worker has died: the one that takes its place answers.
-            _ => timeout(WORKER_PATIENCE, self.pool.back(to))
-                .await
-                .ok()
-                .flatten(),
+            let back = timeout(WORKER_PATIENCE, self.pool.back(to)).await;
+            back.ok().flatten()
         };
         let handoff = entry.passing(|it| it.handoff.clone());
         let (Some(member), Some(mut handoff)) = (member, handoff) else {

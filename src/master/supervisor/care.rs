@@ -108,9 +108,10 @@ impl Slot {
         }
         let left = until.saturating_duration_since(Instant::now());
         let left = u32::try_from(left.as_millis()).unwrap_or(u32::MAX);
-        let message = match stops {
-            true => ToWorker::Stop { within_ms: left },
-            false => ToWorker::Retire { over_ms: left },
+        let message = if stops {
+            ToWorker::Stop { within_ms: left }
+        } else {
+            ToWorker::Retire { over_ms: left }
         };
         let told = tell(&worker.member, &message).await;
         worker.told_to_leave.set(true);

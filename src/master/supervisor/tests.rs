@@ -58,7 +58,7 @@ fn vacant(supervisor: &Rc<Supervisor>, generation: &Rc<Generation>, slot: u16) {
         generation: generation.number,
         slot,
     };
-    let until = Instant::now() + Duration::from_secs(600);
+    let until = Instant::now() + Duration::from_mins(10);
     let slot = Slot::new(
         supervisor,
         generation,
@@ -145,7 +145,7 @@ async fn workers_of_two_generations_are_looked_after_by_another_program_and_noti
             let (worker, new_link) = worker(&supervisor, &new);
             vacant(&supervisor, &new, 1);
             supervisor.make_current(1);
-            supervisor.drain_generation(0, Duration::from_secs(600));
+            supervisor.drain_generation(0, Duration::from_mins(10));
             while !matches!(heard(&old_link).await.0, ToWorker::Retire { .. }) {}
             let handoff = Handoff {
                 origin: Origin::Unix,

@@ -52,7 +52,6 @@ pub(crate) struct SlotState {
 
 /// What a slot has.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "there are few")]
 pub(crate) enum Occupant {
     /// A worker.
     Worker(WorkerState),

@@ -126,13 +126,20 @@ impl Sent {
     #[track_caller]
     pub fn missing_at(&self, receiver: &Client) -> usize {
         let last = self.at.len() - 1;
-        let came = || {
-            self.got(receiver)
-                .last()
-                .is_some_and(|&(number, _)| number == last)
+        let until = Instant::now() + SOON;
+        let got = loop {
+            let got = self.got(receiver);
+            let newest = got.last().map(|&(number, _)| number);
+            if newest == Some(last) {
+                break got;
+            }
+            let count = got.len();
+            assert!(
+                Instant::now() < until,
+                "the last of it does not arrive: {count} did, the newest is {newest:?} of {last}"
+            );
+            thread::sleep(Duration::from_millis(5));
         };
-        eventually("the last of it arrives", SOON, came);
-        let got = self.got(receiver);
         let ordered = got.windows(2).find(|two| two[0].0 >= two[1].0);
         assert!(ordered.is_none(), "doubled or out of order: {ordered:?}");
         self.at.len() - got.len()
@@ -146,11 +153,19 @@ impl Sent {
             if receiver.id() == self.from {
                 continue;
             }
-            let mut came = Vec::new();
-            eventually("all of it arrives", SOON, || {
+            let mut came = self.prefix(receiver);
+            let mut newest = Instant::now();
+            // What waited for long takes its time: it may not stop to come.
+            while came.len() < self.at.len() && receiver.gone().is_none() {
+                let (count, all) = (came.len(), self.at.len());
+                let waits = newest.elapsed() < SOON;
+                assert!(waits, "not all of it arrives: {count} of {all}");
+                thread::sleep(Duration::from_millis(5));
                 came = self.prefix(receiver);
-                came.len() >= self.at.len() || receiver.gone().is_some()
-            });
+                if came.len() > count {
+                    newest = Instant::now();
+                }
+            }
             assert_eq!(came.len(), self.at.len(), "{:?}", receiver.gone());
             let took = |(came, sent): (Instant, &Instant)| came.saturating_duration_since(*sent);
             times.extend(came.into_iter().zip(&self.at).map(took));

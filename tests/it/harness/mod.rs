@@ -43,7 +43,7 @@ pub use puppets::Puppets;
 pub use raw::{Polling, Raw, Response, WebSocket};
 pub use replaced::Replaceable;
 pub use server::{Server, Setup, free_port, free_ports, program, signal_process};
-pub use servers::{Certificates, PASSWORD, PgBouncer, Postgres, Redis, lower};
+pub use servers::{Certificates, Disk, PASSWORD, PgBouncer, Postgres, Redis, lower, redis_program};
 pub use socket::{Answer, Answered, Asked, Client, Crowd, Heard, ids, ok};
 pub use stage::{ALL, ALL_BUT_0, Stage};
 

@@ -1,6 +1,8 @@
 // What the scripts share: Node servers with the classic Redis adapter, and clients that keep what they hear.
 
 import assert from "node:assert/strict";
+import { fork } from "node:child_process";
+import { once } from "node:events";
 import { createServer } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Redis } from "ioredis";
@@ -44,7 +46,29 @@ export async function nodeServer(args) {
   const options = { publishOnSpecificResponseChannel: args.answers === "specific" };
   const server = new Server(http, { adapter: createAdapter(publisher, subscriber, options), serveClient: false });
   await new Promise((resolve) => http.listen(0, "127.0.0.1", resolve));
-  return { server, url: `http://127.0.0.1:${http.address().port}` };
+  const end = async () => {
+    await server.close();
+    for (const one of [publisher, subscriber]) await one.quit();
+  };
+  return { server, url: `http://127.0.0.1:${http.address().port}`, end };
+}
+
+/** A Node server in a process of its own: this script with `--serve`, which says its URL. */
+export async function nodeProcess() {
+  const child = fork(process.argv[1], [...process.argv.slice(2), "--serve"]);
+  const [{ url }] = await once(child, "message");
+  return { child, url };
+}
+
+/** Of our sample application, rooms and messages in them. */
+export function chat(server) {
+  server.of("/chat").on("connection", (socket) => {
+    socket.on("join", (room, answer) => answer({ ok: true, room: (socket.join(room), room) }));
+    socket.on("message", (room, payload, answer) => {
+      socket.to(room).emit("message", { room, from: socket.id, payload });
+      answer({ ok: true });
+    });
+  });
 }
 
 /** A client that keeps what it hears, and acknowledges with its id. */

@@ -342,3 +342,27 @@ fn what_machines_of_ours_say_is_not_taken_from_here() {
     }
     assert_eq!(stage.outputs(), []);
 }
+
+#[test]
+fn what_waits_for_the_workers_while_the_server_is_asked_is_bounded() {
+    let mut stage = Stage::new();
+    let (channel, event) = taken(EIGHT, "all");
+    // Nothing is polled: a subscription is under way.
+    let mut heard = 0;
+    while stage.node.figures().dropped == 0 {
+        stage.hears((channel.clone(), event.clone()));
+        heard += 1;
+        assert!(heard * event.len() < 2 * MOST_WAITING);
+    }
+    let garbage = Bytes::from_static(b"garbage");
+    for _ in 0..heard {
+        stage.hears((channel.clone(), garbage.clone()));
+    }
+    assert!(
+        stage.node.waiting <= MOST_WAITING + 1_000,
+        "{}",
+        stage.node.waiting
+    );
+    stage.outputs();
+    assert_eq!(stage.node.waiting, 0);
+}

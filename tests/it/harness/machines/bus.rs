@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard};
 use tempfile::TempDir;
 
 use super::{NetSpace, Space};
-use crate::harness::servers::{PASSWORD, Postgres, Redis};
+use crate::harness::servers::{Disk, PASSWORD, Postgres, Redis};
 
 /// Where it is: the switch that all machines are plugged into.
 pub const ADDRESS: &str = "10.77.0.1";
@@ -42,7 +42,7 @@ impl Bus {
     pub fn start(kind: Kind, switch: &Space) -> Self {
         match kind {
             Kind::Redis => Self::redis(switch, &[]),
-            Kind::Postgres => Self::postgres(switch),
+            Kind::Postgres => Self::postgres(switch, |settings| Postgres::with(None, settings)),
         }
     }
 
@@ -60,8 +60,20 @@ impl Bus {
         Self::of(Kind::Redis, port, Either::Redis(server), network, folder())
     }
 
+    /// One whose data is on this disk, and who saves what is asked of it at once.
     #[track_caller]
-    fn postgres(switch: &Space) -> Self {
+    pub fn on(kind: Kind, switch: &Space, disk: &Disk) -> Self {
+        match kind {
+            Kind::Redis => {
+                let folder = disk.path().display().to_string();
+                Self::redis(switch, &["--dir", &folder, "--save", "1 1"])
+            }
+            Kind::Postgres => Self::postgres(switch, |settings| Postgres::on(disk, settings)),
+        }
+    }
+
+    #[track_caller]
+    fn postgres(switch: &Space, start: impl FnOnce(&[&str]) -> Postgres + Send) -> Self {
         let files = folder();
         let rules = files.path().join("rules");
         fs::write(
@@ -72,7 +84,7 @@ impl Bus {
         let rules = format!("hba_file={}", rules.display());
         let listens = format!("listen_addresses={ADDRESS}");
         let network = switch.network();
-        let server = network.within(|| Postgres::with(None, &[&listens, &rules]));
+        let server = network.within(|| start(&[&listens, &rules]));
         let port = server.port;
         Self::of(
             Kind::Postgres,

@@ -2,14 +2,16 @@
 //! folders of their own. Each ends with its value, and nothing of it is left.
 
 mod certificates;
+mod disk;
 mod pgbouncer;
 mod postgres;
 mod redis;
 
 pub use certificates::Certificates;
+pub use disk::Disk;
 pub use pgbouncer::PgBouncer;
 pub use postgres::{PASSWORD, Postgres};
-pub use redis::Redis;
+pub use redis::{Redis, redis_program};
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::chown;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use super::{Certificates, Running, lower};
+use super::{Certificates, Disk, Running, lower};
 use crate::harness::{free_port, signal_process};
 
 /// Debian's binaries have no place in a PATH.
@@ -34,7 +34,18 @@ impl Postgres {
     /// One with these settings (`max_connections=5`).
     #[track_caller]
     pub fn with(certificates: Option<&Certificates>, settings: &[&str]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap(), certificates, settings)
+    }
+
+    /// One whose data is on this disk, and little of it.
+    #[track_caller]
+    pub fn on(disk: &Disk, settings: &[&str]) -> Self {
+        let dir = tempfile::tempdir_in(disk.path()).unwrap();
+        Self::within(dir, None, settings)
+    }
+
+    #[track_caller]
+    fn within(dir: TempDir, certificates: Option<&Certificates>, settings: &[&str]) -> Self {
         let path = |name: &str| dir.path().join(name);
         fs::write(path("password"), PASSWORD).unwrap();
         let mut command = Command::new(program("initdb"));

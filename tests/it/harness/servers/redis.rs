@@ -164,7 +164,7 @@ impl Redis {
 
     fn answer(&self, password: Option<&str>, words: &[&str]) -> Option<String> {
         let port = self.port.to_string();
-        let mut command = client("cli");
+        let mut command = redis_program("cli");
         command.args(["-h", "127.0.0.1", "-p", &port]);
         if let Some(authority) = &self.tls {
             command.arg("--tls").arg("--cacert").arg(authority);
@@ -180,7 +180,7 @@ impl Redis {
 
 #[track_caller]
 fn launch(arguments: &[String], port: u16, dir: &TempDir) -> Running {
-    let mut command = client("server");
+    let mut command = redis_program("server");
     command.args(arguments);
     let log = dir.path().join("log");
     Running::start(command, "TERM", &log, || {
@@ -188,14 +188,15 @@ fn launch(arguments: &[String], port: u16, dir: &TempDir) -> Running {
     })
 }
 
-/// `redis-server`, or `valkey-server`.
-fn client(what: &str) -> Command {
-    let there = |name: &&String| {
-        ["/usr/bin", "/usr/local/bin"]
-            .iter()
-            .any(|folder| std::path::Path::new(folder).join(name).exists())
-    };
+/// `redis-server` for `server`, or `valkey-server`; those in the folder `REDIS_PROGRAMS`, if that is set.
+pub fn redis_program(what: &str) -> Command {
+    let named = std::env::var_os("REDIS_PROGRAMS").map(PathBuf::from);
+    let folders = ["/usr/bin", "/usr/local/bin"].map(PathBuf::from);
+    let folders = named.map_or_else(|| folders.to_vec(), |named| vec![named]);
     let names = ["redis", "valkey"].map(|name| format!("{name}-{what}"));
-    let name = names.iter().find(there);
-    Command::new(name.expect("redis-server is installed (make test installs it)"))
+    let mut paths = names
+        .iter()
+        .flat_map(|name| folders.iter().map(move |folder| folder.join(name)));
+    let path = paths.find(|path| path.exists());
+    Command::new(path.expect("redis-server is installed (make test installs it)"))
 }

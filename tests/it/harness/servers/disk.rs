@@ -1,0 +1,66 @@
+//! A disk of its own, which is small enough to be filled.
+
+use std::fs::{self, File, Permissions};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use tempfile::TempDir;
+
+/// A file system of its own. A process holds it that unmounts it when its standard input ends: with the value, and with
+/// the test, whatever becomes of it.
+pub struct Disk {
+    holder: Child,
+    folder: TempDir,
+}
+
+impl Disk {
+    /// One that takes so many MiB.
+    #[track_caller]
+    pub fn of(mebibytes: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!(
+            "mount -t tmpfs -o size={mebibytes}m,mode=755 disk \"$1\"; echo there; cat; umount -l \"$1\""
+        );
+        let mut holder = Command::new("sh")
+            .args(["-euc", &script, "sh"])
+            .arg(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut there = String::new();
+        let mut output = BufReader::new(holder.stdout.take().unwrap());
+        output.read_line(&mut there).unwrap();
+        assert_eq!(there, "there\n", "only root mounts a disk");
+        Self { holder, folder }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Not a byte more is written to it.
+    pub fn fill(&self) {
+        let path = self.path().join("fill");
+        let mut file = File::create(&path).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+        for size in [1 << 20, 4096, 1] {
+            let block = vec![b'x'; size];
+            while file.write_all(&block).is_ok() {}
+        }
+    }
+
+    /// There is room again.
+    pub fn make_room(&self) {
+        fs::remove_file(self.path().join("fill")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        drop(self.holder.stdin.take());
+        let _ = self.holder.wait();
+    }
+}
