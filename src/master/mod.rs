@@ -59,7 +59,7 @@ use self::missing::Missing;
 use self::pool::Pool;
 use self::questions::Questions;
 pub(crate) use self::reload::try_to_reload;
-use self::reload::{Program, Reloads, ResumeError, Step};
+use self::reload::{Program, Reloads, ResumeError, Stage, Step};
 use self::router::Router;
 use self::signals::{SignalAction, Signals};
 use self::slots::Slots;
@@ -279,7 +279,7 @@ impl Master {
                     self.parts.log.guard().report_losses();
                     self.notify.alive();
                     // From then on it is the unit's own timeout that gives up. Each step of a reload has a deadline.
-                    if !ready && !is_late || self.parts.reloads.stage() != Stage::None {
+                    if (!ready && !is_late) || self.parts.reloads.stage() != Stage::None {
                         systemd::extend_timeout();
                     }
                     self.notify.status(&self.health().line());

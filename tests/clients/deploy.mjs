@@ -31,8 +31,8 @@ let seen;
 
 function begin() {
   mark = now();
-  // ends: when sessions ended; back: how long their clients were away, in milliseconds.
-  seen = { ends: [], back: [], lastBackMs: 0, reasons: {}, errors: {}, again: 0 };
+  // ends: when sessions ended; polled: those of polling; back: how long their clients were away, in milliseconds.
+  seen = { ends: [], polled: [], back: [], lastBackMs: 0, reasons: {}, errors: {}, again: 0 };
 }
 
 /** Why a session ended: the client's word, and the code of WebSocket or the status of HTTP behind it. */
@@ -62,7 +62,10 @@ class Member {
     this.socket.on("disconnect", (reason, details) => {
       connected--;
       if (this.firstEndAfter === mark) seen.again++;
-      else seen.ends.push(now() - mark);
+      else {
+        seen.ends.push(now() - mark);
+        if (transport === "polling") seen.polled.push(now() - mark);
+      }
       this.firstEndAfter = mark;
       this.awayAt = now();
       tally(seen.reasons, reasonOf(reason, details));
