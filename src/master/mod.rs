@@ -293,6 +293,7 @@ impl Master {
             workers: self.parts.config.workers,
             vacant: self.parts.slots.vacant(),
             clients: self.parts.pool.sessions(),
+            reload: self.parts.reloads.stage().words(),
             drains: self.parts.drains(),
             deaf: self.parts.missing.describe(),
             apart: bridge::missing(&self.parts).or_else(|| self.parts.hub.divided()),

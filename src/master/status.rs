@@ -20,6 +20,8 @@ pub(crate) struct Health {
     pub(crate) vacant: Vec<Vacant>,
     /// Open sessions.
     pub(crate) clients: u64,
+    /// How far a reload is.
+    pub(crate) reload: Option<String>,
     /// The drains that are under way.
     pub(crate) drains: Vec<Draining>,
     /// The listeners that could not be had, each with what mends it.
@@ -35,6 +37,7 @@ impl Health {
         let ready = self.ready_of();
         let figures = format!("my-app {version}: {ready}{workers} worker(s), {clients} client(s)");
         let mut parts = vec![figures];
+        parts.extend(self.reload.clone());
         parts.extend(self.drains.iter().map(Draining::words));
         parts.extend(self.missing());
         parts.join("; ")
@@ -112,6 +115,7 @@ mod tests {
 
     fn line(workers: u16, missing: Vec<(u16, Vacancy)>, deaf: &[&str]) -> String {
         let health = Health {
+            reload: None,
             workers,
             vacant: vacant(missing),
             clients: 7,

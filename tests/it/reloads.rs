@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -279,4 +279,168 @@ fn a_worker_under_sigstop_keeps_what_it_has_over_a_reload() {
         let said = client.payloads("message").len();
         assert_eq!(said, usize::from(client.id() != others[0].id()));
     }
+}
+
+/// Ends every worker that is not among these as soon as it is there, until the value is dropped.
+struct Killer(Arc<AtomicBool>, Option<thread::JoinHandle<()>>);
+
+impl Killer {
+    fn start(server: &Server) -> Self {
+        let (pid, kept) = (server.pid, server.workers());
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            while !stopped.load(Relaxed) {
+                let children = format!("/proc/{pid}/task/{pid}/children");
+                let children = fs::read_to_string(children).unwrap_or_default();
+                for child in children.split_whitespace() {
+                    let child: u32 = child.parse().unwrap();
+                    if !kept.contains(&child) && names(child).starts_with("my-app: worker") {
+                        // It may have ended already.
+                        let mut kill = Command::new("kill");
+                        let _ = kill.args(["-9", &child.to_string()]).output();
+                    }
+                }
+            }
+        });
+        Self(stop, Some(thread))
+    }
+}
+
+impl Drop for Killer {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+        let _ = self.1.take().unwrap().join();
+    }
+}
+
+#[test]
+fn when_the_new_workers_do_not_start_those_before_serve_on() {
+    let program = Replaceable::new();
+    let server = Setup::new()
+        .program(&program)
+        .top("start_timeout = \"4s\"")
+        .start();
+    let before = server.workers();
+    let mut client = WebSocket::open(Raw::tcp(server.addr));
+    let newcomers = Newcomers::come(server.addr, 1);
+    let killer = Killer::start(&server);
+    let (code, said) = reload(&server);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("those before serve on"), "{said}");
+    eventually("the old workers alone", SOON, || server.workers() == before);
+    drop(killer);
+    let outcomes = newcomers.stop();
+    assert_eq!(outcomes.keys().collect::<Vec<_>>(), ["101"], "{outcomes:?}");
+    client.echo("still there");
+    assert_eq!(status(&server, "/generation"), 0);
+    // One that crashes is replaced.
+    signal_process(before[0], "KILL");
+    eventually("a replacement", SOON, || {
+        server.workers().len() == 2 && status(&server, "/workers/0/state") == "ready"
+    });
+    reloaded(&server);
+}
+
+#[test]
+fn without_descriptors_for_it_there_is_no_reload() {
+    let server = Setup::new().start();
+    // They stand before the first line of their request.
+    let heads: Vec<_> = (0..300)
+        .map(|_| {
+            let mut raw = Raw::tcp(server.addr);
+            raw.send("GET /socket.io/?EIO=4&trans");
+            raw
+        })
+        .collect();
+    eventually("all are accepted", SOON, || descriptors(server.pid) > 300);
+    let limit = descriptors(server.pid) + 40;
+    let set = |limit: usize| {
+        let limit = format!("--nofile={limit}:");
+        let mut command = Command::new("prlimit");
+        let command = command.args(["--pid", &server.pid.to_string(), &limit]);
+        assert!(command.status().unwrap().success());
+    };
+    set(limit);
+    refused(&server, "Too many open files");
+    WebSocket::open(Raw::tcp(server.addr)).echo("served");
+    set(4096);
+    reloaded(&server);
+    for mut raw in heads {
+        raw.send("port=polling HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(raw.response().status, 200);
+    }
+}
+
+#[test]
+fn five_thousand_heads_that_are_half_read_are_read_to_their_end() {
+    const HEADS: usize = 5_000;
+    let server = Setup::new().top("limits.head_timeout = \"60s\"").start();
+    let heads: Vec<_> = (0..HEADS)
+        .map(|_| {
+            let mut raw = Raw::patient(server.addr);
+            raw.send("GET /socket.io/?EIO=4&trans");
+            raw
+        })
+        .collect();
+    eventually("all are accepted", SOON, || descriptors(server.pid) > HEADS);
+    reloaded(&server);
+    for mut raw in heads {
+        raw.send("port=polling HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        assert_eq!(raw.response().status, 200);
+    }
+}
+
+#[test]
+fn what_waits_in_the_hub_arrives_over_a_reload_whole_and_in_order() {
+    let server = Setup::new().top("watchdog = \"60s\"").start();
+    let crowd = chat(&server, 4);
+    let stopped = server.workers()[0];
+    let (slow, sender) = (crowd.on(stopped), crowd.not_on(stopped)[0]);
+    signal_process(stopped, "STOP");
+    let flow = Flow::flood(sender, 900_000);
+    let waits = || {
+        let metrics = server.control().ask("GET", "/metrics", &[], "").body;
+        let line = "my_app_hub_queue_bytes{worker=\"0\"} ";
+        let line = metrics.lines().find_map(|it| it.strip_prefix(line));
+        line.and_then(|it| it.parse::<u64>().ok())
+            .unwrap_or_default()
+    };
+    eventually("the hub is full", SOON, || waits() > 30 << 20);
+    saw("bytes in the hub", waits());
+    reloaded(&server);
+    signal_process(stopped, "CONT");
+    thread::sleep(Duration::from_millis(500));
+    let sent = flow.stop();
+    saw("messages of 900 kB", sent.at.len());
+    sent.arrives_at(slow);
+}
+
+#[test]
+fn connections_on_the_way_to_a_worker_that_is_killed_in_the_gap_go_to_another() {
+    const CONNECTIONS: usize = 200;
+    let server = Setup::new().start();
+    let victim = server.workers()[0];
+    signal_process(victim, "STOP");
+    let mut connections: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut raw = Raw::patient(server.addr);
+            raw.send("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            raw
+        })
+        .collect();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            server.wait_for_line("takes over");
+            signal_process(victim, "KILL");
+        });
+        let (code, said) = reload(&server);
+        assert_eq!(code, 0, "{said}");
+    });
+    for raw in &mut connections {
+        assert_eq!(raw.response().status, 200);
+    }
+    eventually("it is known that it died", SOON, || {
+        server.count_lines(&format!("a worker that was to leave ended pid={victim}")) == 1
+    });
 }

@@ -75,7 +75,13 @@ impl Page<'_> {
         let up = or_dash(number(self.status, "/uptime_seconds"), span);
         let pid = or_dash(number(self.status, "/pid"), whole);
         let (version, since) = (get("/version"), get("/started_at"));
-        let told = format!("my-app {version} is {state}: up {up}, since {since} (pid {pid})");
+        let mut told = format!("my-app {version} is {state}: up {up}, since {since} (pid {pid})");
+        // Of a server that was never reloaded it says nothing.
+        if let Some(generation) = number(self.status, "/generation").filter(|&it| it > 0.0) {
+            told.push_str(", generation ");
+            told.push_str(&whole(generation));
+            told.push_str(" of its workers");
+        }
         let told = paragraph("", 0, &told, self.width);
         told.replacen(&state, &self.style.paint(tone, &state), 1)
     }
@@ -95,10 +101,18 @@ impl Page<'_> {
         }
         for drain in list(self.status, "/drains") {
             let left = or_dash(number(drain, "/sessions_left"), whole);
+            let whose = match text(drain, "/why").as_deref() {
+                Some("reload") => "earlier workers: ",
+                _ => "",
+            };
             let words = match number(drain, "/seconds_left").filter(|&left| left > 0.0) {
                 Some(time) => format!("{left} sessions left, which end within {}", span(time)),
                 None => format!("{left} sessions left"),
             };
+            lines += &paragraph("  -", 4, &format!("{whose}{words}"), self.width);
+        }
+        if let Some(stage) = text(self.status, "/reload") {
+            let words = format!("a reload is under way: {stage}");
             lines += &paragraph("  -", 4, &words, self.width);
         }
         lines

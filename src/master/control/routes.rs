@@ -8,9 +8,10 @@ use http::{Method, Request, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
 
+use super::super::reload::ReloadError;
 use super::problem::{Answer, Problem, answer, json};
 use super::server::{Answers, Caller, DEADLINE};
-use super::{Control, page, request, status};
+use super::{Control, Phase, page, request, status};
 
 /// What may be asked over the control socket.
 pub(super) struct Operators(pub(super) Rc<Control>);
@@ -108,6 +109,14 @@ impl Control {
 impl Control {
     /// `POST /reload`. If the reload goes well, another program writes the answer, and this ends with the process's.
     async fn reload(&self, caller: OwnedFd) -> Result<Answer, Problem> {
+        let wrong = match self.phase.get() {
+            Phase::Running => None,
+            Phase::Starting => Some("starting"),
+            Phase::Stopping => Some("stopping"),
+        };
+        if let Some(phase) = wrong {
+            return Err(Problem::NotDone(ReloadError::Phase(phase).to_string()));
+        }
         let done = self.parts.reloads.ask(caller).await;
         json(&done.map_err(|error| Problem::NotDone(error.to_string()))?)
     }

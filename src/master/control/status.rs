@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use jiff::{SignedDuration, Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 
+use super::super::Parts;
 use super::super::drains::{Draining, Whose};
 use super::super::slots::{SlotState, Vacancy};
 use super::super::status::Health;
@@ -29,7 +30,10 @@ pub(super) struct Status {
     drains: Vec<DrainStatus>,
     sessions: SessionCounts,
     rates: Rates,
+    generation: u16,
+    reload: Option<&'static str>,
     workers: Vec<WorkerStatus>,
+    earlier_workers: Vec<EarlierStatus>,
     listeners: Vec<ListenerStatus>,
     limits: LimitsStatus,
     refused: BTreeMap<&'static str, u64>,
@@ -63,6 +67,16 @@ struct WorkerStatus {
     why: Option<String>,
     next_attempt_seconds: Option<f64>,
     uptime_seconds: Option<f64>,
+    #[serde(flatten)]
+    figures: WorkerFigures,
+}
+
+/// A worker that gets no new sessions any more.
+#[derive(Debug, Serialize)]
+struct EarlierStatus {
+    generation: u16,
+    slot: u16,
+    pid: u32,
     #[serde(flatten)]
     figures: WorkerFigures,
 }
@@ -121,10 +135,13 @@ pub(super) fn status(control: &Control) -> Status {
         drains: parts.drains().into_iter().map(drain).collect(),
         sessions: figures.sessions,
         rates: figures.rates,
+        generation: parts.pool.current(),
+        reload: parts.reloads.stage().word(),
         workers: slots
             .into_iter()
             .map(|slot| worker(control, slot))
             .collect(),
+        earlier_workers: earlier(control),
         listeners: listeners(control),
         limits: LimitsStatus {
             max_connections: limits.max_connections,
@@ -153,6 +170,7 @@ fn state(control: &Control) -> (&'static str, Vec<String>) {
         workers: parts.config.workers,
         vacant: parts.slots.vacant(),
         clients: parts.pool.sessions(),
+        reload: None,
         drains: Vec::new(),
         deaf: parts.missing.describe(),
         apart: super::super::bridge::missing(parts).or_else(|| parts.hub.divided()),
@@ -207,6 +225,20 @@ fn worker(control: &Control, slot: SlotState) -> WorkerStatus {
         uptime_seconds: slot.uptime.map(seconds),
         figures: control.parts.totals.worker(slot.number, slot.pid),
     }
+}
+
+/// The workers of other generations than the current one.
+fn earlier(control: &Control) -> Vec<EarlierStatus> {
+    let Parts { pool, totals, .. } = &control.parts;
+    let members = pool.members().into_iter();
+    let earlier = members.filter(|member| member.home.generation != pool.current());
+    let earlier = earlier.map(|member| EarlierStatus {
+        generation: member.home.generation,
+        slot: member.home.slot,
+        pid: member.pid,
+        figures: totals.worker(member.home.slot, Some(member.pid)),
+    });
+    earlier.collect()
 }
 
 fn listeners(control: &Control) -> Vec<ListenerStatus> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use humantime::format_duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::judge::judge;
@@ -21,6 +21,9 @@ use crate::wire::frame;
 /// How long it is waited for workers that are between two others, and for answers to operators.
 const SETTLE: Duration = Duration::from_secs(2);
 
+/// How often it is looked whether a bridge has ended.
+const LOOK: Duration = Duration::from_millis(10);
+
 /// Steps of a reload that wait for the master's loop.
 const STEPS: usize = 1;
 
@@ -29,6 +32,8 @@ const STEPS: usize = 1;
 pub(crate) enum Step {
     /// Packs a copy of the state, in which no descriptor is.
     Copy(oneshot::Sender<Result<Vec<u8>, ReloadError>>),
+    /// Is the master's own bridge not about to end? Then it may be packed.
+    IsSettled(oneshot::Sender<bool>),
     /// Packs all, and executes the program. Answers only if that fails.
     Freeze(Verdict, oneshot::Sender<ReloadError>),
 }
@@ -100,6 +105,9 @@ impl Driver {
         reloads.set_stage(Stage::Settling);
         let until = Instant::now() + SETTLE;
         self.workers.settle(until).await;
+        while !self.ask(Step::IsSettled).await? && Instant::now() < until {
+            sleep(LOOK).await;
+        }
         // Who asks now waits for the new program.
         let _settled = self
             .served
@@ -127,7 +135,7 @@ impl Driver {
             env!("CARGO_PKG_VERSION"),
             resumed.version
         );
-        missing.replace(renew(router, config, resumed.missing_units).await);
+        missing.replace(&renew(router, config, resumed.missing_units).await);
         let tried = (Rc::clone(missing), Rc::clone(router));
         spawn_local(async move { tried.0.keep_trying(&tried.1).await });
         self.workers.start_generation(next, Rc::clone(config));

@@ -23,6 +23,7 @@ impl Master {
         // Who is gone does not want to know.
         match step {
             Step::Copy(answer) => drop(answer.send(self.copy())),
+            Step::IsSettled(answer) => drop(answer.send(self.bridges.is_settled())),
             Step::Freeze(verdict, answer) => {
                 let Err(error) = self.freeze(verdict);
                 drop(answer.send(error));

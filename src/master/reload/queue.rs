@@ -30,6 +30,30 @@ pub(crate) enum Stage {
     Starting(u16),
 }
 
+impl Stage {
+    /// In a word, for programs; none: there is no reload.
+    pub(crate) fn word(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Trying => Some("trying"),
+            Self::Settling => Some("settling"),
+            Self::Starting(_) => Some("starting"),
+        }
+    }
+
+    /// In words, for `systemctl status`.
+    pub(crate) fn words(self) -> Option<String> {
+        Some(match self {
+            Self::None => return None,
+            Self::Trying => "reloading: the new program is tried".to_owned(),
+            Self::Settling => "reloading: the new program is about to take over".to_owned(),
+            Self::Starting(generation) => {
+                format!("reloading: generation {generation} of the workers starts")
+            }
+        })
+    }
+}
+
 /// What becomes of a reload, for who asked for it.
 type Outcome = Result<Report, ReloadError>;
 
@@ -116,18 +140,17 @@ impl Reloads {
         let Some(Waiter { conn, answer }) = self.waiting.borrow_mut().pop_front() else {
             return;
         };
-        match answer {
-            // Who is gone does not want to know.
-            Some(answer) => drop(answer.send(outcome)),
-            None => {
-                let answer = written(&outcome);
-                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-                // Nothing was sent over it before: it has room.
-                if let Err(error) = rustix::net::send(&conn, answer.as_bytes(), flags) {
-                    debug!(%error, "whoever asked for a reload is gone");
-                }
+        let Some(answer) = answer else {
+            let answer = written(&outcome);
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            // Nothing was sent over it before: it has room.
+            if let Err(error) = rustix::net::send(&conn, answer.as_bytes(), flags) {
+                debug!(%error, "whoever asked for a reload is gone");
             }
-        }
+            return;
+        };
+        // Who is gone does not want to know.
+        let _ = answer.send(outcome);
     }
 
     /// How far the one is that goes on.

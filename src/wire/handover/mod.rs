@@ -129,14 +129,6 @@ impl State {
     }
 }
 
-/// The version of a state that may be of any.
-///
-/// # Errors
-/// When it is cut off, or damaged.
-pub(crate) fn version(bytes: &[u8]) -> Result<u32, HandoverError> {
-    Head::read(bytes).map(|head| head.version)
-}
-
 struct Head<'a> {
     version: u32,
     body: &'a [u8],
@@ -196,7 +188,6 @@ mod tests {
     fn what_was_written_is_read() {
         let bytes = state().encode().unwrap();
         assert_eq!(State::decode(&bytes), Ok(state()));
-        assert_eq!(version(&bytes), Ok(STATE_VERSION));
     }
 
     #[test]
@@ -230,7 +221,6 @@ mod tests {
         bytes[8..12].copy_from_slice(&7_u32.to_le_bytes());
         let sum = sum(&bytes[..BEFORE_SUM], &bytes[HEAD..]);
         bytes[BEFORE_SUM..HEAD].copy_from_slice(&sum);
-        assert_eq!(version(&bytes), Ok(7));
         let error = State::decode(&bytes).unwrap_err();
         assert_eq!(error, HandoverError::Version { found: 7 });
         assert!(error.to_string().contains("restart"), "{error}");

@@ -153,6 +153,18 @@ fn a_quiet_server_says_so() {
     let mut quiet = example();
     quiet["taken_out"] = json!(true);
     quiet["drains"] = json!([{"why": "taken-out", "sessions_left": 43, "seconds_left": 250}]);
+    let mut reloaded = quiet.clone();
+    reloaded["drains"] = json!([{"why": "reload", "sessions_left": 12, "seconds_left": 25}]);
+    reloaded["generation"] = json!(2);
+    reloaded["reload"] = json!("starting");
+    let shown = status(&reloaded, Style::Plain, 200);
+    for words in [
+        "generation 2 of its workers",
+        "earlier workers: 12 sessions left, which end within 25.0 s",
+        "a reload is under way: starting",
+    ] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
     quiet["ended"] = json!({"drain": 0});
     quiet["refused"] = json!({});
     quiet["faults"] = json!([]);
