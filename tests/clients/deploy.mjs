@@ -37,7 +37,9 @@ function begin() {
 
 /** Why a session ended: the client's word, and the code of WebSocket or the status of HTTP behind it. */
 function reasonOf(reason, details) {
-  const code = details?.context?.code ?? details?.context?.status ?? details?.description;
+  const { context, description } = details ?? {};
+  // Where there is no status, the text is the error with its stack.
+  const code = context?.code ?? (context?.status || context?.responseText?.split("\n")[0]) ?? description;
   return code === undefined ? reason : `${reason} ${code}`;
 }
 
