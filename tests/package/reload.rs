@@ -13,7 +13,9 @@ on_every_release!(
 );
 
 const CONFIG: &str = "/etc/my-app/my-app.toml";
-const CLIENTS: usize = 1200;
+const WEBSOCKETS: usize = 1000;
+const POLLING: usize = 200;
+const CLIENTS: usize = WEBSOCKETS + POLLING;
 /// Over which the sessions of the workers before end.
 const DRAIN: Duration = Duration::from_secs(20);
 
@@ -22,7 +24,7 @@ const DRAIN: Duration = Duration::from_secs(20);
 fn newcomers(machine: &Machine, what: &str, act: impl FnOnce()) -> u64 {
     let load = machine.talk(
         "handshakes.mjs --url http://127.0.0.1:3000 --unix /run/my-app/my-app.sock \
-         --proxy http://127.0.0.1 --loops 2 --deadline 200",
+         --proxy http://127.0.0.1 --loops 2 --pause 20 --deadline 200",
     );
     act();
     let mut longest = 0;
@@ -117,7 +119,9 @@ fn moves(machine: &Machine, crowd: &mut Talker, what: &str, deploy: impl FnOnce(
         }
         assert_eq!(seen["again"], 0, "somebody moved twice");
         let reasons = seen["reasons"].as_object().unwrap();
-        assert_eq!(reasons["transport close 1001"], 1000, "{reasons:?}");
+        assert_eq!(reasons["transport close 1001"], WEBSOCKETS, "{reasons:?}");
+        // The session is unknown: nothing was cut off.
+        assert_eq!(reasons["transport error 400"], POLLING, "{reasons:?}");
     });
     machine.saw(
         &format!("{what}: the longest handshake"),
@@ -136,10 +140,10 @@ fn deploys_under_load_refuse_nobody(release: &'static Release) {
     machine.sh(&format!(
         "/usr/share/my-app/tune-nginx; sed -i 's/^#drain = .*/drain = \"20s\"/' {CONFIG}; systemctl restart my-app.service"
     ));
-    let mut crowd = machine.talk(
-        "deploy.mjs --url http://127.0.0.1:3000 --proxy http://127.0.0.1 --websocket 1000 --polling 200 \
-         --every 1000 --deadline 280",
-    );
+    let mut crowd = machine.talk(&format!(
+        "deploy.mjs --url http://127.0.0.1:3000 --proxy http://127.0.0.1 --websocket {WEBSOCKETS} --polling {POLLING} \
+         --every 2000 --deadline 280"
+    ));
     moves(&machine, &mut crowd, "systemctl reload", || {
         machine.sh("systemctl reload my-app.service");
     });

@@ -86,6 +86,10 @@ async fn gone(entry: &Entry, opens: bool) {
     if entry.origin == Origin::Worker {
         return debug!("a connection for a worker that is gone was closed");
     }
-    let why = if opens { Refusal::NoWorker } else { Refusal::UnknownSession };
+    let why = if opens {
+        Refusal::NoWorker
+    } else {
+        Refusal::UnknownSession
+    };
     Box::pin(refuse(entry, why)).await;
 }
