@@ -29,10 +29,19 @@ let connected = 0;
 let mark;
 let seen;
 
+// How late this program is: what it sees it sees that much later.
+const TICK = 50;
+let ticked = performance.now();
+setInterval(() => {
+  const late = performance.now() - ticked - TICK;
+  ticked = performance.now();
+  seen.lateMs = Math.max(seen.lateMs, Math.round(late));
+}, TICK);
+
 function begin() {
   mark = now();
-  // ends: when sessions ended; polled: those of polling; back: how long their clients were away, in milliseconds.
-  seen = { ends: [], polled: [], back: [], lastBackMs: 0, reasons: {}, errors: {}, again: 0 };
+  // lateMs: of this program at most; ends: when sessions ended; polled: those of polling; back: how long their clients were away, in milliseconds.
+  seen = { lateMs: 0, ends: [], polled: [], back: [], lastBackMs: 0, reasons: {}, errors: {}, again: 0 };
 }
 
 /** Why a session ended: the client's word, and the code of WebSocket or the status of HTTP behind it. */

@@ -13,11 +13,29 @@ on_every_release!(
 );
 
 const CONFIG: &str = "/etc/my-app/my-app.toml";
-const WEBSOCKETS: usize = 1000;
-const POLLING: usize = 200;
-const CLIENTS: usize = WEBSOCKETS + POLLING;
+/// So many times 250 clients with WebSocket and 50 that poll: 4 in `make long-tests`, where their sessions end over 20 s
+/// instead of 10.
+fn scale() -> usize {
+    let scale = std::env::var("DEPLOYS_SCALE").ok();
+    scale.map_or(1, |scale| scale.parse().unwrap())
+}
+
+fn websockets() -> usize {
+    250 * scale()
+}
+
+fn polling() -> usize {
+    50 * scale()
+}
+
+fn clients() -> usize {
+    websockets() + polling()
+}
+
 /// Over which the sessions of the workers before end.
-const DRAIN: Duration = Duration::from_secs(20);
+fn drain() -> Duration {
+    Duration::from_secs(if scale() < 4 { 10 } else { 20 })
+}
 
 /// Newcomers over every way while something is done, of whom nobody may notice. Gives how long the longest waited, in
 /// milliseconds.
@@ -43,9 +61,9 @@ fn newcomers(machine: &Machine, what: &str, act: impl FnOnce()) -> u64 {
 /// Waits until every client has been away and is back, within this time more than the drain, and gives what was seen.
 fn everybody_moves(machine: &Machine, crowd: &mut Talker, what: &str) -> Value {
     let mut seen = Value::Null;
-    eventually("everybody is back", DRAIN + 2 * SOON, || {
+    eventually("everybody is back", drain() + 4 * SOON, || {
         seen = crowd.ask("stats");
-        numbers(&seen["ends"]).len() == CLIENTS && seen["connected"] == CLIENTS
+        numbers(&seen["ends"]).len() == clients() && seen["connected"] == clients()
     });
     let (ends, back) = (numbers(&seen["ends"]), numbers(&seen["back"]));
     machine.saw(
@@ -99,29 +117,31 @@ fn moves(machine: &Machine, crowd: &mut Talker, what: &str, deploy: impl FnOnce(
         for which in ["ends", "polled"] {
             let ends = numbers(&seen[which]);
             let (first, last) = (ends[0], ends[ends.len() - 1]);
-            // A busy machine hears of the last ones late.
-            let over = Duration::from_millis(last - first).max(DRAIN);
-            assert!(over <= DRAIN + SOON / 4, "{which}: {over:?}");
+            // What a busy machine sees late it sees at once.
+            let late = Duration::from_millis(seen["lateMs"].as_u64().unwrap());
+            let over = Duration::from_millis(last - first).max(drain());
+            assert!(over <= drain() + SOON / 4 + late, "{which}: {over:?}");
             let tenth = u64::try_from(over.as_millis()).unwrap() / 10 + 1;
             let mut tenths = [0; 10];
             for end in &ends {
                 tenths[usize::try_from((end - first) / tenth).unwrap()] += 1;
             }
             machine.saw(
-                &format!("{what}: {which} in each tenth of {over:?}"),
+                &format!("{what}: {which} in each tenth of {over:?}, seen {late:?} late at most"),
                 format!("{tenths:?}"),
             );
             let most = ends.len() * 15 / 100;
+            let is_exact = which == "ends" && late < drain() / 20;
             assert!(
-                which == "polled" || tenths.iter().all(|&share| share <= most),
+                !is_exact || tenths.iter().all(|&share| share <= most),
                 "{tenths:?}"
             );
         }
         assert_eq!(seen["again"], 0, "somebody moved twice");
         let reasons = seen["reasons"].as_object().unwrap();
-        assert_eq!(reasons["transport close 1001"], WEBSOCKETS, "{reasons:?}");
+        assert_eq!(reasons["transport close 1001"], websockets(), "{reasons:?}");
         // The session is unknown: nothing was cut off.
-        assert_eq!(reasons["transport error 400"], POLLING, "{reasons:?}");
+        assert_eq!(reasons["transport error 400"], polling(), "{reasons:?}");
     });
     machine.saw(
         &format!("{what}: the longest handshake"),
@@ -138,11 +158,14 @@ fn moves(machine: &Machine, crowd: &mut Talker, what: &str, deploy: impl FnOnce(
 fn deploys_under_load_refuse_nobody(release: &'static Release) {
     let machine = Machine::serving(release);
     machine.sh(&format!(
-        "/usr/share/my-app/tune-nginx; sed -i 's/^#drain = .*/drain = \"20s\"/' {CONFIG}; systemctl restart my-app.service"
+        "/usr/share/my-app/tune-nginx; sed -i 's/^#drain = .*/drain = \"{}s\"/' {CONFIG}; systemctl restart my-app.service",
+        drain().as_secs()
     ));
     let mut crowd = machine.talk(&format!(
-        "deploy.mjs --url http://127.0.0.1:3000 --proxy http://127.0.0.1 --websocket {WEBSOCKETS} --polling {POLLING} \
-         --every 2000 --deadline 280"
+        "deploy.mjs --url http://127.0.0.1:3000 --proxy http://127.0.0.1 --websocket {} --polling {} \
+         --every 1000 --deadline 280",
+        websockets(),
+        polling()
     ));
     moves(&machine, &mut crowd, "systemctl reload", || {
         machine.sh("systemctl reload my-app.service");
@@ -165,7 +188,7 @@ fn deploys_under_load_refuse_nobody(release: &'static Release) {
     let seen = crowd.ask("stats");
     assert_eq!(
         (&seen["ends"], &seen["connected"]),
-        (&json!([]), &json!(CLIENTS))
+        (&json!([]), &json!(clients()))
     );
     assert_eq!((process(&machine), programs(&machine)), before);
     machine.sh(&format!("cp /root/good {CONFIG}"));
@@ -177,18 +200,19 @@ fn deploys_under_load_refuse_nobody(release: &'static Release) {
 
     let before = machine.master();
     crowd.ask("mark");
-    let mut back = 0;
+    let (mut back, mut late) = (0, 0);
     let down = newcomers(&machine, "systemctl restart", || {
         machine.sh("systemctl restart my-app.service");
         let seen = everybody_moves(&machine, &mut crowd, "systemctl restart");
         back = seen["lastBackMs"].as_u64().unwrap();
+        late = seen["lateMs"].as_u64().unwrap();
     });
     assert_ne!(machine.master(), before);
     machine.saw(
         "systemctl restart",
         format!("the longest handshake {down} ms, all are back after {back} ms"),
     );
-    assert!(down <= 3000 && back <= 10_000);
+    assert!(down <= 3000 + late && back <= 10_000 + late);
 
     let heard = crowd.quit();
     machine.saw(
