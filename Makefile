@@ -52,7 +52,7 @@ SHELL := /bin/bash
 # The steps of `test` stand in order of what fails fastest, even under `make -j`.
 .NOTPARALLEL:
 .PHONY: help run client client-files fmt check deb install ping repo test-deps release-build test-builds unit-tests black-box-tests \
-	package-tests fork-tests fuzz fuzz-briefly bench bench-builds long-tests test all-tests
+	package-tests fork-tests deploys fuzz fuzz-briefly bench bench-builds long-tests test all-tests
 
 # Prints what begins, and the seconds since `make` did.
 BEGAN := $(shell date +%s)
@@ -153,6 +153,10 @@ fork-tests: test-builds deb ## A renamed fork beside my-app on one machine, as r
 	scripts/build-fork
 	$(package_tests) --nocapture beside::
 
+# The same that package-tests does with a quarter of the clients.
+deploys: test-builds deb
+	$(call as_root,package,DEPLOYS_SCALE=4) --test-threads=1 --nocapture deploys_under_load
+
 fuzz: ## Fuzz the parsers of clients', the bus's and the link's bytes, for FUZZ_SECONDS=600
 	scripts/fuzz $(FUZZ_SECONDS)
 
@@ -185,6 +189,8 @@ long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, several machi
 	DEATHS=13 $(PROGRAM) $(CARGO) test $(CARGO_FLAGS) $(CHECKED) --test it deaths::a_worker_that_dies
 	$(call say,Several machines)
 	$(call as_root,it,MACHINES_LONG=1) --test-threads=1 --nocapture machines_
+	$(call say,Deploys)
+	@$(MAKE) --no-print-directory deploys
 	$(call say,Fuzzing)
 	scripts/fuzz $$(( $(LONG_FUZZ_SECONDS) * $$(ls fuzz/corpus | wc -l) ))
 	$(call say,Soak)

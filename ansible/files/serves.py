@@ -56,7 +56,9 @@ def missing(version):
     except OSError as error:
         return f"the service ended just now: {error}"
     if program.endswith(" (deleted)"):
-        return f"the service (pid {pid}) is still the one from before the installation"
+        # It could not take over, and the one before serves on.
+        findings, _ = said("my-app", "check")
+        return f"the service (pid {pid}) is still the one from before the installation; `my-app check` says:\n{findings}"
     status, code = said("my-app", "status")
     if code:
         return "`my-app status` says: " + status.split("\n\n")[0]

@@ -29,15 +29,26 @@ let connected = 0;
 let mark;
 let seen;
 
+// How late this program is: what it sees it sees that much later.
+const TICK = 50;
+let ticked = performance.now();
+setInterval(() => {
+  const late = performance.now() - ticked - TICK;
+  ticked = performance.now();
+  seen.lateMs = Math.max(seen.lateMs, Math.round(late));
+}, TICK);
+
 function begin() {
   mark = now();
-  // ends: when sessions ended; back: how long their clients were away, in milliseconds.
-  seen = { ends: [], back: [], lastBackMs: 0, reasons: {}, errors: {}, again: 0 };
+  // lateMs: of this program at most; ends: when sessions ended; polled: those of polling; back: how long their clients were away, in milliseconds.
+  seen = { lateMs: 0, ends: [], polled: [], back: [], lastBackMs: 0, reasons: {}, errors: {}, again: 0 };
 }
 
 /** Why a session ended: the client's word, and the code of WebSocket or the status of HTTP behind it. */
 function reasonOf(reason, details) {
-  const code = details?.context?.code ?? details?.context?.status ?? details?.description;
+  const { context, description } = details ?? {};
+  // Where there is no status, the text is the error with its stack.
+  const code = context?.code ?? (context?.status || context?.responseText?.split("\n")[0]) ?? description;
   return code === undefined ? reason : `${reason} ${code}`;
 }
 
@@ -62,7 +73,10 @@ class Member {
     this.socket.on("disconnect", (reason, details) => {
       connected--;
       if (this.firstEndAfter === mark) seen.again++;
-      else seen.ends.push(now() - mark);
+      else {
+        seen.ends.push(now() - mark);
+        if (transport === "polling") seen.polled.push(now() - mark);
+      }
       this.firstEndAfter = mark;
       this.awayAt = now();
       tally(seen.reasons, reasonOf(reason, details));

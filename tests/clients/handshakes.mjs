@@ -12,6 +12,7 @@ const options = {
   unix: { type: "string" },
   proxy: { type: "string" },
   loops: { type: "string", default: "4" },
+  pause: { type: "string", default: "2" }, // ms between two of a loop
 };
 
 let over = false;
@@ -36,7 +37,7 @@ const ask = (way, path, { method = "GET", headers = {}, body } = {}) =>
 
 const WEBSOCKET = { Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==" };
 
-async function connectForEver(way, path, figures) {
+async function connectForEver(way, path, pause, figures) {
   const bad = (what) => (figures.failures[what] = (figures.failures[what] ?? 0) + 1);
   const told = ({ status, error }) => error ?? `status ${status}`;
   for (let turn = 0; !over; turn++) {
@@ -56,7 +57,7 @@ async function connectForEver(way, path, figures) {
     }
     figures.handshakes++;
     figures.longestMs = Math.max(figures.longestMs, Math.round(performance.now() - began));
-    await sleep(2);
+    await sleep(pause);
   }
 }
 
@@ -68,7 +69,7 @@ const parts = (url) => {
 await script({ options }, async (args) => {
   const ways = { tcp: parts(args.url), ...(args.unix && { unix: { socketPath: args.unix } }), ...(args.proxy && { proxy: parts(args.proxy) }) };
   const figures = Object.fromEntries(Object.keys(ways).map((name) => [name, { handshakes: 0, longestMs: 0, failures: {} }]));
-  const loops = Object.entries(ways).flatMap(([name, way]) => Array.from({ length: count(args.loops, "loops") }, () => connectForEver(way, args.path, figures[name])));
+  const loops = Object.entries(ways).flatMap(([name, way]) => Array.from({ length: count(args.loops, "loops") }, () => connectForEver(way, args.path, count(args.pause, "pause"), figures[name])));
   progress(JSON.stringify({ started: loops.length }));
   for await (const line of createInterface({ input: process.stdin })) if (line.trim() === "quit") break;
   over = true;

@@ -91,7 +91,7 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
         "service my-app status",
         "systemctl disable --now my-app.service my-app.socket my-app-tcp.socket",
     ]),
-    (Like("tests/it/reloads.rs", ".args([\"reload\", \"--socket\"])"), &["systemctl reload my-app.service"]),
+    (Verbatim("tests/package/reload.rs"), &["systemctl reload my-app.service"]),
     (Verbatim("tests/package/listeners.rs"), &["systemctl disable --now my-app-tcp.socket"]),
     (Like("tests/it/documents.rs", "contains(\"BRIDGE=\")"), &[
         "redis-server --port 6380 --save '' &",

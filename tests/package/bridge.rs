@@ -217,7 +217,7 @@ fn a_redis_on_the_same_machine_is_reached_over_its_socket(release: &'static Rele
     );
     assert_eq!(machine.master(), master);
 
-    // An upgrade restarts the service and then the bridge, which is then of the new version.
+    // An upgrade reloads the service and then restarts the bridge, which is then of the new version.
     let before = machine.number("systemctl show -P MainPID my-app-bridge.service");
     drop(talker);
     assert!(

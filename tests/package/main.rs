@@ -42,6 +42,7 @@ mod metrics;
 mod neighbours;
 mod nginx;
 mod owners;
+mod reload;
 mod repository;
 mod sandbox;
 mod scripts;

@@ -9,7 +9,8 @@ use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::Router;
-use super::connections::{Passing, Stage, Tracked};
+use super::connections::{Entry, Passing, Stage, Tracked};
+use super::refusal::{Refusal, refuse};
 use crate::master::pool::WORKER_PATIENCE;
 use crate::metrics;
 use crate::wire::link::{Handoff, Origin};
@@ -59,9 +60,10 @@ impl Router {
             back.ok().flatten()
         };
         let handoff = entry.passing(|it| it.handoff.clone());
+        let opens = handoff.as_ref().is_some_and(|it| it.opens);
         let (Some(member), Some(mut handoff)) = (member, handoff) else {
             // What was reserved went with the worker.
-            return debug!("a connection for a worker that is gone was closed");
+            return gone(&entry, opens).await;
         };
         if handoff.opens {
             handoff.reservation = self.pool.redeem(reservation, &member);
@@ -70,10 +72,24 @@ impl Router {
         let reservation = handoff.reservation;
         metrics::PASSED.inc();
         if member.take(&entry.conn, handoff).await.is_err() {
-            debug!("a connection for a worker that is leaving was closed");
             if let Some(number) = reservation {
                 self.pool.release(number);
             }
+            gone(&entry, opens).await;
         }
     }
+}
+
+/// Its worker is gone, and the session with it: what the client would hear from that worker, too. Another worker, which
+/// waits for an answer, sees the end.
+async fn gone(entry: &Entry, opens: bool) {
+    if entry.origin == Origin::Worker {
+        return debug!("a connection for a worker that is gone was closed");
+    }
+    let why = if opens {
+        Refusal::NoWorker
+    } else {
+        Refusal::UnknownSession
+    };
+    Box::pin(refuse(entry, why)).await;
 }

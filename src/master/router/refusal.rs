@@ -55,6 +55,8 @@ pub(super) enum Refusal {
     Malformed,
     /// It begins with too long a line.
     TooLong,
+    /// It is for a session that has ended with its worker.
+    UnknownSession,
 }
 
 impl Refusal {
@@ -63,8 +65,16 @@ impl Refusal {
             Self::Full | Self::NoWorker | Self::Busy => "503 Service Unavailable",
             Self::AddressFull => "429 Too Many Requests",
             Self::HeadTimeout => "408 Request Timeout",
-            Self::Malformed => "400 Bad Request",
+            Self::Malformed | Self::UnknownSession => "400 Bad Request",
             Self::TooLong => "431 Request Header Fields Too Large",
+        }
+    }
+
+    /// What engine.io says.
+    fn body(self) -> &'static str {
+        match self {
+            Self::UnknownSession => r#"{"code":1,"message":"Session ID unknown"}"#,
+            _ => "",
         }
     }
 
@@ -76,6 +86,7 @@ impl Refusal {
             Self::NoWorker => Refused::NoWorker,
             Self::Busy => Refused::Busy,
             Self::HeadTimeout => Refused::HeadTimeout,
+            Self::UnknownSession => Refused::UnknownSession,
             Self::Malformed | Self::TooLong => Refused::Malformed,
         }
     }
@@ -91,8 +102,11 @@ pub(super) async fn refuse(entry: &Entry, why: Refusal) {
     } else {
         ""
     };
-    let answer =
-        format!("HTTP/1.1 {status}\r\n{retry}Connection: close\r\nContent-Length: 0\r\n\r\n");
+    let body = why.body();
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status}\r\n{retry}Connection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
     answer_and_close(entry, answer).await;
 }
 

@@ -1,7 +1,8 @@
 //! What the machines get to see of this one: the package, its next version, an example.
 
 use std::fs;
-use std::io::Seek;
+use std::io::{Seek, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -36,9 +37,9 @@ pub fn target() -> PathBuf {
 
 /// The directory that every machine sees at /srv/share.
 ///
-/// `my-app.deb`; `my-app-next.deb`: a later version with other files for the server and for nginx;
-/// `my-app-one-socket.deb`: an earlier one, with both listeners in one unit; `outbound`, `messenger`, `slow_start`:
-/// the examples; `database.mjs`: the messenger's database.
+/// `my-app.deb`; `my-app-next.deb`: a later version, another program with other files for the server and for nginx;
+/// `my-app-older.deb`: an earlier one that knows no reload; `my-app-one-socket.deb`: one with both listeners in one unit;
+/// `outbound`, `messenger`, `slow_start`: the examples; `database.mjs`: the messenger's database.
 pub fn share() -> &'static Path {
     static SHARE: OnceLock<PathBuf> = OnceLock::new();
     SHARE.get_or_init(|| {
@@ -55,6 +56,7 @@ pub fn share() -> &'static Path {
         fs::copy(database, share.join("database.mjs")).unwrap();
         the_next_version(&share);
         the_version_with_one_socket(&share);
+        an_older_version(&share);
         share
     })
 }
@@ -70,65 +72,84 @@ pub fn some_of_the_project(paths: &[&str]) -> Stdio {
     archive.into()
 }
 
-fn the_next_version(share: &Path) {
-    let tree = share.join("next");
+/// Makes `my-app-NAME.deb` of the package: `prefix` goes before its version, and `how` changes its files.
+fn another_version(share: &Path, name: &str, prefix: &str, how: impl Fn(&Path)) {
+    let tree = share.join(name);
     run(Command::new("dpkg-deb")
         .arg("-R")
         .arg(share.join("my-app.deb"))
         .arg(&tree));
     change(&tree.join("DEBIAN/control"), |control| {
-        control.replacen("\nVersion: ", "\nVersion: 99.", 1)
+        control.replacen("\nVersion: ", &format!("\nVersion: {prefix}"), 1)
     });
-    for path in [
-        "etc/my-app/my-app.toml",
-        "etc/nginx/conf.d/my-app.conf",
-        "etc/nginx/sites-available/my-app",
-        "etc/nginx/snippets/my-app-proxy.conf",
-    ] {
-        change(&tree.join(path), |text| {
-            format!("{text}\n# What the next version says.\n")
-        });
-    }
+    how(&tree);
     run(Command::new("dpkg-deb")
         .args(["--root-owner-group", "-Znone", "-b"])
         .arg(&tree)
-        .arg(share.join("my-app-next.deb")));
+        .arg(share.join(format!("my-app-{name}.deb"))));
     fs::remove_dir_all(&tree).unwrap();
+}
+
+fn the_next_version(share: &Path) {
+    another_version(share, "next", "99.", |tree| {
+        for path in [
+            "etc/my-app/my-app.toml",
+            "etc/nginx/conf.d/my-app.conf",
+            "etc/nginx/sites-available/my-app",
+            "etc/nginx/snippets/my-app-proxy.conf",
+        ] {
+            change(&tree.join(path), |text| {
+                format!("{text}\n# What the next version says.\n")
+            });
+        }
+        // What follows the end of a program changes nothing but what it is known by.
+        let program = fs::OpenOptions::new()
+            .append(true)
+            .open(tree.join("usr/bin/my-app"));
+        program.unwrap().write_all(b"the next version").unwrap();
+    });
+}
+
+/// What was installed before there was a reload: its program cannot be tried. It is this one, behind a script.
+fn an_older_version(share: &Path) {
+    another_version(share, "older", "0.0.", |tree| {
+        let program = tree.join("usr/bin/my-app");
+        fs::create_dir_all(tree.join("usr/libexec")).unwrap();
+        fs::rename(&program, tree.join("usr/libexec/my-app-older")).unwrap();
+        let script = "#!/bin/sh\n\
+            case $1 in trial) echo \"error: unrecognized subcommand '$1'\" >&2; exit 64 ;; esac\n\
+            exec /usr/libexec/my-app-older \"$@\"\n";
+        fs::write(&program, script).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        change(
+            &tree.join("usr/lib/systemd/system/my-app.service"),
+            |unit| unit.replace("ExecReload=/usr/bin/my-app reload\n", ""),
+        );
+    });
 }
 
 /// What was installed before there was my-app-tcp.socket: my-app.socket had the port.
 fn the_version_with_one_socket(share: &Path) {
-    let tree = share.join("one-socket");
-    run(Command::new("dpkg-deb")
-        .arg("-R")
-        .arg(share.join("my-app.deb"))
-        .arg(&tree));
-    change(&tree.join("DEBIAN/control"), |control| {
-        control.replacen("\nVersion: ", "\nVersion: 0.0.", 1)
-    });
-    let units = tree.join("usr/lib/systemd/system");
-    fs::remove_file(units.join("my-app-tcp.socket")).unwrap();
-    change(&units.join("my-app.socket"), |unit| {
-        let path = "ListenStream=/run/my-app/my-app.sock\n";
-        assert!(unit.contains(path));
-        unit.replace(path, &format!("{path}ListenStream=127.0.0.1:3000\n"))
-    });
-    change(&units.join("my-app.service"), |unit| {
-        unit.replace("PartOf=my-app-tcp.socket\n", "")
-            .replace("Also=my-app-tcp.socket\n", "")
-            .replace(" my-app-tcp.socket ", " ")
-    });
-    // What the scripts do with the one is done twice with the other, which changes nothing.
-    for script in ["preinst", "postinst", "prerm", "postrm"] {
-        change(&tree.join("DEBIAN").join(script), |text| {
-            text.replace("my-app-tcp.socket", "my-app.socket")
+    another_version(share, "one-socket", "0.0.", |tree| {
+        let units = tree.join("usr/lib/systemd/system");
+        fs::remove_file(units.join("my-app-tcp.socket")).unwrap();
+        change(&units.join("my-app.socket"), |unit| {
+            let path = "ListenStream=/run/my-app/my-app.sock\n";
+            assert!(unit.contains(path));
+            unit.replace(path, &format!("{path}ListenStream=127.0.0.1:3000\n"))
         });
-    }
-    run(Command::new("dpkg-deb")
-        .args(["--root-owner-group", "-Znone", "-b"])
-        .arg(&tree)
-        .arg(share.join("my-app-one-socket.deb")));
-    fs::remove_dir_all(&tree).unwrap();
+        change(&units.join("my-app.service"), |unit| {
+            unit.replace("PartOf=my-app-tcp.socket\n", "")
+                .replace("Also=my-app-tcp.socket\n", "")
+                .replace(" my-app-tcp.socket ", " ")
+        });
+        // What the scripts do with the one is done twice with the other, which changes nothing.
+        for script in ["preinst", "postinst", "prerm", "postrm"] {
+            change(&tree.join("DEBIAN").join(script), |text| {
+                text.replace("my-app-tcp.socket", "my-app.socket")
+            });
+        }
+    });
 }
 
 /// Makes an archive for apt at `archive`, with `my-app.deb`. Each user needs one of its own: piuparts
