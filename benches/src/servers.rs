@@ -21,6 +21,9 @@ use crate::usage::{Tree, is_alive};
 /// How long a server may take to start, or to end.
 const START_STOP_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// How long sessions are moved after a reload.
+const DRAIN: Duration = Duration::from_secs(10);
+
 /// Why there is no server to measure.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServerError {
@@ -32,6 +35,8 @@ pub(crate) enum ServerError {
     Start(Who, #[source] io::Error),
     #[error("{who} does not serve; the last that it said:\n{said}")]
     Silent { who: Who, said: String },
+    #[error("it does not reload: {0}")]
+    Reload(String),
 }
 
 /// A server of the comparison.
@@ -112,11 +117,47 @@ impl Servers {
         // A log line for each count is in the figures, a file is not.
         let config = format!("[log]\nfile = \"\"\n{config}");
         fs::write(folder.path().join("my-app.toml"), config).map_err(ServerError::Folder)?;
-        Ok(Self {
+        let servers = Self {
             folder,
             server: server.into(),
             peers: PathBuf::new(),
-        })
+        };
+        servers.drain_for(DRAIN)?;
+        Ok(servers)
+    }
+
+    /// Those that are started on a socket that is there already, and can be reloaded, take so long to move their
+    /// sessions.
+    pub(crate) fn drain_for(&self, drain: Duration) -> Result<(), ServerError> {
+        let config = format!(
+            "drain = \"{}ms\"\n[log]\nfile = \"\"\n[control]\nsocket = \"{}\"\n",
+            drain.as_millis(),
+            self.control().display()
+        );
+        fs::write(self.reloadable(), config).map_err(ServerError::Folder)
+    }
+
+    /// Has ours reload, and waits until new workers take connections.
+    pub(crate) fn reload(&self) -> Result<(), ServerError> {
+        let mut command = Command::new(&self.server);
+        command.args(["reload", "--socket"]).arg(self.control());
+        let ran = command.output();
+        let ran = ran.map_err(|error| ServerError::Start(Who::Ours, error))?;
+        if ran.status.success() {
+            return Ok(());
+        }
+        let said = [ran.stdout, ran.stderr].concat();
+        Err(ServerError::Reload(
+            String::from_utf8_lossy(&said).into_owned(),
+        ))
+    }
+
+    fn control(&self) -> PathBuf {
+        self.folder.path().join("control.sock")
+    }
+
+    fn reloadable(&self) -> PathBuf {
+        self.folder.path().join("reloadable.toml")
     }
 
     /// All that the server that was started last has said.
@@ -211,7 +252,7 @@ impl Servers {
             command.args([&workers.to_string(), "fd:3"]);
         } else {
             command.arg(&self.server).arg("--config");
-            command.arg(self.folder.path().join("my-app.toml"));
+            command.arg(self.reloadable());
             command.args(["--workers", &workers.to_string()]);
         }
         command.env("LISTEN_FDS", "1");

@@ -48,14 +48,27 @@ impl Tree {
     }
 }
 
-/// What the kernel has for itself of this machine's memory, sockets included, in bytes.
-pub(crate) fn kernel() -> u64 {
-    let info = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let slab = info.lines().find_map(|line| line.strip_prefix("Slab:"));
-    let slab = slab.and_then(|rest| rest.trim().strip_suffix(" kB"));
-    slab.and_then(|kib| kib.trim().parse::<u64>().ok())
-        .unwrap_or(0)
-        * 1024
+/// What the kernel has for all sockets of this machine, in bytes: they themselves, which only root may know
+/// (slabinfo(5)), and what waits in those of TCP (`mem` of `/proc/net/sockstat`, in pages of 4 KiB).
+pub(crate) fn sockets() -> Option<u64> {
+    let slabs = fs::read_to_string("/proc/slabinfo").ok()?;
+    let of_sockets = |line: &str| {
+        let mut fields = line.split_whitespace();
+        let name = fields.next()?;
+        let is_one =
+            ["TCP", "TCPv6", "sock_inode_cache"].contains(&name) || name.starts_with("UNIX");
+        // Active objects, all objects, the size of one.
+        let count: u64 = fields.next().filter(|_| is_one)?.parse().ok()?;
+        let size: u64 = fields.nth(1)?.parse().ok()?;
+        Some(count * size)
+    };
+    let themselves: u64 = slabs.lines().filter_map(of_sockets).sum();
+    let sockstat = fs::read_to_string("/proc/net/sockstat").ok()?;
+    let tcp = sockstat
+        .lines()
+        .find_map(|line| line.strip_prefix("TCP:"))?;
+    let (_, pages) = tcp.rsplit_once("mem ")?;
+    Some(themselves + pages.trim().parse::<u64>().ok()? * 4096)
 }
 
 /// Does this process run still? One that nobody has waited for yet does not.

@@ -198,7 +198,7 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
         "git checkout main && git merge theirs",
     ]),
     (BeforeRelease, &["make long-tests", "make bench", "make bench BENCH=--quick", "make bench BENCH=\"--rounds 1\"",
-        "make bench BENCH=\"--storm avalanche,jitter,idle\"",
+        "make bench BENCH=\"--storm avalanche,jitter,pause,idle\"",
         "make bench BENCH=\"--storm avalanche --clients 5000,10000,20000\"",
         "make bench BENCH=\"--storm idle --idle 15000\"",
     ]),

@@ -88,6 +88,7 @@ mod session_ids;
 mod several_machines;
 mod starts;
 mod stops;
+mod storms;
 mod streams;
 mod transports;
 mod upgrades;

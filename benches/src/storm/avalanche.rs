@@ -33,10 +33,12 @@ pub(crate) enum How {
     Killed,
     /// It is asked to end, and started again.
     Restarted,
+    /// It is reloaded, and moves its clients to new workers.
+    Reloaded,
 }
 
 impl How {
-    pub(crate) const ALL: [Self; 2] = [Self::Killed, Self::Restarted];
+    pub(crate) const ALL: [Self; 3] = [Self::Killed, Self::Restarted, Self::Reloaded];
 }
 
 impl fmt::Display for How {
@@ -44,6 +46,7 @@ impl fmt::Display for How {
         let name = match self {
             Self::Killed => "killed",
             Self::Restarted => "restarted",
+            Self::Reloaded => "reloaded",
         };
         f.pad(name)
     }
@@ -71,9 +74,8 @@ pub(super) fn run(
     rest.wait_until_open()?;
     let mut probes = Group::begin(Part::Probe, held.address(), PROBES, 0)?;
     probes.wait_until_open()?;
-    match how {
-        How::Killed => server.kill(),
-        How::Restarted => {}
+    if how == How::Killed {
+        server.kill();
     }
     // It is asked to end, if it has not been killed.
     drop(server);
@@ -119,7 +121,7 @@ impl fmt::Display for Avalanche {
 }
 
 /// The one of sorted values that this share of them does not exceed.
-fn at(sorted: &[u64], share: f64) -> f64 {
+pub(super) fn at(sorted: &[u64], share: f64) -> f64 {
     #[expect(
         clippy::cast_precision_loss,
         clippy::cast_possible_truncation,

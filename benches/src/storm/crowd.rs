@@ -16,7 +16,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::client::{Client, Loss, Stage};
-use super::group::Told;
+use super::group::{Told, clock};
 use crate::BenchError;
 use crate::load::{LoadError, OF_ONE_ADDRESS, frame};
 
@@ -47,6 +47,8 @@ pub(super) enum Part {
     Rest,
     /// They come back at once, and echo ten times a second.
     Probe,
+    /// As probes, but only what they hear in their first session counts.
+    Stay,
     /// They drop their connection now and then, while the first of them announces.
     Jitter,
 }
@@ -171,7 +173,7 @@ impl<'a> Crowd<'a> {
                 .until
                 .is_none_or(|until| Instant::now() > until + ARRIVED);
         }
-        if self.plan.part == Part::Probe {
+        if matches!(self.plan.part, Part::Probe | Part::Stay) {
             return self.ended.load(Relaxed);
         }
         self.first_lost.is_some_and(|lost| {
@@ -245,7 +247,7 @@ impl<'a> Crowd<'a> {
         match (self.clients[index].stage, self.plan.part) {
             (Stage::Away, _) => self.connect(index),
             (Stage::Joined, Part::Rest) => Ok(()),
-            (Stage::Joined, Part::Probe) => {
+            (Stage::Joined, Part::Probe | Part::Stay) => {
                 let event = format!("42[\"echo\",\"{}\"]", self.began.elapsed().as_micros());
                 let sent = self.clients[index].send(&frame::client(&event));
                 self.set_timer(index, PROBE_EVERY);
@@ -337,18 +339,22 @@ impl<'a> Crowd<'a> {
         let before = client.stage;
         let namespace = match self.plan.part {
             Part::Jitter => "/chat,",
-            Part::Rest | Part::Probe => "",
+            Part::Rest | Part::Probe | Part::Stay => "",
         };
         let (heard, told) = (&mut self.heard[index], &mut self.told);
-        let began = self.began;
+        let (began, part) = (self.began, self.plan.part);
+        let is_first = client.back.is_none();
         let came = client.hear(&mut self.buffer, namespace, |event| {
             let text = String::from_utf8_lossy(event);
             let number = text.rsplit('"').nth(1).and_then(|text| text.parse().ok());
             let Some(number) = number else { return };
-            if namespace.is_empty() {
+            if namespace.is_empty() && (part != Part::Stay || is_first) {
                 let now = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
                 told.echoes.push(now.saturating_sub(number));
-            } else if index > 0 {
+                if part == Part::Stay {
+                    told.came.push(clock());
+                }
+            } else if part == Part::Jitter && index > 0 {
                 if number <= heard.last {
                     told.misplaced += 1;
                     return;
@@ -363,7 +369,7 @@ impl<'a> Crowd<'a> {
             self.heard[index].since = 0;
             match self.plan.part {
                 Part::Rest => self.clients[index].turn += 1,
-                Part::Probe => self.set_timer(index, Duration::ZERO),
+                Part::Probe | Part::Stay => self.set_timer(index, Duration::ZERO),
                 Part::Jitter => self.set_timer(index, EVERY.saturating_sub(GONE)),
             }
         }
@@ -376,6 +382,7 @@ impl<'a> Crowd<'a> {
         let Err(loss) = went else { return };
         if self.clients[index].end() {
             self.joined -= 1;
+            self.told.lost.push(clock());
             self.first_lost.get_or_insert_with(Instant::now);
         } else if loss == Loss::Refused {
             self.told.refused += 1;
@@ -384,7 +391,7 @@ impl<'a> Crowd<'a> {
         }
         let random = self.random();
         let delay = match self.plan.part {
-            Part::Probe => PROBE_AGAIN,
+            Part::Probe | Part::Stay => PROBE_AGAIN,
             Part::Rest | Part::Jitter => self.clients[index].delay(random),
         };
         self.set_timer(index, delay);

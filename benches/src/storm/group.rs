@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
@@ -83,6 +84,8 @@ impl Drop for Group {
 pub(super) struct Told {
     /// How long each was away that came back, in milliseconds.
     pub(super) back: Vec<u64>,
+    /// When each lost its session, every time, in milliseconds of the machine's clock.
+    pub(super) lost: Vec<u64>,
     /// They never came back.
     pub(super) missing: usize,
     /// Attempts that were answered with something else than 101.
@@ -91,6 +94,8 @@ pub(super) struct Told {
     pub(super) failed: usize,
     /// How long each echo took, in microseconds.
     pub(super) echoes: Vec<u64>,
+    /// When each of those came, in milliseconds of the machine's clock; only of clients that stay.
+    pub(super) came: Vec<u64>,
     /// What was sent, by client: all of it, and while that client had a session.
     pub(super) sent: u64,
     pub(super) awaited: u64,
@@ -104,7 +109,9 @@ pub(super) struct Told {
 impl Told {
     fn add(&mut self, more: Self) {
         self.back.extend(more.back);
+        self.lost.extend(more.lost);
         self.echoes.extend(more.echoes);
+        self.came.extend(more.came);
         self.missing += more.missing;
         self.refused += more.refused;
         self.failed += more.failed;
@@ -120,8 +127,17 @@ fn name(part: Part) -> &'static str {
     match part {
         Part::Rest => "rest",
         Part::Probe => "probe",
+        Part::Stay => "stay",
         Part::Jitter => "jitter",
     }
+}
+
+/// Milliseconds of the machine's clock, which all processes share.
+pub(super) fn clock() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 fn line(lines: &mut Lines<BufReader<ChildStdout>>) -> Result<String, BenchError> {

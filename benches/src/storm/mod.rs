@@ -14,6 +14,8 @@ mod client;
 mod crowd;
 mod group;
 mod jitter;
+mod moved;
+mod pause;
 mod resting;
 
 use clap::ValueEnum;
@@ -31,12 +33,14 @@ pub(crate) enum Question {
     Avalanche,
     /// Clients drop for 2 s every 15 s: what of ten messages a second to all reaches them?
     Jitter,
+    /// A server is reloaded again and again: for how long does its master do nothing?
+    Pause,
     /// Clients rest, directly and behind nginx: what do the server, nginx and the kernel need?
     Idle,
 }
 
 impl Question {
-    pub(crate) const ALL: [Self; 3] = [Self::Avalanche, Self::Jitter, Self::Idle];
+    pub(crate) const ALL: [Self; 4] = [Self::Avalanche, Self::Jitter, Self::Pause, Self::Idle];
 }
 
 /// How much is asked.
@@ -56,8 +60,11 @@ pub(crate) struct Sizes {
     /// How many clients rest, and for how many seconds.
     #[arg(long, default_value_t = 5000)]
     idle: usize,
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 60)]
     idle_seconds: u64,
+    /// How many reloads are asked how long they pause.
+    #[arg(long, default_value_t = 50)]
+    reloads: usize,
 }
 
 /// Asks the questions of our server and of Node's, and prints what came of it.
@@ -72,15 +79,14 @@ pub(crate) fn run(
     for question in questions {
         match question {
             Question::Avalanche => {
-                print!("{}", avalanche::HEAD);
-                for &clients in &sizes.clients {
-                    for &how in &sizes.how {
-                        for &who in &whos {
-                            eprintln!("         avalanche: {clients} clients, {who}, {how}");
-                            let told = avalanche::run(servers, who, how, clients)?;
-                            print!("{told}");
-                        }
-                    }
+                avalanches(servers, &whos, sizes)?;
+            }
+            Question::Pause if !whos.contains(&Who::Ours) => {}
+            Question::Pause => {
+                print!("{}", pause::HEAD);
+                for load in [pause::Load::Sessions, pause::Load::Heads] {
+                    eprintln!("         pause: {} reloads, {load}", sizes.reloads);
+                    print!("{}", pause::run(servers, load, sizes.reloads)?);
                 }
             }
             Question::Idle => {
@@ -101,6 +107,38 @@ pub(crate) fn run(
                     eprintln!("         jitter: {clients} clients, {who}");
                     print!("{}", jitter::run(servers, who, clients, seconds)?);
                 }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All clients lose their sessions, in each way.
+fn avalanches(servers: &Servers, whos: &[Who], sizes: &Sizes) -> Result<(), BenchError> {
+    let (moved, ended): (Vec<How>, Vec<How>) =
+        sizes.how.iter().partition(|how| **how == How::Reloaded);
+    if !ended.is_empty() {
+        print!("{}", avalanche::HEAD);
+    }
+    for &clients in &sizes.clients {
+        for &how in &ended {
+            for &who in whos {
+                eprintln!("         avalanche: {clients} clients, {who}, {how}");
+                print!("{}", avalanche::run(servers, who, how, clients)?);
+            }
+        }
+    }
+    if moved.is_empty() {
+        return Ok(());
+    }
+    print!("{}", moved::HEAD);
+    for &clients in &sizes.clients {
+        for &who in whos {
+            eprintln!("         avalanche: {clients} clients, {who}, reloaded");
+            match who {
+                Who::Ours => print!("{}", moved::run(servers, clients)?),
+                // It has no such thing.
+                _ => println!("{clients:>7}  {:<8}      -", who.to_string()),
             }
         }
     }

@@ -18,14 +18,18 @@ use crate::BenchError;
 use crate::address::Address;
 use crate::measure::kib;
 use crate::servers::{Over, Servers, Who};
-use crate::usage::{Tree, kernel};
+use crate::usage::{Tree, sockets};
 
 /// How long new sessions settle before anything is measured.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// Clients answer a ping every 25 s; what is measured for less than two of them tells little of CPU time.
+const ENOUGH: Duration = Duration::from_secs(50);
+
 /// What stands above the lines.
 pub(super) const HEAD: &str = "
-Clients rest: KiB for each session, of the server, of nginx, and of the kernel (both ends, and nginx's); percent of a core
+Clients rest: KiB for each session, of the server, of nginx, and of the kernel's sockets (both ends, and nginx's; only
+root may know); percent of a core, of 50 s or more
 clients  server   through    server    nginx   kernel   server %  nginx %
 ";
 
@@ -36,14 +40,15 @@ pub(super) struct Resting {
     nginx: bool,
     server: Used,
     proxy: Used,
-    kernel: f64,
+    /// KiB for each client.
+    kernel: Option<f64>,
 }
 
 /// KiB for each client, and percent of a core.
 #[derive(Clone, Copy, Default)]
 struct Used {
     kib: f64,
-    core: f64,
+    core: Option<f64>,
 }
 
 /// Holds the sessions, and measures while they rest.
@@ -70,11 +75,11 @@ pub(super) fn run(
         nginx.as_ref().map(|nginx| Tree::of(nginx.child.id())),
     ];
     let memory = || trees.map(|tree| tree.map_or(0.0, |tree| kib(tree.pss())));
-    let (before, kernel_before) = (memory(), kib(kernel()));
+    let (before, kernel_before) = (memory(), sockets().map(kib));
     let mut group = Group::begin(Part::Rest, &address, clients, 0)?;
     group.wait_until_open()?;
     sleep(SETTLE);
-    let (after, kernel_after) = (memory(), kib(kernel()));
+    let (after, kernel_after) = (memory(), sockets().map(kib));
     let cpu = || trees.map(|tree| tree.map_or(Duration::ZERO, Tree::cpu));
     let (began, cpu_before) = (Instant::now(), cpu());
     sleep(Duration::from_secs(seconds));
@@ -83,7 +88,8 @@ pub(super) fn run(
     let each = clients.max(1) as f64;
     let used = |nth: usize| Used {
         kib: (after[nth] - before[nth]) / each,
-        core: cpu_after[nth].saturating_sub(cpu_before[nth]).as_secs_f64() / took * 100.0,
+        core: (took >= ENOUGH.as_secs_f64())
+            .then(|| cpu_after[nth].saturating_sub(cpu_before[nth]).as_secs_f64() / took * 100.0),
     };
     Ok(Resting {
         who,
@@ -91,7 +97,9 @@ pub(super) fn run(
         nginx: through_nginx,
         server: used(0),
         proxy: used(1),
-        kernel: (kernel_after - kernel_before) / each,
+        kernel: kernel_before
+            .zip(kernel_after)
+            .map(|(before, after)| (after - before) / each),
     })
 }
 
@@ -101,16 +109,21 @@ impl fmt::Display for Resting {
         let through = if self.nginx { "nginx" } else { "-" };
         writeln!(
             f,
-            "{:>7}  {:<8} {through:<7}{:>9.1}{:>9.1}{:>9.1}{:>11.2}{:>9.2}",
+            "{:>7}  {:<8} {through:<7}{:>9.1}{:>9.1}{:>9}{:>11}{:>9}",
             self.clients,
             self.who.to_string(),
             server.kib,
             nginx.kib,
-            self.kernel,
-            server.core,
-            nginx.core
+            known(self.kernel, 1),
+            known(server.core, 2),
+            known(nginx.core, 2)
         )
     }
+}
+
+/// A figure with so many digits behind the point, or that there is none.
+fn known(figure: Option<f64>, digits: usize) -> String {
+    figure.map_or_else(|| "-".to_owned(), |figure| format!("{figure:.digits$}"))
 }
 
 /// An nginx with what the package's configuration says of requests to my-app.
@@ -129,8 +142,14 @@ impl Nginx {
         let inside = folder.path().display();
         // A client takes two connections of a worker; one worker may get more of them than the other.
         let connections = (2 * clients + 1000).min(19_000);
+        // Its workers may open the server's socket; nobody else can change who they are.
+        let user = if rustix::process::geteuid().is_root() {
+            "user root;\n"
+        } else {
+            ""
+        };
         let config = format!(
-            "daemon off;\nuser root;\nworker_processes 2;\npid {inside}/pid;\nerror_log {inside}/error.log;\n\
+            "daemon off;\n{user}worker_processes 2;\npid {inside}/pid;\nerror_log {inside}/error.log;\n\
              events {{ worker_connections {connections}; }}\n\
              http {{\n\
              access_log off;\nclient_body_temp_path {inside}/body;\nproxy_temp_path {inside}/proxy;\n\
