@@ -1,6 +1,7 @@
 // Holds many connections, each echoing now and then, while the harness does
 // something to the server; counts what was lost. Spoken to by lines on stdin:
-// "close K", "stats", "quit" (or end of input).
+// "close K", "leave", "stats", "quit" (or end of input). Those who leave say so, and
+// those who are there at the end are cut off.
 //
 //   node hold.mjs --client v4 --transport websocket --clients 100 --every 200 --url URL
 
@@ -133,7 +134,16 @@ function stats() {
   return totals;
 }
 
-async function obeyLines() {
+/** Nobody sends any more, and what was sent is echoed, or nearly. */
+async function finish(grace) {
+  for (const holder of holders) holder.stop();
+  const drained = async () => {
+    while (stats().inFlight > 0) await sleep(20);
+  };
+  await withDeadline("the last echoes", grace, drained()).catch(() => {});
+}
+
+async function obeyLines(grace) {
   for await (const line of createInterface({ input: process.stdin })) {
     const [word, argument] = line.trim().split(/\s+/);
     if (word === "quit") return;
@@ -142,7 +152,11 @@ async function obeyLines() {
       const closed = holders.filter((holder) => !holder.closing).slice(0, count(argument, "close"));
       for (const holder of closed) holder.close();
       progress(JSON.stringify({ closed: closed.length, connected: totals.connected }));
-    } else if (word) fail(`a line on stdin: expected close K, stats or quit; came ${JSON.stringify(line)}`);
+    } else if (word === "leave") {
+      await finish(grace);
+      for (const holder of holders) holder.close();
+      progress(JSON.stringify({ connected: totals.connected }));
+    } else if (word) fail(`a line on stdin: expected close K, leave, stats or quit; came ${JSON.stringify(line)}`);
   }
 }
 
@@ -159,13 +173,10 @@ await script({ options, onDeadline: stats }, async (args) => {
   await waiting(connected, Promise.all(holders.map((holder) => holder.first))).catch((error) => fail(`expected ${connected()}, came ${describeError(error)}`));
   progress(JSON.stringify({ connected: totals.connected }));
 
-  await waiting("a line on stdin, or its end", obeyLines());
+  const grace = count(args.grace, "grace");
+  await waiting("a line on stdin, or its end", obeyLines(grace));
 
-  for (const holder of holders) holder.stop();
-  const drained = async () => {
-    while (stats().inFlight > 0) await sleep(20);
-  };
-  await withDeadline("the last echoes", count(args.grace, "grace"), drained()).catch(() => {});
+  await finish(grace);
   const last = { ...stats(), reasons: { ...totals.reasons } };
   last.missing += last.inFlight; // on a connection still open, yet not echoed within the grace
   last.inFlight = 0;

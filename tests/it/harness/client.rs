@@ -113,6 +113,12 @@ impl Held {
         assert_eq!(closed["closed"], count, "{closed}");
     }
 
+    /// They send nothing more, hear what was on its way, and say that they leave.
+    pub fn leave(&mut self) {
+        let left = self.ask("leave");
+        assert_eq!(left["connected"], 0, "{left}");
+    }
+
     /// What they counted so far.
     pub fn stats(&mut self) -> Value {
         self.ask("stats")
