@@ -17,7 +17,7 @@ pub(super) enum SignalAction {
 /// handle them: at their default they would end it. Those of this thread alone: an exec leaves no other.
 ///
 /// # Errors
-/// See pthread_sigmask(3).
+/// See `pthread_sigmask(3)`.
 pub(super) fn hold() -> io::Result<()> {
     Ok(handled().thread_block()?)
 }
@@ -25,7 +25,7 @@ pub(super) fn hold() -> io::Result<()> {
 /// They wait no longer.
 ///
 /// # Errors
-/// See pthread_sigmask(3).
+/// See `pthread_sigmask(3)`.
 pub(super) fn release() -> io::Result<()> {
     Ok(handled().thread_unblock()?)
 }
