@@ -30,10 +30,15 @@ const ALLOCATOR_SETTINGS: [(&str, &str); 1] = [
 /// `systemctl status` read "my-app: master" above "my-app: worker 0", and with the allocator's settings,
 /// which the workers inherit. `role`: what stands before the arguments that there are. Without /proc all stays as it is.
 pub(crate) fn reexec_as(role: &[&str]) {
-    let mut args = std::env::args_os();
+    let mut args = std::env::args_os().peekable();
     if args.next().is_none_or(|name| name == NAME) {
         return;
     }
+    // A script that runs the program does not pass its own name on.
+    let has_role = args
+        .peek()
+        .is_some_and(|word| role.iter().any(|it| word == it));
+    let role = if has_role { &[] } else { role };
     let mut command = Command::new("/proc/self/exe");
     command.arg0(NAME).args(role).args(args);
     // An operator's own settings stay.

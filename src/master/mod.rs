@@ -146,8 +146,9 @@ fn resume(args: &RunArgs) -> Result<(), MasterError> {
         serde_json::from_str(&state.program.config).map_err(ResumeError::Config)?;
     let log = logging::init(&config.log, LogRole::Master)?;
     block_on(async {
-        // A signal that comes earlier ends the server.
         let signals = Signals::new().map_err(MasterError::Start)?;
+        // Those that came meanwhile have waited.
+        signals::release().map_err(MasterError::Start)?;
         begin::again(args, config, log, state, luggage)?
             .live(signals)
             .await

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nix::sys::signal::SigSet;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What a signal makes the server do.
@@ -10,6 +11,34 @@ pub(super) enum SignalAction {
     Reopen,
     /// It is told what it could have meant.
     Nothing,
+}
+
+/// All of them wait from now on, even for another program in this process, which [releases](release) them when it can
+/// handle them: at their default they would end it. Those of this thread alone: an exec leaves no other.
+///
+/// # Errors
+/// See `pthread_sigmask(3)`.
+pub(super) fn hold() -> io::Result<()> {
+    Ok(handled().thread_block()?)
+}
+
+/// They wait no longer.
+///
+/// # Errors
+/// See `pthread_sigmask(3)`.
+pub(super) fn release() -> io::Result<()> {
+    Ok(handled().thread_unblock()?)
+}
+
+fn handled() -> SigSet {
+    use nix::sys::signal::Signal;
+    let all = [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGUSR1,
+        Signal::SIGHUP,
+    ];
+    all.into_iter().collect()
 }
 
 /// The signals that the server handles.

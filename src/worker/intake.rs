@@ -66,6 +66,7 @@ pub(crate) async fn serve(
         port_of,
         opening,
         admitted,
+        passed: !head.is_empty(),
         refused: None,
     };
     if origin != Origin::Worker {

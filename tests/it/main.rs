@@ -80,6 +80,7 @@ mod processes;
 mod proxies;
 mod questions;
 mod reloads;
+mod reloads_late;
 mod repeats;
 mod routing;
 mod sample_page;

@@ -14,7 +14,7 @@ use super::{ReloadError, Report, Stage, Verdict};
 use crate::master::Parts;
 use crate::master::control::Served;
 use crate::master::rebind::renew;
-use crate::master::supervisor::Supervisor;
+use crate::master::supervisor::{StartError, Supervisor};
 use crate::systemd;
 use crate::wire::frame;
 
@@ -144,6 +144,7 @@ impl Driver {
         let ready = pool.ready_of(next);
         if ready == 0 {
             let why = match started {
+                Ok(Err(StartError::Ended)) => return Err(ReloadError::Phase("stopping")),
                 Ok(Err(error)) => error.to_string(),
                 _ => format!("none takes connections after {}", format_duration(patience)),
             };

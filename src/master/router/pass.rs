@@ -55,9 +55,11 @@ impl Router {
             // The other worker reads its end, and refuses the request.
             self.pool.at(to)
         } else {
-            // A client's, whose worker has died: the one that takes its place answers.
+            // A client's, whose worker has died: the one that takes its place answers. None does for one of an
+            // earlier generation: then any does.
             let back = timeout(WORKER_PATIENCE, self.pool.back(to)).await;
-            back.ok().flatten()
+            let any = || self.pool.choose(false, entry.port_of);
+            back.ok().flatten().or_else(any)
         };
         let handoff = entry.passing(|it| it.handoff.clone());
         let opens = handoff.as_ref().is_some_and(|it| it.opens);

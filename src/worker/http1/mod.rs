@@ -79,6 +79,8 @@ pub(crate) struct First {
     pub(crate) opening: Option<Opening>,
     /// It was let in.
     pub(crate) admitted: Option<LetIn>,
+    /// Another worker has passed it on: it goes no further.
+    pub(crate) passed: bool,
     /// Its answer, if that is decided.
     pub(crate) refused: Option<Refused>,
 }
