@@ -29,9 +29,12 @@ _my_app() {
     drain)
         options='--over --undo --config --socket --help'
         ;;
+    reload)
+        options='--config --socket --help'
+        ;;
     *)
-        options='--config --listen --workers --cors --bridge --help --version'
-        ((COMP_CWORD == 1)) && words='check status why emit log drain'
+        options='--config --listen --workers --cors --bridge --resume --help --version'
+        ((COMP_CWORD == 1)) && words='check status why emit log drain reload'
         ;;
     esac
     case $before in

@@ -168,9 +168,11 @@ impl Luggage {
     /// # Errors
     /// When it is not complete, or something else.
     pub(crate) fn receive(stdin: OwnedFd) -> Result<Self, CarrierError> {
+        // It is closed with what nobody takes out of it.
+        let socket = stdin;
         let mut fds = Vec::new();
         loop {
-            match receive(&stdin)? {
+            match receive(&socket)? {
                 Packet::Passed(passed) => fds.extend(passed.into_iter().map(Some)),
                 Packet::Last { count, file } if count as usize == fds.len() => {
                     let mut state = Vec::new();

@@ -44,7 +44,9 @@ pub(super) async fn afresh(
     let (listeners, missing) = listeners::open(inherited, &config).await?;
     let faults = Faults::default();
     let absent = missing.describe();
-    absent.into_iter().for_each(|what| faults.record(what));
+    for what in absent {
+        faults.record(what);
+    }
     let log = Log::new(log, config.log.level);
     let config = Rc::new(config);
     let keyring = Keyring::draw(machine(&config))?;

@@ -40,7 +40,7 @@ impl Missing {
     }
 
     /// From now on these are missing.
-    pub(super) fn replace(&self, other: Self) {
+    pub(super) fn replace(&self, other: &Self) {
         self.units.swap(&other.units);
         self.ports.swap(&other.ports);
         self.addresses.swap(&other.addresses);

@@ -279,8 +279,8 @@ impl Master {
                 _ = tick.tick() => {
                     self.parts.log.guard().report_losses();
                     self.notify.alive();
-                    // From then on it is the unit's own timeout that gives up.
-                    if !ready && !is_late {
+                    // From then on it is the unit's own timeout that gives up. Each step of a reload has a deadline.
+                    if !ready && !is_late || self.parts.reloads.stage() != Stage::None {
                         systemd::extend_timeout();
                     }
                     self.notify.status(&self.health().line());

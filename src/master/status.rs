@@ -115,6 +115,7 @@ mod tests {
 
     fn line(workers: u16, missing: Vec<(u16, Vacancy)>, deaf: &[&str]) -> String {
         let health = Health {
+            reload: None,
             workers,
             vacant: vacant(missing),
             clients: 7,

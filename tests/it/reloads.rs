@@ -296,9 +296,9 @@ impl Killer {
                 for child in children.split_whitespace() {
                     let child: u32 = child.parse().unwrap();
                     if !kept.contains(&child) && names(child).starts_with("my-app: worker") {
-                        let _ = Command::new("kill")
-                            .args(["-9", &child.to_string()])
-                            .status();
+                        // It may have ended already.
+                        let mut kill = Command::new("kill");
+                        let _ = kill.args(["-9", &child.to_string()]).output();
                     }
                 }
             }

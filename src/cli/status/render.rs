@@ -78,7 +78,9 @@ impl Page<'_> {
         let mut told = format!("my-app {version} is {state}: up {up}, since {since} (pid {pid})");
         // Of a server that was never reloaded it says nothing.
         if let Some(generation) = number(self.status, "/generation").filter(|&it| it > 0.0) {
-            told += &format!(", generation {generation} of its workers");
+            told.push_str(", generation ");
+            told.push_str(&whole(generation));
+            told.push_str(" of its workers");
         }
         let told = paragraph("", 0, &told, self.width);
         told.replacen(&state, &self.style.paint(tone, &state), 1)

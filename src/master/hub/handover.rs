@@ -76,7 +76,7 @@ impl Hub {
         let seats = state.seats.into_iter();
         let seats = seats.map(|seat| Seat::adopt(seat, luggage, &frames).map(Rc::new));
         let seats = seats.collect::<Result<_, _>>()?;
-        let joining = state.joining.into_iter();
+        let joining = state.joining.iter();
         let joining = joining.map(|it| Joining::adopt(it, luggage, &frames).map(Rc::new));
         let joining = joining.collect::<Result<_, _>>()?;
         let door = state.door.map(|door| Listener::adopt(door, luggage));
@@ -191,7 +191,7 @@ impl Joining {
     }
 
     fn adopt(
-        state: JoiningState,
+        state: &JoiningState,
         luggage: &mut Luggage,
         frames: &Unpacked,
     ) -> Result<Self, HubError> {

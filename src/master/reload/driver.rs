@@ -135,7 +135,7 @@ impl Driver {
             env!("CARGO_PKG_VERSION"),
             resumed.version
         );
-        missing.replace(renew(router, config, resumed.missing_units).await);
+        missing.replace(&renew(router, config, resumed.missing_units).await);
         let tried = (Rc::clone(missing), Rc::clone(router));
         spawn_local(async move { tried.0.keep_trying(&tried.1).await });
         self.workers.start_generation(next, Rc::clone(config));

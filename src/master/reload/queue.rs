@@ -140,18 +140,17 @@ impl Reloads {
         let Some(Waiter { conn, answer }) = self.waiting.borrow_mut().pop_front() else {
             return;
         };
-        match answer {
-            // Who is gone does not want to know.
-            Some(answer) => drop(answer.send(outcome)),
-            None => {
-                let answer = written(&outcome);
-                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-                // Nothing was sent over it before: it has room.
-                if let Err(error) = rustix::net::send(&conn, answer.as_bytes(), flags) {
-                    debug!(%error, "whoever asked for a reload is gone");
-                }
+        let Some(answer) = answer else {
+            let answer = written(&outcome);
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            // Nothing was sent over it before: it has room.
+            if let Err(error) = rustix::net::send(&conn, answer.as_bytes(), flags) {
+                debug!(%error, "whoever asked for a reload is gone");
             }
-        }
+            return;
+        };
+        // Who is gone does not want to know.
+        let _ = answer.send(outcome);
     }
 
     /// How far the one is that goes on.

@@ -15,6 +15,7 @@ use super::*;
 use crate::config::{Balance, LogLevel};
 use crate::ipc::carrier::{Carrier, Luggage};
 use crate::ipc::link::{Inbox, Link, pair};
+use crate::master::reload::Program;
 use crate::wire::handover::pool::PoolState;
 use crate::wire::handover::workers::{Reply, WorkersState};
 use crate::wire::link::{Handoff, Origin, Report, ToMaster, ToWorker};
@@ -31,6 +32,8 @@ fn parts(pool: PoolState) -> Parts {
     let pool = Pool::adopt(pool, Balance::RoundRobin, &config.limits, keyring);
     let pool = Rc::new(pool);
     Parts {
+        reloads: Rc::default(),
+        program: Rc::new(Program::this()),
         router: Router::start(Rc::clone(&config), Rc::clone(&pool), Vec::new()),
         pool,
         slots: Rc::default(),

@@ -1,7 +1,7 @@
 //! The bus: its members, what waits for them, and what they have sent that nobody has yet.
 //!
 //! The bytes of frames are not in here: that may be hundreds of megabytes. They are in a file of their own
-//! (memfd_create(2)), one piece after the other, and a frame that waits for several members is there once.
+//! (`memfd_create(2)`), one piece after the other, and a frame that waits for several members is there once.
 
 use serde::{Deserialize, Serialize};
 use socketioxide_core::Sid;

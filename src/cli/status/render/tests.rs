@@ -157,10 +157,10 @@ fn a_quiet_server_says_so() {
     reloaded["drains"] = json!([{"why": "reload", "sessions_left": 12, "seconds_left": 25}]);
     reloaded["generation"] = json!(2);
     reloaded["reload"] = json!("starting");
-    let shown = status(&reloaded, Style::Plain, 100);
+    let shown = status(&reloaded, Style::Plain, 200);
     for words in [
         "generation 2 of its workers",
-        "earlier workers: 12 sessions left, which end within 25 s",
+        "earlier workers: 12 sessions left, which end within 25.0 s",
         "a reload is under way: starting",
     ] {
         assert!(shown.contains(words), "{words}: {shown}");

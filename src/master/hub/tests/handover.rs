@@ -25,7 +25,9 @@ pub(in crate::master::hub) async fn hand_over(
     };
     let bytes = state.encode().unwrap();
     carrier.finish(&bytes).unwrap();
-    served.iter().for_each(|it| it.abort());
+    for it in &served {
+        it.abort();
+    }
     for it in served {
         assert!(it.await.unwrap_err().is_cancelled());
     }
