@@ -60,7 +60,7 @@ use self::missing::Missing;
 use self::pool::Pool;
 use self::questions::Questions;
 pub(crate) use self::reload::try_to_reload;
-use self::reload::{Program, Reloads, ResumeError, Step};
+use self::reload::{Program, Reloads, ResumeError, Stage, Step};
 use self::router::Router;
 use self::signals::{SignalAction, Signals};
 use self::slots::Slots;

@@ -29,6 +29,7 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
         "my-app drain --over 5m",
         "my-app drain --over 10m",
         "my-app drain --undo",
+        "my-app reload",
         "curl --unix-socket /run/my-app-ctl/control.sock http://localhost/status",
         "curl --unix-socket /run/my-app-ctl/control.sock http://localhost/metrics",
     ]),
@@ -90,6 +91,7 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
         "service my-app status",
         "systemctl disable --now my-app.service my-app.socket my-app-tcp.socket",
     ]),
+    (Like("tests/it/reloads.rs", ".args([\"reload\", \"--socket\"])"), &["systemctl reload my-app.service"]),
     (Verbatim("tests/package/listeners.rs"), &["systemctl disable --now my-app-tcp.socket"]),
     (Like("tests/it/documents.rs", "contains(\"BRIDGE=\")"), &[
         "redis-server --port 6380 --save '' &",

@@ -47,8 +47,7 @@ pub(super) async fn judge(
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // systemd's messages are the master's.
-        .env_remove("NOTIFY_SOCKET")
+        // By NOTIFY_SOCKET it knows that systemd has started the server: without a file the configuration depends on it.
         .env_remove("WATCHDOG_USEC")
         .env_remove("WATCHDOG_PID")
         .kill_on_drop(true);
