@@ -65,6 +65,7 @@ pub(crate) async fn serve(
     let mut first = First {
         port_of,
         opening,
+        passed: !head.is_empty(),
         admitted,
         refused: None,
     };

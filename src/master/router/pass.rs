@@ -10,9 +10,10 @@ use tracing::debug;
 
 use super::Router;
 use super::connections::{Passing, Stage, Tracked};
-use crate::master::pool::WORKER_PATIENCE;
+use crate::master::member::Member;
+use crate::master::pool::{LOOK_AGAIN, WORKER_PATIENCE};
 use crate::metrics;
-use crate::wire::link::{Handoff, Origin};
+use crate::wire::link::Handoff;
 use crate::wire::session_id::Home;
 
 impl Router {
@@ -50,18 +51,11 @@ impl Router {
         let Some((to, reservation)) = entry.passing(|it| (it.to, it.reservation)) else {
             return;
         };
-        let member = if entry.origin == Origin::Worker {
-            // The other worker reads its end, and refuses the request.
-            self.pool.at(to)
-        } else {
-            // A client's, whose worker has died: the one that takes its place answers.
-            let back = timeout(WORKER_PATIENCE, self.pool.back(to)).await;
-            back.ok().flatten()
-        };
+        let member = timeout(WORKER_PATIENCE, self.at_or_any(to, entry.port_of)).await;
         let handoff = entry.passing(|it| it.handoff.clone());
-        let (Some(member), Some(mut handoff)) = (member, handoff) else {
+        let (Ok(member), Some(mut handoff)) = (member, handoff) else {
             // What was reserved went with the worker.
-            return debug!("a connection for a worker that is gone was closed");
+            return debug!("a connection was closed, for there is no worker");
         };
         if handoff.opens {
             handoff.reservation = self.pool.redeem(reservation, &member);
@@ -74,6 +68,20 @@ impl Router {
             if let Some(number) = reservation {
                 self.pool.release(number);
             }
+        }
+    }
+
+    /// The worker of this place. If it is gone its sessions are, too: whoever takes connections says so, or opens the
+    /// new one.
+    async fn at_or_any(&self, home: Home, port_of: Option<u16>) -> Rc<Member> {
+        loop {
+            let changed = self.pool.changed();
+            let member = self.pool.at(home);
+            if let Some(member) = member.or_else(|| self.pool.choose(false, port_of)) {
+                return member;
+            }
+            // None, or none that answers.
+            let _ = timeout(LOOK_AGAIN, changed).await;
         }
     }
 }

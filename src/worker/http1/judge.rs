@@ -154,8 +154,8 @@ impl Connection {
                 }
                 if home == worker.home {
                     Ok(Route::Session(sid, action, protocol))
-                } else if self.origin == Origin::Worker {
-                    // Requests from another worker go no further.
+                } else if self.origin == Origin::Worker || first.passed {
+                    // Requests from another worker go no further: the one that had the session is gone.
                     Err(RequestError::UnknownSession.into())
                 } else {
                     Ok(Route::Forward(home, action))

@@ -77,6 +77,8 @@ pub(crate) struct First {
     pub(crate) port_of: Option<u16>,
     /// The session that it opens is counted for this worker.
     pub(crate) opening: Option<Opening>,
+    /// Another worker had it before, which found that this one has its session.
+    pub(crate) passed: bool,
     /// It was let in.
     pub(crate) admitted: Option<LetIn>,
     /// Its answer, if that is decided.
