@@ -64,6 +64,11 @@ impl Bridges {
         let (stop, stopped) = watch::channel(false);
         let mut task = None;
         let own = Rc::<RefCell<Own>>::default();
+        if parts.config.bridge.url.is_none() {
+            // There may be one of the configuration before.
+            parts.hub.expect_no_bridge();
+            stop.send_replace(true);
+        }
         if let Some((process, served)) = adopted {
             let process = Rc::new(process);
             own.replace(Own::Running(Rc::clone(&process)));
@@ -96,6 +101,10 @@ impl Bridges {
     pub(super) fn pack(&self, carrier: &mut Carrier) -> io::Result<Option<ChildState>> {
         match &*self.own.borrow() {
             Own::Running(process) => process.pack(carrier).map(Some),
+            // Nobody would reap it.
+            Own::Leaving if !carrier.only_counts() => Err(io::Error::other(
+                "the bridge is being replaced at this moment; try again",
+            )),
             Own::Nobody | Own::Leaving => Ok(None),
         }
     }

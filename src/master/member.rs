@@ -131,13 +131,27 @@ impl Member {
     ///
     /// # Errors
     /// When the worker is gone or does not take any.
-    pub(crate) async fn take(&self, conn: &Rc<OwnedFd>, handoff: Handoff) -> Result<(), NotTaken> {
+    pub(crate) fn take<'a>(
+        &'a self,
+        conn: &'a Rc<OwnedFd>,
+        handoff: Handoff,
+    ) -> impl Future<Output = Result<(), NotTaken>> + 'a {
         let (opens, paced) = (handoff.opens, handoff.is_paced());
-        let taken = self.send(conn, handoff).await;
-        if opens {
-            self.expected.set(self.expected.get().saturating_sub(1));
-        }
-        if taken.is_err() {
+        // Once in the future, which each connection that waits has.
+        let message = ToWorker::Take(handoff);
+        async move {
+            let sent = self.send(conn, &message).await;
+            if opens {
+                self.expected.set(self.expected.get().saturating_sub(1));
+            }
+            if let (Ok(()), ToWorker::Take(handoff)) = (sent, message) {
+                // Nothing runs between the packet's departure and this, so that the order here is
+                // the order of the acknowledgements.
+                let conn = Rc::clone(conn);
+                let sent = Unacknowledged { conn, handoff };
+                self.unacknowledged.borrow_mut().push_back(sent);
+                return Ok(());
+            }
             // Until it answers again, or is replaced.
             self.stalled.set(true);
             if opens {
@@ -146,32 +160,22 @@ impl Member {
             if paced {
                 self.pace.borrow_mut().unsent();
             }
+            Err(NotTaken)
         }
-        taken
     }
 
-    async fn send(&self, conn: &Rc<OwnedFd>, handoff: Handoff) -> Result<(), NotTaken> {
+    async fn send(&self, conn: &Rc<OwnedFd>, message: &ToWorker) -> Result<(), NotTaken> {
         match timeout(TAKE_PATIENCE, self.window.acquire()).await {
             Ok(Ok(permit)) => permit.forget(),
             _ => return Err(NotTaken),
         }
-        let message = ToWorker::Take(handoff);
-        let sent = timeout(TAKE_PATIENCE, self.link.send(&message, Some(conn.as_fd()))).await;
-        match (sent, message) {
-            (Ok(Ok(())), ToWorker::Take(handoff)) => {
-                // Nothing runs between the packet's departure and this, so that the order here is
-                // the order of the acknowledgements.
-                let conn = Rc::clone(conn);
-                let sent = Unacknowledged { conn, handoff };
-                self.unacknowledged.borrow_mut().push_back(sent);
-                Ok(())
-            }
-            (failed, _) => {
-                debug!(?failed, pid = self.pid, "a handoff failed");
-                self.window.add_permits(1);
-                Err(NotTaken)
-            }
+        let sent = timeout(TAKE_PATIENCE, self.link.send(message, Some(conn.as_fd()))).await;
+        if let Ok(Ok(())) = sent {
+            return Ok(());
         }
+        debug!(?sent, pid = self.pid, "a handoff failed");
+        self.window.add_permits(1);
+        Err(NotTaken)
     }
 
     /// Never waits, for a worker must be heard while it is told. What it may ask here is bounded by what it has asked

@@ -134,19 +134,6 @@ impl Pool {
         self.members.borrow().get(&home).cloned()
     }
 
-    /// Waits for the worker that has, or would have, the sessions of `home`; none: nobody will, for a worker of an
-    /// earlier generation is not replaced.
-    pub(crate) async fn back(&self, home: Home) -> Option<Rc<Member>> {
-        loop {
-            let changed = self.changed();
-            let member = self.at(home);
-            if member.is_some() || home.generation != self.current.get() {
-                return member;
-            }
-            changed.await;
-        }
-    }
-
     /// Where a session of `client` is to be opened for which `asker` asks, if it may be; it is counted there at once.
     /// It came over the port of the slot `port_of`, if that has one.
     ///

@@ -64,6 +64,16 @@ impl Questions {
         }
     }
 
+    /// The number of the next one.
+    pub(crate) fn next(&self) -> u64 {
+        self.next.get()
+    }
+
+    /// The next one has this number: those before it were another program's.
+    pub(crate) fn go_on_from(&self, next: u64) {
+        self.next.set(next);
+    }
+
     /// Asks all of `members`, with a copy of the descriptor for each, and waits for all answers.
     pub(crate) async fn ask(
         &self,

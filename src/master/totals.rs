@@ -337,6 +337,7 @@ pub(crate) async fn measure_master(pool: &Pool, hub: &Hub, totals: &Totals, log:
         metrics::MASTER_MEMORY.set(process::resident());
         metrics::TAKEN_OUT.set(pool.is_taken_out().into());
         metrics::WORKERS_READY.set(pool.ready() as u64);
+        metrics::CONNECTIONS_WAITING.set(pool.waiting() as u64);
         metrics::LOG_LINES_LOST.mirror(log.lost());
         let bridge = hub.bridge();
         metrics::BRIDGE_HUB_QUEUE.set(bridge.waiting as u64);

@@ -121,6 +121,8 @@ table! {
         "Connections that the master accepted.";
     REFUSED: Counter<Refused> of Number, Server, "my_app_refused_total",
         "Connections and requests that were refused before there was a session, or without one.";
+    CONNECTIONS_WAITING: Gauge of Number, Server, "my_app_connections_waiting",
+        "Connections for new sessions that wait until a worker may be given one more.";
     RESCUED: Counter of Number, Server, "my_app_connections_rescued_total",
         "Connections of a worker that ended, which it had not begun to read and another worker was given.";
     PASSED: Counter of Number, Server, "my_app_connections_passed_total",

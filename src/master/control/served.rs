@@ -137,3 +137,111 @@ impl Drop for Settled<'_> {
         self.0.pause(false);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::path::Path;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpStream, UnixStream};
+    use tokio::task::LocalSet;
+    use tokio::time::timeout;
+
+    use super::super::super::Parts;
+    use super::*;
+    use crate::wire::handover::pool::PoolState;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+
+    fn control(path: &Path) -> Rc<Control> {
+        let mut parts = Parts::for_tests(PoolState::default());
+        let mut config = (*parts.config).clone();
+        config.control.socket = Some(path.to_owned());
+        parts.config = Rc::new(config);
+        Control::new(parts)
+    }
+
+    async fn ask(path: &Path) -> UnixStream {
+        let mut conn = UnixStream::connect(path).await.unwrap();
+        let request = b"GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        conn.write_all(request).await.unwrap();
+        conn
+    }
+
+    async fn ask_for_metrics(at: SocketAddr) -> TcpStream {
+        let mut conn = TcpStream::connect(at).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        conn.write_all(request).await.unwrap();
+        conn
+    }
+
+    async fn is_answered(mut conn: impl AsyncReadExt + Unpin) {
+        let mut said = String::new();
+        let read = timeout(DEADLINE, conn.read_to_string(&mut said)).await;
+        read.expect("an answer").unwrap();
+        assert!(said.starts_with("HTTP/1.1 200 OK\r\n"), "{said}");
+    }
+
+    #[tokio::test]
+    async fn who_asks_while_another_program_takes_over_is_answered_by_that_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control");
+        let listener = bind::bind_tcp(([127, 0, 0, 1], 0).into()).unwrap();
+        let at = listener.local_addr().unwrap();
+        let (mut carrier, stdin) = Carrier::new().unwrap();
+        let before = LocalSet::new();
+        let waiting = before
+            .run_until(async {
+                let listener = Listener::tcp(listener).unwrap();
+                let served = control(&path).serve(vec![listener], None);
+                is_answered(ask(&path).await).await;
+                is_answered(ask_for_metrics(at).await).await;
+                let settled = served.settle(DEADLINE).await;
+                let waiting = (ask(&path).await, ask_for_metrics(at).await);
+                let state = served.pack(&mut carrier).unwrap();
+                carrier
+                    .finish(&postcard::to_stdvec(&state).unwrap())
+                    .unwrap();
+                drop(settled);
+                // An exec drops nothing: the socket's file stays.
+                std::mem::forget(served);
+                waiting
+            })
+            .await;
+        drop(before);
+
+        let mut luggage = Luggage::receive(stdin).unwrap();
+        let state: AskedState = postcard::from_bytes(luggage.state()).unwrap();
+        let going_on = async {
+            let (metrics, socket) = adopt(state, &mut luggage).unwrap();
+            assert_eq!((metrics.len(), luggage.left()), (1, 0));
+            assert!(socket.is_some());
+            let _served = control(&path).serve(metrics, socket);
+            is_answered(waiting.0).await;
+            is_answered(waiting.1).await;
+            is_answered(ask(&path).await).await;
+            is_answered(ask_for_metrics(at).await).await;
+        };
+        LocalSet::new().run_until(going_on).await;
+    }
+
+    #[tokio::test]
+    async fn who_does_not_finish_a_request_is_not_waited_for_and_then_all_are_accepted_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control");
+        let test = async {
+            let served = control(&path).serve(Vec::new(), None);
+            let mut slow = UnixStream::connect(&path).await.unwrap();
+            slow.write_all(b"GET /sta").await.unwrap();
+            is_answered(ask(&path).await).await;
+            drop(
+                timeout(DEADLINE, served.settle(Duration::from_secs(1)))
+                    .await
+                    .unwrap(),
+            );
+            is_answered(ask(&path).await).await;
+        };
+        LocalSet::new().run_until(test).await;
+    }
+}

@@ -30,6 +30,7 @@ pub(super) struct Status {
     drains: Vec<DrainStatus>,
     sessions: SessionCounts,
     rates: Rates,
+    connections_waiting: usize,
     generation: u16,
     reload: Option<&'static str>,
     workers: Vec<WorkerStatus>,
@@ -135,6 +136,7 @@ pub(super) fn status(control: &Control) -> Status {
         drains: parts.drains().into_iter().map(drain).collect(),
         sessions: figures.sessions,
         rates: figures.rates,
+        connections_waiting: parts.pool.waiting(),
         generation: parts.pool.current(),
         reload: parts.reloads.stage().word(),
         workers: slots

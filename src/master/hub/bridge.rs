@@ -224,6 +224,12 @@ impl Hub {
         }
     }
 
+    /// The one that there is loses its connection.
+    pub(super) fn unseat_bridge(&self) {
+        let bridge = self.far.bridge.borrow().clone();
+        drop(bridge.map(|bridge| Seated { hub: self, bridge }));
+    }
+
     /// The bridge of this moment; none if there was never one.
     pub(crate) fn bridge(&self) -> BridgeState {
         let bridge = self.far.bridge.borrow();

@@ -114,6 +114,12 @@ impl Far {
         }
     }
 
+    /// There is to be no bridge, and nothing is kept for one.
+    pub(super) fn forget(&self) {
+        self.identity.take();
+        self.queue.take();
+    }
+
     /// The members elsewhere; none while the link is down, or the bridge has not said yet who they are.
     pub(super) fn members(&self) -> Vec<BusMember> {
         let bridge = self.bridge.borrow();

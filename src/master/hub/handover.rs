@@ -114,6 +114,8 @@ impl Hub {
     /// Goes on serving the bridge, likewise; [`Left::Closed`] if there is none.
     pub(crate) async fn resume_bridge(&self) -> Left {
         if let Some(listed) = self.listed(None, Role::Bridge) {
+            // Of several that have not said who they are the last one counts.
+            self.keep_of_bridges(Some(&listed.joining));
             let newer = self.welcome_bridge(listed);
             let older = self.resume_seated_bridge();
             return tokio::join!(older, newer).1;
@@ -132,6 +134,22 @@ impl Hub {
     /// already is told what it always was.
     pub(crate) fn expect_bridge(&self, identity: Identity) {
         self.far.expect_bridge(identity);
+    }
+
+    /// There is to be no bridge any more, as a configuration wants that is newer than the hub: the one that there is
+    /// loses its connection, and none comes in. Nobody would serve it, and workers would wait for it.
+    pub(crate) fn expect_no_bridge(&self) {
+        self.door.take();
+        self.keep_of_bridges(None);
+        self.unseat_bridge();
+        self.far.forget();
+    }
+
+    /// Drops the bridges that have not said who they are, but for this one.
+    fn keep_of_bridges(&self, kept: Option<&Rc<Joining>>) {
+        let mut joining = self.joining.borrow_mut();
+        let is_kept = |it: &Rc<Joining>| kept.is_some_and(|kept| Rc::ptr_eq(it, kept));
+        joining.retain(|it| it.role != Role::Bridge || is_kept(it));
     }
 
     /// Drops the workers that nobody goes on serving: they are in the hub's state, and not in that of who looks after workers.

@@ -72,6 +72,10 @@ impl Member {
             .forget_permits(state.unacknowledged.len().min(WINDOW));
         for (conn, handoff) in state.unacknowledged {
             let conn = Rc::new(luggage.take(conn)?);
+            // When they were dispatched is not known any more; that they were is.
+            if handoff.is_paced() {
+                member.pace.borrow_mut().sent(Instant::now().into_std());
+            }
             let sent = Unacknowledged { conn, handoff };
             member.unacknowledged.borrow_mut().push_back(sent);
         }

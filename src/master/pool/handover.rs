@@ -136,9 +136,9 @@ mod tests {
         assert!(!pool.is_full());
         assert!(pool.reserve(&old, None, false, None).is_ok());
         assert!(pool.is_full());
-        assert_eq!(pool.back(old.home).await.map(|it| it.home), Some(old.home));
+        assert_eq!(pool.at(old.home).map(|it| it.home), Some(old.home));
         pool.remove(&old);
-        assert!(pool.back(old.home).await.is_none());
+        assert!(pool.at(old.home).is_none());
         assert_eq!(pool.at(new.home).map(|it| it.load()), Some(0));
     }
 }

@@ -136,6 +136,11 @@ impl Pool {
         }
     }
 
+    /// How many wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.turns.waiting.get()
+    }
+
     fn no_turn(&self) -> NoTurn {
         if self.candidates().is_empty() {
             NoTurn::NoWorker

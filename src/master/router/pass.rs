@@ -11,7 +11,8 @@ use tracing::debug;
 use super::Router;
 use super::connections::{Entry, Passing, Stage, Tracked};
 use super::refusal::{Refusal, refuse};
-use crate::master::pool::WORKER_PATIENCE;
+use crate::master::member::Member;
+use crate::master::pool::{LOOK_AGAIN, WORKER_PATIENCE};
 use crate::metrics;
 use crate::wire::link::{Handoff, Origin};
 use crate::wire::session_id::Home;
@@ -51,19 +52,10 @@ impl Router {
         let Some((to, reservation)) = entry.passing(|it| (it.to, it.reservation)) else {
             return;
         };
-        let member = if entry.origin == Origin::Worker {
-            // The other worker reads its end, and refuses the request.
-            self.pool.at(to)
-        } else {
-            // A client's, whose worker has died: the one that takes its place answers. None does for one of an
-            // earlier generation: then any does.
-            let back = timeout(WORKER_PATIENCE, self.pool.back(to)).await;
-            let any = || self.pool.choose(false, entry.port_of);
-            back.ok().flatten().or_else(any)
-        };
+        let member = timeout(WORKER_PATIENCE, self.at_or_any(to, entry.port_of)).await;
         let handoff = entry.passing(|it| it.handoff.clone());
         let opens = handoff.as_ref().is_some_and(|it| it.opens);
-        let (Some(member), Some(mut handoff)) = (member, handoff) else {
+        let (Ok(member), Some(mut handoff)) = (member, handoff) else {
             // What was reserved went with the worker.
             return gone(&entry, opens).await;
         };
@@ -80,13 +72,27 @@ impl Router {
             gone(&entry, opens).await;
         }
     }
+
+    /// The worker of this place. If it is gone its sessions are, too: whoever takes connections says so, or opens the
+    /// new one.
+    async fn at_or_any(&self, home: Home, port_of: Option<u16>) -> Rc<Member> {
+        loop {
+            let changed = self.pool.changed();
+            let member = self.pool.at(home);
+            if let Some(member) = member.or_else(|| self.pool.choose(false, port_of)) {
+                return member;
+            }
+            // None, or none that answers.
+            let _ = timeout(LOOK_AGAIN, changed).await;
+        }
+    }
 }
 
-/// Its worker is gone, and the session with it: what the client would hear from that worker, too. Another worker, which
-/// waits for an answer, sees the end.
+/// No worker takes it: the client hears what it would hear from one. Another worker, which waits for an answer, sees the
+/// end.
 async fn gone(entry: &Entry, opens: bool) {
     if entry.origin == Origin::Worker {
-        return debug!("a connection for a worker that is gone was closed");
+        return debug!("a connection was closed, for no worker takes it");
     }
     let why = if opens {
         Refusal::NoWorker

@@ -1,99 +1,32 @@
+mod world;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::time::Duration;
 
-use rustix::net::{RecvFlags, Shutdown, sockopt};
+use rustix::net::sockopt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::{LocalSet, yield_now};
 use tokio::time::{Instant, sleep, timeout};
 
+use self::world::{World, home};
 use super::connections::Stage;
 use super::handover::RouterState;
 use super::refusal::{Refusal, refuse};
 use super::*;
-use crate::config::Balance;
 use crate::ipc::carrier::{Carrier, Luggage};
-use crate::ipc::link::{Inbox, Link, pair};
 use crate::master::bind::bind_tcp;
-use crate::master::member::Member;
 use crate::master::missing::Missing;
 use crate::wire::handover::State;
-use crate::wire::link::{Handoff, Origin, ToWorker};
-use crate::wire::session_id::{Home, Keyring};
+use crate::wire::link::{Handoff, Origin};
+use crate::wire::session_id::Home;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const LINE: &str = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\n\r\n";
 const HALF: usize = 20;
-
-/// What answers and what is taken.
-struct World {
-    pool: Rc<Pool>,
-    members: Vec<Rc<Member>>,
-    /// The workers' ends.
-    links: Vec<Link>,
-}
-
-impl World {
-    fn with_slots(slots: &[u16]) -> Self {
-        let config = Config::default();
-        let keyring = Keyring::draw(1).unwrap();
-        let pool = Pool::new(Balance::LeastConnection, &config.limits, keyring);
-        let mut world = Self {
-            pool: Rc::new(pool),
-            members: Vec::new(),
-            links: Vec::new(),
-        };
-        for &slot in slots {
-            let (ours, theirs) = pair().unwrap();
-            let member = Member::new(home(slot), 1, Link::new(ours).unwrap());
-            let member = Rc::new(member);
-            world.pool.add(Rc::clone(&member));
-            world.members.push(member);
-            world.links.push(Link::new(theirs).unwrap());
-        }
-        world
-    }
-
-    /// Each worker answers what it is given with its number, the head beside it and what is there to be read.
-    fn serve(&mut self) {
-        for (slot, link) in self
-            .members
-            .iter()
-            .map(|it| it.home.slot)
-            .zip(self.links.drain(..))
-        {
-            spawn_local(async move {
-                let mut inbox = Inbox::default();
-                while let Ok((message, passed)) = link.recv::<ToWorker>(&mut inbox).await {
-                    if let (ToWorker::Take(handoff), Some(conn)) = (message, passed) {
-                        answer(slot, &handoff, &conn);
-                    }
-                }
-            });
-        }
-    }
-}
-
-fn home(slot: u16) -> Home {
-    Home {
-        generation: 0,
-        slot,
-    }
-}
-
-fn answer(slot: u16, handoff: &Handoff, conn: &OwnedFd) {
-    let mut request = [0; 200];
-    let read = rustix::net::recv(conn, &mut request[..], RecvFlags::DONTWAIT);
-    let read = read.map_or(0, |(count, _)| count);
-    let request = String::from_utf8_lossy(&request[..read]).into_owned();
-    let head = String::from_utf8_lossy(&handoff.head);
-    let text = format!("{slot} has [{head}][{request}]");
-    rustix::io::write(conn, text.as_bytes()).unwrap();
-    rustix::net::shutdown(conn, Shutdown::Both).unwrap();
-}
 
 async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + DEADLINE;
@@ -305,11 +238,42 @@ async fn connections_at_every_stage_go_on_in_another_router_each_once() {
             assert_eq!(said.matches("HTTP").count(), 1, "{said}");
         }
         eventually("nothing is left", || router.connections.all().is_empty()).await;
-        let unacknowledged = |at: usize| world.members[at].take_unacknowledged().len();
-        assert_eq!((unacknowledged(0), unacknowledged(1)), (81, 40));
+        let taken: Vec<_> = world.taken.iter().map(|taken| taken.get()).collect();
+        assert_eq!(taken, [81, 40]);
         assert_eq!(router.counts.count(), 0);
     };
     after.run_until(check).await;
+}
+
+#[tokio::test]
+async fn a_connection_for_a_worker_that_is_gone_is_answered_by_another() {
+    let local = LocalSet::new();
+    let check = async {
+        let mut world = World::with_slots(&[0]);
+        world.serve();
+        let router = Router::start(config(), Rc::clone(&world.pool), Vec::new());
+        let earlier = Home {
+            generation: 7,
+            slot: 0,
+        };
+        for to in [home(9), earlier] {
+            for origin in [Origin::Unix, Origin::Worker] {
+                let (mut client, conn) = unix_client();
+                let handoff = Handoff {
+                    origin,
+                    port_of: None,
+                    opens: false,
+                    reservation: None,
+                    admitted: None,
+                    age_ms: 0,
+                    head: b"POST".to_vec(),
+                };
+                router.pass(to, conn, handoff, None);
+                assert_eq!(heard(&mut client).await, "0 has [POST][]");
+            }
+        }
+    };
+    local.run_until(check).await;
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ impl Supervisor {
         Ok(WorkersState {
             generations: generations.collect::<io::Result<_>>()?,
             last: self.last.get(),
+            next_question: self.parts.questions.next(),
             bridge: None,
         })
     }
@@ -52,6 +53,7 @@ impl Supervisor {
         mut bus: impl FnMut(u32) -> JoinHandle<Left>,
     ) -> Result<Rc<Self>, CarrierError> {
         let supervisor = Rc::new(Self::new(parts, state.last));
+        parts.questions.go_on_from(state.next_question);
         for generation in state.generations {
             supervisor.adopt_generation(generation, luggage, &mut bus)?;
         }
@@ -144,6 +146,8 @@ impl Slot {
                 wait_ms: milliseconds(until.saturating_duration_since(Instant::now())),
             },
             State::Left => Occupant::Left,
+            // For a copy that is only looked at.
+            State::Between if carrier.only_counts() => Occupant::Nobody { wait_ms: 0 },
             State::Between => {
                 return Err(io::Error::other(
                     "a worker is being replaced at this moment; try again",

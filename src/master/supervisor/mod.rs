@@ -299,11 +299,14 @@ impl Supervisor {
         let failed = generation.failure.borrow().is_some();
         // Why it failed is still to be heard.
         let heard = !failed || *generation.order.borrow() != Order::Serve;
-        let slots = generation.slots.borrow();
-        if heard && slots.iter().all(|slot| slot.has_left()) {
+        let all_left = generation.slots.borrow().iter().all(|slot| slot.has_left());
+        if heard && all_left {
             let number = generation.number;
             let mut generations = self.generations.borrow_mut();
             generations.retain(|it| it.number != number);
+            drop(generations);
+            // They know their generation, as it knows them.
+            generation.slots.take();
             self.parts.drains.end(Whose::Generation(number));
             info!(number, "a generation of workers has left");
         }

@@ -23,30 +23,33 @@ use crate::wire::session_id::Keyring;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-fn parts(pool: PoolState) -> Parts {
-    let config = Rc::new(Config {
-        workers: 2,
-        ..Config::default()
-    });
-    let keyring = Keyring::draw(1).unwrap();
-    let pool = Pool::adopt(pool, Balance::RoundRobin, &config.limits, keyring);
-    let pool = Rc::new(pool);
-    Parts {
-        reloads: Rc::default(),
-        program: Rc::new(Program::this()),
-        router: Router::start(Rc::clone(&config), Rc::clone(&pool), Vec::new()),
-        pool,
-        slots: Rc::default(),
-        missing: Rc::default(),
-        faults: Rc::default(),
-        drains: Rc::default(),
-        ends: Rc::default(),
-        totals: Totals::new(config.workers),
-        questions: Rc::default(),
-        log: Log::new(crate::logging::unheard(), LogLevel::Info),
-        hub: Rc::default(),
-        has_own_bridge: false,
-        config,
+impl Parts {
+    /// Those of a server without workers and listeners.
+    pub(in crate::master) fn for_tests(pool: PoolState) -> Self {
+        let config = Rc::new(Config {
+            workers: 2,
+            ..Config::default()
+        });
+        let keyring = Keyring::draw(1).unwrap();
+        let pool = Pool::adopt(pool, Balance::RoundRobin, &config.limits, keyring);
+        let pool = Rc::new(pool);
+        Self {
+            reloads: Rc::default(),
+            program: Rc::new(Program::this()),
+            router: Router::start(Rc::clone(&config), Rc::clone(&pool), Vec::new()),
+            pool,
+            slots: Rc::default(),
+            missing: Rc::default(),
+            faults: Rc::default(),
+            drains: Rc::default(),
+            ends: Rc::default(),
+            totals: Totals::new(config.workers),
+            questions: Rc::default(),
+            log: Log::new(crate::logging::unheard(), LogLevel::Info),
+            hub: Rc::default(),
+            has_own_bridge: false,
+            config,
+        }
     }
 }
 
@@ -105,6 +108,18 @@ fn still_served() -> JoinHandle<Left> {
     spawn_local(std::future::pending())
 }
 
+fn new_session() -> Handoff {
+    Handoff {
+        origin: Origin::Unix,
+        port_of: None,
+        opens: true,
+        reservation: None,
+        admitted: None,
+        age_ms: 0,
+        head: Vec::new(),
+    }
+}
+
 async fn heard(link: &Link) -> (ToWorker, Option<OwnedFd>) {
     let mut inbox = Inbox::default();
     timeout(DEADLINE, link.recv(&mut inbox))
@@ -142,7 +157,7 @@ async fn workers_of_two_generations_are_looked_after_by_another_program_and_noti
     let before = LocalSet::new();
     let (packed, old_link, new_link) = before
         .run_until(async {
-            let supervisor = Rc::new(Supervisor::new(&parts(PoolState::default()), 1));
+            let supervisor = Rc::new(Supervisor::new(&Parts::for_tests(PoolState::default()), 1));
             let (old, new) = (serving(&supervisor, 0), serving(&supervisor, 1));
             let (_, old_link) = worker(&supervisor, &old);
             let (worker, new_link) = worker(&supervisor, &new);
@@ -150,15 +165,7 @@ async fn workers_of_two_generations_are_looked_after_by_another_program_and_noti
             supervisor.make_current(1);
             supervisor.drain_generation(0, Duration::from_mins(10));
             while !matches!(heard(&old_link).await.0, ToWorker::Retire { .. }) {}
-            let handoff = Handoff {
-                origin: Origin::Unix,
-                port_of: None,
-                opens: true,
-                reservation: None,
-                admitted: None,
-                age_ms: 0,
-                head: Vec::new(),
-            };
+            let handoff = new_session();
             worker.member.expect_session();
             let taken = worker.member.take(&Rc::new(conn.into()), handoff).await;
             assert!(taken.is_ok());
@@ -183,7 +190,7 @@ async fn workers_of_two_generations_are_looked_after_by_another_program_and_noti
 
     let after = LocalSet::new();
     let going_on = async {
-        let parts = parts(read.1);
+        let parts = Parts::for_tests(read.1);
         let bus = |_pid| still_served();
         let supervisor = Supervisor::adopt(&parts, read.0, &mut luggage, bus).unwrap();
         assert_eq!(luggage.left(), 0);
@@ -220,8 +227,10 @@ async fn workers_of_two_generations_are_looked_after_by_another_program_and_noti
         until(|| parts.pool.connections() == 0).await;
 
         // The earlier one goes, and nobody takes its place.
+        let old = Rc::downgrade(&supervisor.generation(0).unwrap());
         supervisor.kill_generation(0);
         until(|| supervisor.generation(0).is_none()).await;
+        until(|| old.strong_count() == 0).await;
         assert_eq!(parts.pool.members().len(), 1);
         assert!(parts.drains().is_empty());
         supervisor.stop(Duration::from_secs(1));
@@ -237,7 +246,7 @@ async fn workers_of_two_generations_are_looked_after_by_another_program_and_noti
 async fn numbers_of_generations_come_again_last_and_too_many_drains_end_sooner() {
     let local = LocalSet::new();
     let many = async {
-        let parts = parts(PoolState::default());
+        let parts = Parts::for_tests(PoolState::default());
         let supervisor = Rc::new(Supervisor::new(&parts, FIELD_LIMIT - 2));
         for number in [FIELD_LIMIT - 1, 0, 1] {
             assert_eq!(supervisor.next_generation(), number);
@@ -274,17 +283,59 @@ async fn numbers_of_generations_come_again_last_and_too_many_drains_end_sooner()
 async fn what_is_between_two_workers_is_not_packed() {
     let local = LocalSet::new();
     let between = async {
-        let supervisor = Rc::new(Supervisor::new(&parts(PoolState::default()), 0));
+        let supervisor = Rc::new(Supervisor::new(&Parts::for_tests(PoolState::default()), 0));
         let generation = serving(&supervisor, 0);
         vacant(&supervisor, &generation, 0);
         let slot = generation.slots.borrow().first().cloned().unwrap();
         let now = slot.state.replace(State::Between);
         assert!(!supervisor.settle(Instant::now()).await);
-        assert!(supervisor.pack(&mut Carrier::counting()).is_err());
+        let (mut carrier, _far) = Carrier::new().unwrap();
+        assert!(supervisor.pack(&mut carrier).is_err());
+        assert!(supervisor.pack(&mut Carrier::counting()).is_ok());
         let settled = supervisor.settle(Instant::now() + DEADLINE);
         let set = async { slot.set(now) };
         assert!(tokio::join!(settled, set).0);
         assert!(supervisor.pack(&mut Carrier::counting()).is_ok());
     };
     local.run_until(between).await;
+}
+
+#[tokio::test]
+async fn what_an_earlier_worker_had_not_begun_to_read_when_it_died_goes_to_a_current_one() {
+    let local = LocalSet::new();
+    let dies = async {
+        let supervisor = Rc::new(Supervisor::new(&Parts::for_tests(PoolState::default()), 1));
+        let (old, new) = (serving(&supervisor, 0), serving(&supervisor, 1));
+        let (worker_before, old_link) = worker(&supervisor, &old);
+        let (_, new_link) = worker(&supervisor, &new);
+        supervisor.make_current(1);
+        supervisor.drain_generation(0, Duration::from_mins(10));
+        let (conn, mut client) = UnixStream::pair().unwrap();
+        conn.set_nonblocking(true).unwrap();
+        let line = b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\n\r\n";
+        std::io::Write::write_all(&mut client, line).unwrap();
+        let member = &worker_before.member;
+        member.expect_session();
+        let taken = member.take(&Rc::new(conn.into()), new_session()).await;
+        assert!(taken.is_ok());
+        worker_before.process.kill().unwrap();
+        drop(old_link);
+        loop {
+            match heard(&new_link).await {
+                (ToWorker::Take(it), Some(_)) if it.opens => break,
+                (ToWorker::Ping { .. }, _) => {
+                    new_link.send(&ToMaster::Pong, None).await.unwrap();
+                }
+                _ => {}
+            }
+        }
+        until(|| supervisor.generation(0).is_none()).await;
+        let faults = supervisor.parts.faults.list();
+        assert!(
+            faults
+                .iter()
+                .any(|fault| fault.what.contains("was to leave"))
+        );
+    };
+    local.run_until(dies).await;
 }

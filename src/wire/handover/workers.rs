@@ -14,6 +14,8 @@ pub(crate) struct WorkersState {
     pub generations: Vec<GenerationState>,
     /// The generation that was started last.
     pub last: u16,
+    /// The number of the next question to a worker: an answer that is late shall meet none of another one.
+    pub next_question: u64,
     /// A bridge that is a child of the master.
     pub bridge: Option<ChildState>,
 }

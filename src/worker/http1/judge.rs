@@ -155,7 +155,7 @@ impl Connection {
                 if home == worker.home {
                     Ok(Route::Session(sid, action, protocol))
                 } else if self.origin == Origin::Worker || first.passed {
-                    // Requests from another worker go no further: nobody has the session any more.
+                    // Requests from another worker go no further: the one that had the session is gone.
                     Err(RequestError::UnknownSession.into())
                 } else {
                     Ok(Route::Forward(home, action))

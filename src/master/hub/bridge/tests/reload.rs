@@ -80,3 +80,32 @@ async fn what_a_bridge_brought_and_nobody_has_goes_on_and_so_do_its_link_and_the
     };
     LocalSet::new().run_until(test).await;
 }
+
+#[tokio::test]
+async fn a_configuration_without_other_machines_ends_the_bridge_and_keeps_nothing_for_it() {
+    let hub = Rc::new(Hub::new(Identity::default()));
+    let test = async {
+        let mut a = Peer::join(&hub, 0).await;
+        let mut bridge = FarPeer::join(&hub, 1, 1).await;
+        bridge.say(Body::Elsewhere(vec![member(1)])).await;
+        bridge.say(Body::Link(true)).await;
+        assert_eq!(a.members().await, [0, 1]);
+        let (hub, _) = hand_over(hub, vec![a.served(), &mut bridge.served]).await;
+        hub.expect_no_bridge();
+        let served = spawn_local(Rc::clone(&hub).resume(100));
+        assert_eq!(a.members().await, [0]);
+        let ends = async { while bridge.reader.next().await.is_ok() {} };
+        timeout(SOON, ends).await.unwrap();
+        a.emit(None, 1, 10).await;
+        let passed = async {
+            while hub.bridge().passed == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(SOON, passed).await.unwrap();
+        let known = hub.bridge();
+        assert_eq!((known.pid, known.waiting, known.lost), (None, 0, 0));
+        drop(served);
+    };
+    LocalSet::new().run_until(test).await;
+}
