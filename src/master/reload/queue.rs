@@ -111,7 +111,13 @@ impl Reloads {
         let (answer, answered) = oneshot::channel();
         {
             let mut waiting = self.waiting.borrow_mut();
-            waiting.retain(|waiter| waiter.answer.as_ref().is_none_or(|it| !it.is_closed()));
+            // The first is told what becomes of the reload that is under way, even if nobody hears it: the next one's
+            // is another.
+            let mut is_under_way = self.stage.get() != Stage::None;
+            waiting.retain(|waiter| {
+                let answer = waiter.answer.as_ref();
+                std::mem::take(&mut is_under_way) || answer.is_none_or(|it| !it.is_closed())
+            });
             if waiting.len() >= MOST {
                 return Err(ReloadError::TooMany(waiting.len()));
             }
@@ -242,6 +248,27 @@ mod tests {
         assert!(head.ends_with(&format!("content-length: {}", body.len())));
         let body: serde_json::Value = serde_json::from_str(body).unwrap();
         assert_eq!(body["generation"], 1);
+    }
+
+    #[tokio::test]
+    async fn who_leaves_during_its_reload_leaves_the_outcome_to_nobody_else() {
+        let reloads = Reloads::default();
+        let conn = || OwnedFd::from(UnixStream::pair().unwrap().0);
+        let mut leaves = Box::pin(reloads.ask(conn()));
+        let arrives = std::future::poll_fn(|cx| {
+            assert!(leaves.as_mut().poll(cx).is_pending());
+            std::task::Poll::Ready(())
+        });
+        arrives.await;
+        reloads.set_stage(Stage::Trying);
+        drop(leaves);
+        let next = async {
+            reloads.wanted().await;
+            reloads.done(Err(ReloadError::KnowsNoReload));
+            reloads.done(Ok(report()));
+        };
+        let (asked, ()) = tokio::join!(reloads.ask(conn()), next);
+        assert!(asked.is_ok(), "{asked:?}");
     }
 
     #[tokio::test]
