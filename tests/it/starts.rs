@@ -184,7 +184,7 @@ fn a_hangup_ends_nobody_and_the_log_says_what_to_do() {
     for &pid in workers.iter().chain([&server.pid]) {
         signal_process(pid, "HUP");
     }
-    server.wait_for_line("WARN SIGHUP does nothing: 'systemctl restart my-app.service'");
+    server.wait_for_line("WARN SIGHUP does nothing: 'systemctl reload my-app.service'");
     server.wait_for_sessions(6, SOON);
     assert_eq!((alive(server.pid), server.workers()), (true, workers));
 }

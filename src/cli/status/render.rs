@@ -75,13 +75,7 @@ impl Page<'_> {
         let up = or_dash(number(self.status, "/uptime_seconds"), span);
         let pid = or_dash(number(self.status, "/pid"), whole);
         let (version, since) = (get("/version"), get("/started_at"));
-        let mut told = format!("my-app {version} is {state}: up {up}, since {since} (pid {pid})");
-        // Of a server that was never reloaded it says nothing.
-        if let Some(generation) = number(self.status, "/generation").filter(|&it| it > 0.0) {
-            told.push_str(", generation ");
-            told.push_str(&whole(generation));
-            told.push_str(" of its workers");
-        }
+        let told = format!("my-app {version} is {state}: up {up}, since {since} (pid {pid})");
         let told = paragraph("", 0, &told, self.width);
         told.replacen(&state, &self.style.paint(tone, &state), 1)
     }
@@ -110,6 +104,14 @@ impl Page<'_> {
                 None => format!("{left} sessions left"),
             };
             lines += &paragraph("  -", 4, &format!("{whose}{words}"), self.width);
+        }
+        let earlier = list(self.status, "/earlier_workers").len();
+        if earlier > 0 {
+            let generation = or_dash(number(self.status, "/generation"), whole);
+            let words = format!(
+                "generation {generation} of the workers has whoever comes now; earlier ones that still have sessions: {earlier}"
+            );
+            lines += &paragraph("  -", 4, &words, self.width);
         }
         if let Some(stage) = text(self.status, "/reload") {
             let words = format!("a reload is under way: {stage}");

@@ -157,9 +157,10 @@ fn a_quiet_server_says_so() {
     reloaded["drains"] = json!([{"why": "reload", "sessions_left": 12, "seconds_left": 25}]);
     reloaded["generation"] = json!(2);
     reloaded["reload"] = json!("starting");
+    reloaded["earlier_workers"] = json!([{"generation": 1, "slot": 0, "pid": 7}]);
     let shown = status(&reloaded, Style::Plain, 200);
     for words in [
-        "generation 2 of its workers",
+        "generation 2 of the workers has whoever comes now; earlier ones that still have sessions: 1",
         "earlier workers: 12 sessions left, which end within 25.0 s",
         "a reload is under way: starting",
     ] {
