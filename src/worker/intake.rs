@@ -40,10 +40,10 @@ pub(crate) async fn serve(
     worker: Arc<Worker>,
     fd: OwnedFd,
     handoff: Handoff,
-    counted: ConnectionGuard,
+    mut counted: ConnectionGuard,
 ) {
     // Not before it has its turn: the master paces new sessions by how soon that is.
-    worker.sessions.taken();
+    counted.taken();
     // Whatever becomes of it, the master learns that it is decided.
     let opening = Opening::of(&worker.sessions, &handoff);
     let Handoff {

@@ -199,7 +199,7 @@ async fn listen(
                 Ok(())
             }
             Ok((ToWorker::Take(handoff), Some(conn))) => {
-                // Counted at once: a report between this and the task would show it nowhere.
+                // Counted at once: a drain does not end before it.
                 let client = worker.config.limits.client_of(handoff.origin);
                 let counted = worker.sessions.connection(handoff.origin, client);
                 tokio::spawn(intake::serve(Arc::clone(worker), conn, handoff, counted));

@@ -32,6 +32,8 @@ pub(crate) struct Sessions {
     websockets: AtomicU64,
     /// Connections of clients that the engine does not have.
     connections: AtomicU64,
+    /// Those of them with which this worker has not begun: the master counts them still among those on their way.
+    untaken: AtomicU64,
     /// Connections of other workers.
     internal: AtomicU64,
     taken: AtomicU64,
@@ -138,7 +140,7 @@ impl Sessions {
             taken: self.taken.load(Relaxed),
             resolved: self.resolved.load(Relaxed),
             sessions: self.count(),
-            connections: self.connections(),
+            connections: self.connections() - self.untaken.load(Relaxed),
         }
     }
 
@@ -163,23 +165,26 @@ impl Sessions {
         self.changed.notified().await;
     }
 
-    /// Counts a connection from now until the guard is dropped. `client`: whose it is, if it is no proxy's.
+    /// Counts a connection from now until the guard is dropped; for the master, from when it is [taken]. `client`: whose
+    /// it is, if it is no proxy's.
+    ///
+    /// [taken]: ConnectionGuard::taken
     pub(crate) fn connection(
         self: &Arc<Self>,
         origin: Origin,
         client: Option<ClientKey>,
     ) -> ConnectionGuard {
-        self.change(client, |change| change.connections += 1);
         let internal = origin == Origin::Worker;
         if internal {
             self.internal.fetch_add(1, Relaxed);
         } else {
             self.connections.fetch_add(1, Relaxed);
-            self.changed.notify_one();
+            self.untaken.fetch_add(1, Relaxed);
         }
         ConnectionGuard {
             sessions: Arc::clone(self),
             internal,
+            taken: false,
             client,
             id: None,
         }
@@ -290,6 +295,8 @@ fn shrink<K: Eq + Hash, S: BuildHasher>(set: &mut HashSet<K, S>) {
 pub(crate) struct ConnectionGuard {
     sessions: Arc<Sessions>,
     internal: bool,
+    /// Has this worker begun with it?
+    taken: bool,
     client: Option<ClientKey>,
     /// Its place among those that hyper has.
     id: Option<u64>,
@@ -299,6 +306,24 @@ impl ConnectionGuard {
     /// Did another worker of ours open it?
     pub(crate) fn is_internal(&self) -> bool {
         self.internal
+    }
+
+    /// This worker begins with it. The master is told so, and that it is here, in one message: else it would count it twice
+    /// for a while.
+    pub(crate) fn taken(&mut self) {
+        self.begin();
+        self.sessions.taken();
+    }
+
+    fn begin(&mut self) {
+        if std::mem::replace(&mut self.taken, true) {
+            return;
+        }
+        let here = |change: &mut Change| change.connections += 1;
+        self.sessions.change(self.client, here);
+        if !self.internal {
+            self.sessions.untaken.fetch_sub(1, Relaxed);
+        }
     }
 
     /// From now on it can be found by this.
@@ -322,6 +347,7 @@ impl Drop for ConnectionGuard {
                 lists.http.shrink_to(room);
             }
         }
+        self.begin();
         let ended = |change: &mut Change| change.connections -= 1;
         self.sessions.change(self.client, ended);
         if self.internal {
@@ -334,61 +360,4 @@ impl Drop for ConnectionGuard {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use engineioxide::{EndReason, Traffic, TransportType};
-    use std::time::Duration;
-
-    fn ended(sid: Sid, began_polling: bool) -> Ended {
-        Ended {
-            sid,
-            client: None,
-            protocol: ProtocolVersion::V3,
-            transport: TransportType::Websocket,
-            began_polling,
-            reason: EndReason::ClientLeft,
-            by_operator: false,
-            lived: Duration::ZERO,
-            traffic: Traffic::default(),
-        }
-    }
-
-    #[test]
-    fn a_websocket_counts_as_a_connection_as_long_as_its_session() {
-        let sessions = Arc::<Sessions>::default();
-        let counted = sessions.connection(Origin::Unix, None);
-        assert_eq!(sessions.connections(), 1);
-        sessions.opened(None);
-        sessions.has_websocket();
-        drop(counted);
-        assert_eq!((sessions.count(), sessions.connections()), (1, 1));
-        sessions.ended(&ended(Sid::new(), false));
-
-        let sid = Sid::new();
-        sessions.opened(None);
-        assert_eq!((sessions.count(), sessions.connections()), (1, 0));
-        sessions.upgrades(sid);
-        sessions.upgrades(sid);
-        assert_eq!(sessions.connections(), 1);
-        sessions.ended(&ended(sid, true));
-        assert_eq!((sessions.count(), sessions.connections()), (0, 0));
-        drop(sessions.connection(Origin::Worker, None));
-        assert_eq!(sessions.connections(), 0);
-    }
-
-    #[test]
-    fn the_master_is_told_the_end_of_a_revision_3_session_once_it_knows_it() {
-        let sessions = Sessions::default();
-        let sid = Sid::new();
-        let bare = bare(sid).unwrap();
-        sessions.opened(None);
-        sessions.opened_eio3(bare);
-        assert!(sessions.has_eio3(&bare));
-        sessions.ended(&ended(sid, true));
-        assert!(!sessions.has_eio3(&bare));
-        assert_eq!(sessions.take_ended_eio3(), [bare]);
-        // It ended while the master was told of it.
-        sessions.registered_eio3(bare);
-        assert_eq!(sessions.take_ended_eio3(), [bare]);
-    }
-}
+mod tests;

@@ -45,7 +45,7 @@ fn ask(server: &Server, words: &[&str]) -> Said {
 #[test]
 fn status_tells_during_a_load_what_the_load_opened_and_sent() {
     let server = Server::start();
-    let clients = ["websocket", "polling"].map(|transport| {
+    let mut clients = ["websocket", "polling"].map(|transport| {
         let arguments = ["--every", "100", "--transport", transport];
         Held::connect(&server.url(), 50, &arguments)
     });
@@ -66,6 +66,9 @@ fn status_tells_during_a_load_what_the_load_opened_and_sent() {
     for worker in workers {
         assert!(status.out.contains(&worker["pid"].to_string()));
     }
+    // One that is cut off between two of its polls is there until its ping's answer is missed.
+    clients[1].leave();
+    server.wait_for_sessions(50, SOON);
     let stats = clients.map(Held::quit);
     let sent = stats.iter().map(|stats| number(stats, "sent")).sum::<u64>();
     assert!(sent > 100);
