@@ -69,6 +69,8 @@ mod logging {
 
 #[path = "."]
 mod wire {
+    #[path = "../../src/wire/envelope/mod.rs"]
+    pub(crate) mod envelope;
     #[path = "../../src/wire/frame/mod.rs"]
     pub(crate) mod frame;
 }

@@ -3,12 +3,12 @@
 
 #![no_main]
 
-#[path = "../../src/wire/frame/mod.rs"]
-mod frame;
+#[path = "../../src/wire/mod.rs"]
+mod wire;
 
 use bytes::Bytes;
-use frame::{Frame, Head, length};
 use libfuzzer_sys::fuzz_target;
+use wire::frame::{self, Frame, Head, length};
 
 fuzz_target!(|data: &[u8]| {
     let bytes = Bytes::copy_from_slice(data);

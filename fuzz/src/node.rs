@@ -93,6 +93,8 @@ mod bridge {
 
 #[path = "."]
 mod wire {
+    #[path = "../../src/wire/envelope/mod.rs"]
+    pub(crate) mod envelope;
     #[path = "../../src/wire/frame/mod.rs"]
     pub(crate) mod frame;
 }

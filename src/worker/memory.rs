@@ -40,10 +40,16 @@ pub(crate) async fn keep_below_ceiling(worker: &Worker, ceiling: u64) {
     let mut grew: Option<Instant> = None;
     let mut total = 0;
     let mut service_full = false;
+    let mut service_looked = Instant::now();
     let complaints = RateLimit::default();
     loop {
         sleep(LOOK).await;
-        if service_is_full() != service_full {
+        // Some files are read for it.
+        let service_is_due = service_looked.elapsed() >= CALM;
+        if service_is_due {
+            service_looked = Instant::now();
+        }
+        if service_is_due && service_is_full() != service_full {
             service_full = !service_full;
             worker.admission.set_full(service_full || grew.is_some());
             if service_full && complaints.allows(COMPLAINT_PAUSE) {

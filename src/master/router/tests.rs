@@ -83,7 +83,16 @@ async fn bring_about(router: &Rc<Router>, to: SocketAddr) -> Clients {
     let mut passed = Vec::new();
     for _ in 0..40 {
         let (client, conn) = unix_client();
-        router.pass(home(9), conn, on_its_way(false), None);
+        let handoff = Handoff {
+            origin: Origin::Unix,
+            port_of: None,
+            opens: false,
+            reservation: None,
+            admitted: None,
+            age_ms: 7,
+            head: b"POST".to_vec(),
+        };
+        router.pass(home(9), conn, handoff, None);
         passed.push(client);
     }
     eventually("they wait", || {
@@ -322,29 +331,4 @@ async fn a_connection_that_waits_costs_little() {
         assert!(future + entry <= 1200, "{future} and {entry} bytes");
     };
     local.run_until(check).await;
-}
-
-#[tokio::test]
-async fn who_comes_for_a_generation_that_has_left_hears_so() {
-    let check = async {
-        let world = World::with_slots(&[0]);
-        let router = Router::start(config(), Rc::clone(&world.pool), Vec::new());
-        let mut gone = home(0);
-        gone.generation = 7;
-        for (opens, status, body) in [
-            (
-                false,
-                "400 ",
-                "{\"code\":1,\"message\":\"Session ID unknown\"}",
-            ),
-            (true, "503 ", ""),
-        ] {
-            let (mut client, conn) = unix_client();
-            router.pass(gone, conn, on_its_way(opens), None);
-            let said = heard(&mut client).await;
-            assert!(said.starts_with(&format!("HTTP/1.1 {status}")), "{said}");
-            assert!(said.ends_with(&format!("\r\n\r\n{body}")), "{said}");
-        }
-    };
-    LocalSet::new().run_until(check).await;
 }

@@ -13,7 +13,7 @@ use crate::wire::session_id::{Home, Keyring};
 struct Scene {
     pool: Rc<Pool>,
     members: Vec<Rc<Member>>,
-    _links: Vec<Link>,
+    links: Vec<Link>,
 }
 
 impl Scene {
@@ -23,7 +23,7 @@ impl Scene {
         let mut scene = Self {
             pool: Rc::new(pool),
             members: Vec::new(),
-            _links: Vec::new(),
+            links: Vec::new(),
         };
         for slot in 0..workers {
             let (ours, theirs) = pair().unwrap();
@@ -34,7 +34,7 @@ impl Scene {
             let member = Rc::new(Member::new(home, 1, Link::new(ours).unwrap()));
             scene.pool.add(Rc::clone(&member));
             scene.members.push(member);
-            scene._links.push(Link::new(theirs).unwrap());
+            scene.links.push(Link::new(theirs).unwrap());
         }
         scene
     }
