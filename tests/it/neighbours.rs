@@ -97,7 +97,8 @@ fn the_names_of_rooms_have_a_megabyte_together_whoever_invents_them() {
         assert!(error.contains("1048576 bytes together"), "{error}");
     }
     let grown = memory(server.workers()[0]).pss.saturating_sub(before);
-    assert!(grown < 8 << 10, "{grown} KiB");
+    // All of them would be 45 MB; PSS grows by itself when other servers of this program end.
+    assert!(grown < 16 << 10, "{grown} KiB");
     assert_eq!(ask(&mut socket, &json!(["leave", name(0)]))["ok"], true);
     assert_eq!(ask(&mut socket, &json!(["join", name(20)]))["ok"], true);
 }
