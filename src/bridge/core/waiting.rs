@@ -1,12 +1,14 @@
 //! Frames that wait to be published, as the batches that they will be.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::wire::envelope::batch::Builder;
 
 /// How many batches back a place for a frame is looked for.
 const LOOK_BACK: usize = 16;
+/// So long a batch that waits takes frames: what is kept for `catch_up` goes a batch at a time, by its oldest frame.
+const JOIN: Duration = Duration::from_millis(250);
 /// What a batch costs beside its bytes, in bytes.
 pub(super) const OVERHEAD: usize = 192;
 
@@ -87,7 +89,8 @@ impl Waiting {
         if lost_before == 0 {
             for item in self.queue.iter_mut().rev().take(LOOK_BACK) {
                 if item.target == arrival.target && item.volatile == arrival.volatile {
-                    if item.frames.has_room(arrival.frame.len()) {
+                    let is_open = now.saturating_duration_since(item.since) < JOIN;
+                    if is_open && item.frames.has_room(arrival.frame.len()) {
                         let before = item.cost();
                         item.frames.push(arrival.frame);
                         item.last = item.last.max(arrival.hub);
