@@ -308,7 +308,10 @@ impl Supervisor {
             // They know their generation, as it knows them.
             generation.slots.take();
             self.parts.drains.end(Whose::Generation(number));
-            info!(number, "a generation of workers has left");
+            let stops = matches!(*generation.order.borrow(), Order::Leave { stops: true, .. });
+            if !stops {
+                info!("Workers of generation {number} have left");
+            }
         }
         self.changed.notify_waiters();
     }
