@@ -121,8 +121,9 @@ function hearings() {
       const came = heard[number] ?? new Uint8Array(MOST_NUMBERS);
       const within = new Uint8Array(MOST_NUMBERS);
       const mine = spans.map((span) => span[number]).filter(Boolean);
-      // Who is here at the end has all up to the end.
-      if (mine.length) mine.at(-1)[1] = next - 1;
+      // Who has heard this speaker since it came last has all up to the end.
+      const last = spans.at(-1)?.[number];
+      if (last) last[1] = next - 1;
       for (const [from, to] of mine) within.fill(1, from, to + 1);
       let missed = 0;
       for (let n = mine[0]?.[0] ?? next; n < next; n++) {

@@ -145,8 +145,10 @@ impl<'a> Load<'a> {
     #[track_caller]
     fn was_served(mut self) {
         for held in &mut self.held {
-            eventually("the clients are back", SOON, || {
-                held.ask("stats")["connected"] == 30
+            // Each was to come back once; a reload ends the last session when `drain` is over.
+            eventually("the clients have moved, and are back", SOON, || {
+                let stats = held.ask("stats");
+                stats["connected"] == 30 && stats["reconnects"].as_u64() >= Some(30)
             });
         }
         let figures = self.handshakes.quit();
@@ -178,7 +180,7 @@ fn is_rolled_out_under_load(one: &Machine, two: &Machine) {
     assert_says(&said, &["two: ready: Debian GNU/Linux 13", "healthy"]);
     for machine in [one, two] {
         machine
-            .sh("sed -i 's/^#stats_interval.*/stats_interval = \"1s\"/' /etc/my-app/my-app.toml");
+            .sh("sed -i -e 's/^#stats_interval.*/stats_interval = \"1s\"/' -e 's/^#drain.*/drain = \"5s\"/' /etc/my-app/my-app.toml");
     }
     let load = [one, two].map(Load::on);
     let said = made(one, "I=fleet DEB=/srv/share/my-app-next.deb install");

@@ -49,7 +49,7 @@ fn newcomers(machine: &Machine, what: &str, act: impl FnOnce()) -> u64 {
     for (way, figures) in load.quit().as_object().unwrap() {
         machine.saw(&format!("{what}: handshakes over {way}"), figures);
         assert_eq!(figures["failures"], json!({}), "{way}");
-        assert!(figures["handshakes"].as_u64().unwrap() > 50, "{way}");
+        assert!(figures["handshakes"].as_u64().unwrap() > 0, "{way}");
         longest = longest.max(figures["longestMs"].as_u64().unwrap());
     }
     let answers =
