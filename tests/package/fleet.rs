@@ -315,7 +315,7 @@ ansible_ssh_private_key_file=/root/keys/fleet",
         &said,
         &[
             "one: installing",
-            "whose service does not run",
+            "whose service is the one before",
             "one: serves",
             "two: /etc/systemd/system/my-app.service is another deployment of my-app; nothing was changed.",
             "two: to take it over: dpkg-deb",
