@@ -193,6 +193,19 @@ fn collect() {
     std::hint::black_box((nothing, refused.is_err()));
 }
 
+/// Runs an ignored test of this program in a process of its own.
+#[cfg(test)]
+#[track_caller]
+pub(crate) fn passes_alone(test: &str) {
+    let itself = std::env::current_exe().unwrap();
+    let run = Command::new(itself)
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .output();
+    let run = run.unwrap();
+    let said = String::from_utf8([run.stdout, run.stderr].concat()).unwrap();
+    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,14 +213,7 @@ mod tests {
     /// In a process of its own: what the other tests take and free in the meantime would be measured too.
     #[test]
     fn what_was_freed_is_given_back_by_a_thread_that_rests() {
-        let itself = std::env::current_exe().unwrap();
-        let name = "process::tests::alone_a_thread_that_rests_gives_back_what_was_freed";
-        let run = std::process::Command::new(itself)
-            .args(["--exact", name, "--ignored", "--nocapture"])
-            .output();
-        let run = run.unwrap();
-        let said = String::from_utf8([run.stdout, run.stderr].concat()).unwrap();
-        assert!(run.status.success() && said.contains("1 passed"), "{said}");
+        passes_alone("process::tests::alone_a_thread_that_rests_gives_back_what_was_freed");
     }
 
     #[test]

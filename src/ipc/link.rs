@@ -141,6 +141,17 @@ impl AsFd for Link {
     }
 }
 
+#[cfg(test)]
+impl Link {
+    /// What the other side says next.
+    pub(crate) async fn heard<M: DeserializeOwned>(&self) -> (M, Option<OwnedFd>) {
+        let deadline = std::time::Duration::from_secs(20);
+        let mut inbox = Inbox::default();
+        let heard = tokio::time::timeout(deadline, self.recv(&mut inbox)).await;
+        heard.unwrap().unwrap()
+    }
+}
+
 fn send_packet(to: BorrowedFd<'_>, bytes: &[u8], passed: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -178,7 +189,7 @@ fn recv_packet(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::link::{Handoff, Origin, ToMaster, ToWorker};
+    use crate::wire::link::{Handoff, ToMaster, ToWorker};
     use std::io::Read;
     use std::os::unix::net::UnixStream;
 
@@ -192,13 +203,9 @@ mod tests {
         let (master, worker) = links();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         let handoff = Handoff {
-            origin: Origin::Unix,
-            port_of: None,
-            opens: true,
-            reservation: None,
-            admitted: None,
             age_ms: 3,
             head: b"GET".to_vec(),
+            ..Handoff::of_a_new_session()
         };
         master
             .send(&ToWorker::Take(handoff), Some(ours.as_fd()))

@@ -122,7 +122,7 @@ pub(super) async fn bind(wanted: Vec<Wanted>) -> (Vec<Listener>, Vec<Refused>) {
 }
 
 /// Tries again what is in `missing`, for ever; what can be had goes to the router.
-pub(super) async fn keep_trying(missing: Rc<RefCell<Vec<Refused>>>, router: Rc<Router>) {
+pub(super) async fn keep_trying(missing: &RefCell<Vec<Refused>>, router: &Rc<Router>) {
     while !missing.borrow().is_empty() {
         sleep(RETRY).await;
         let again: Vec<_> = missing.borrow().iter().map(|r| r.wanted.clone()).collect();

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use tokio::sync::Notify;
+
 use super::bind::{self, Refused};
 use super::router::Router;
 use crate::config::Config;
@@ -13,7 +15,8 @@ pub(crate) struct Missing {
     units: RefCell<Vec<String>>,
     /// Ports of workers that systemd does not open.
     ports: RefCell<Vec<String>>,
-    addresses: Rc<RefCell<Vec<Refused>>>,
+    addresses: RefCell<Vec<Refused>>,
+    replaced: Notify,
 }
 
 impl Missing {
@@ -22,14 +25,14 @@ impl Missing {
         Self {
             units: RefCell::new(units),
             ports: RefCell::new(ports),
-            addresses: Rc::default(),
+            ..Self::default()
         }
     }
 
     /// What could not be had.
     pub(super) fn of_addresses(refused: Vec<Refused>) -> Self {
         Self {
-            addresses: Rc::new(RefCell::new(refused)),
+            addresses: RefCell::new(refused),
             ..Self::default()
         }
     }
@@ -44,6 +47,7 @@ impl Missing {
         self.units.swap(&other.units);
         self.ports.swap(&other.ports);
         self.addresses.swap(&other.addresses);
+        self.replaced.notify_one();
     }
 
     /// What could not be had, as it was configured.
@@ -77,9 +81,12 @@ impl Missing {
         units.chain(ports).chain(addresses).collect()
     }
 
-    /// Tries the addresses again, for as long as there are any; what can be had goes to the router.
+    /// Tries the addresses again, for ever; what can be had goes to the router.
     pub(crate) async fn keep_trying(&self, router: &Rc<Router>) {
-        bind::keep_trying(Rc::clone(&self.addresses), Rc::clone(router)).await;
+        loop {
+            bind::keep_trying(&self.addresses, router).await;
+            self.replaced.notified().await;
+        }
     }
 }
 

@@ -230,7 +230,6 @@ impl Master {
         let (mut ready, mut is_late) = (self.was_ready, false);
         let parts = self.parts.clone();
         let mut listening = std::pin::pin!(parts.missing.keep_trying(&parts.router));
-        let mut all_listen = false;
         let mut memory = std::pin::pin!(process::give_memory_back());
         let mut figures = std::pin::pin!(totals::measure_master(
             &parts.pool,
@@ -276,7 +275,7 @@ impl Master {
                 }
                 () = &mut memory => {}
                 () = &mut figures => {}
-                () = &mut listening, if !all_listen => all_listen = true,
+                () = &mut listening => {}
                 _ = tick.tick() => {
                     self.parts.log.guard().report_losses();
                     self.notify.alive();

@@ -206,6 +206,22 @@ pub(crate) struct Handoff {
     pub head: Vec<u8>,
 }
 
+#[cfg(test)]
+impl Handoff {
+    /// A connection that has just come to a Unix socket, and opens a session.
+    pub(crate) fn of_a_new_session() -> Self {
+        Self {
+            origin: Origin::Unix,
+            port_of: None,
+            opens: true,
+            reservation: None,
+            admitted: None,
+            age_ms: 0,
+            head: Vec::new(),
+        }
+    }
+}
+
 /// A client that the application has let in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LetIn {

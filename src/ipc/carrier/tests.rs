@@ -108,14 +108,7 @@ fn what_is_cut_off_or_foreign_is_an_error() {
 /// In a process of its own, for the limit is the whole process's.
 #[test]
 fn a_limit_that_is_reached_is_an_error_that_says_what_to_do() {
-    let itself = std::env::current_exe().unwrap();
-    let name = "ipc::carrier::tests::alone_a_limit_that_is_reached_is_an_error";
-    let run = std::process::Command::new(itself)
-        .args(["--exact", name, "--ignored", "--nocapture"])
-        .output();
-    let run = run.unwrap();
-    let said = String::from_utf8([run.stdout, run.stderr].concat()).unwrap();
-    assert!(run.status.success() && said.contains("1 passed"), "{said}");
+    crate::process::passes_alone("ipc::carrier::tests::alone_a_limit_that_is_reached_is_an_error");
 }
 
 #[test]

@@ -91,41 +91,23 @@ mod tests {
     use std::io::Read;
     use std::os::fd::OwnedFd;
     use std::os::unix::net::UnixStream;
-    use std::time::Duration;
-
-    use tokio::time::timeout;
 
     use super::*;
-    use crate::ipc::link::{Inbox, pair};
+    use crate::ipc::link::pair;
     use crate::wire::client::ClientKey;
     use crate::wire::handover::workers::Reply;
-    use crate::wire::link::{Change, Handoff, Origin, Report, ToWorker};
+    use crate::wire::link::{Change, Handoff, Report, ToWorker};
     use crate::wire::session_id::Home;
 
-    const DEADLINE: Duration = Duration::from_secs(20);
     const HOME: Home = Home {
         generation: 4,
         slot: 1,
     };
 
-    /// The worker hears what the master says.
-    async fn heard(link: &Link) -> (ToWorker, Option<OwnedFd>) {
-        let mut inbox = Inbox::default();
-        timeout(DEADLINE, link.recv(&mut inbox))
-            .await
-            .unwrap()
-            .unwrap()
-    }
-
     fn handoff(age_ms: u32) -> Handoff {
         Handoff {
-            origin: Origin::Unix,
-            port_of: None,
-            opens: true,
-            reservation: None,
-            admitted: None,
             age_ms,
-            head: Vec::new(),
+            ..Handoff::of_a_new_session()
         }
     }
 
@@ -168,7 +150,7 @@ mod tests {
         };
         before.clients_changed(&[(client, change)]);
         before.told_ends(2);
-        let (heard_first, heard_conn) = heard(&worker).await;
+        let (heard_first, heard_conn) = worker.heard().await;
         assert!(matches!(heard_first, ToWorker::Take(it) if it.age_ms == 1));
         for ticket in 0..3 {
             before.reply(Reply::Eio3 { ticket, home: None }).unwrap();
@@ -185,10 +167,10 @@ mod tests {
             assert_eq!(after.tell_reply().await, None);
         }
         // In order: the second connection, and each answer once.
-        assert!(matches!(heard(&worker).await, (ToWorker::Take(it), Some(_)) if it.age_ms == 2));
+        assert!(matches!(worker.heard().await, (ToWorker::Take(it), Some(_)) if it.age_ms == 2));
         for expected in 0..3 {
             assert!(matches!(
-                heard(&worker).await.0,
+                worker.heard().await.0,
                 ToWorker::Eio3 { ticket, .. } if ticket == expected
             ));
         }

@@ -124,13 +124,9 @@ async fn a_connection_that_its_home_does_not_take_is_not_counted_there() {
     assert_eq!(scene.pool.redeem(None, &home), None);
     scene.links.clear();
     let handoff = Handoff {
-        origin: Origin::Unix,
-        port_of: None,
-        opens: true,
-        reservation: None,
         admitted: Some(LetIn::default()),
-        age_ms: 0,
         head: b"GET".to_vec(),
+        ..Handoff::of_a_new_session()
     };
     let (conn, _peer) = pair().unwrap();
     assert!(home.take(&Rc::new(conn), handoff).await.is_err());

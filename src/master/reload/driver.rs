@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use humantime::format_duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
@@ -136,8 +135,6 @@ impl Driver {
             resumed.version
         );
         missing.replace(&renew(router, config, resumed.missing_units).await);
-        let tried = (Rc::clone(missing), Rc::clone(router));
-        spawn_local(async move { tried.0.keep_trying(&tried.1).await });
         self.workers.start_generation(next, Rc::clone(config));
         let patience = config.start_timeout;
         let started = timeout(patience, self.workers.started(next)).await;

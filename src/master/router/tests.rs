@@ -84,13 +84,10 @@ async fn bring_about(router: &Rc<Router>, to: SocketAddr) -> Clients {
     for _ in 0..40 {
         let (client, conn) = unix_client();
         let handoff = Handoff {
-            origin: Origin::Unix,
-            port_of: None,
             opens: false,
-            reservation: None,
-            admitted: None,
             age_ms: 7,
             head: b"POST".to_vec(),
+            ..Handoff::of_a_new_session()
         };
         router.pass(home(9), conn, handoff, None);
         passed.push(client);
@@ -261,12 +258,9 @@ async fn a_connection_for_a_worker_that_is_gone_is_answered_by_another() {
                 let (mut client, conn) = unix_client();
                 let handoff = Handoff {
                     origin,
-                    port_of: None,
                     opens: false,
-                    reservation: None,
-                    admitted: None,
-                    age_ms: 0,
                     head: b"POST".to_vec(),
+                    ..Handoff::of_a_new_session()
                 };
                 router.pass(to, conn, handoff, None);
                 assert_eq!(heard(&mut client).await, "0 has [POST][]");

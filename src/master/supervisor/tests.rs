@@ -1,4 +1,3 @@
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
@@ -14,11 +13,11 @@ use super::super::totals::Totals;
 use super::*;
 use crate::config::{Balance, LogLevel};
 use crate::ipc::carrier::{Carrier, Luggage};
-use crate::ipc::link::{Inbox, Link, pair};
+use crate::ipc::link::{Link, pair};
 use crate::master::reload::Program;
 use crate::wire::handover::pool::PoolState;
 use crate::wire::handover::workers::{Reply, WorkersState};
-use crate::wire::link::{Handoff, Origin, Report, ToMaster, ToWorker};
+use crate::wire::link::{Handoff, Report, ToMaster, ToWorker};
 use crate::wire::session_id::Keyring;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -108,26 +107,6 @@ fn still_served() -> JoinHandle<Left> {
     spawn_local(std::future::pending())
 }
 
-fn new_session() -> Handoff {
-    Handoff {
-        origin: Origin::Unix,
-        port_of: None,
-        opens: true,
-        reservation: None,
-        admitted: None,
-        age_ms: 0,
-        head: Vec::new(),
-    }
-}
-
-async fn heard(link: &Link) -> (ToWorker, Option<OwnedFd>) {
-    let mut inbox = Inbox::default();
-    timeout(DEADLINE, link.recv(&mut inbox))
-        .await
-        .unwrap()
-        .unwrap()
-}
-
 /// What the worker hears before and with its second ping.
 async fn heard_for_a_while(link: &Link) -> Vec<ToWorker> {
     let mut all = Vec::new();
@@ -136,7 +115,7 @@ async fn heard_for_a_while(link: &Link) -> Vec<ToWorker> {
         all.iter().filter(ping).count()
     };
     while pings(&all) < 2 {
-        all.push(heard(link).await.0);
+        all.push(link.heard().await.0);
     }
     all
 }
@@ -164,8 +143,8 @@ async fn workers_of_two_generations_are_looked_after_by_another_program_and_noti
             vacant(&supervisor, &new, 1);
             supervisor.make_current(1);
             supervisor.drain_generation(0, Duration::from_mins(10));
-            while !matches!(heard(&old_link).await.0, ToWorker::Retire { .. }) {}
-            let handoff = new_session();
+            while !matches!(old_link.heard().await.0, ToWorker::Retire { .. }) {}
+            let handoff = Handoff::of_a_new_session();
             worker.member.expect_session();
             let taken = worker.member.take(&Rc::new(conn.into()), handoff).await;
             assert!(taken.is_ok());
@@ -234,7 +213,7 @@ async fn workers_of_two_generations_are_looked_after_by_another_program_and_noti
         assert_eq!(parts.pool.members().len(), 1);
         assert!(parts.drains().is_empty());
         supervisor.stop(Duration::from_secs(1));
-        while !matches!(heard(&new_link).await.0, ToWorker::Stop { .. }) {}
+        while !matches!(new_link.heard().await.0, ToWorker::Stop { .. }) {}
         supervisor.kill();
         timeout(DEADLINE, supervisor.left()).await.unwrap();
         assert!(parts.pool.members().is_empty());
@@ -316,12 +295,14 @@ async fn what_an_earlier_worker_had_not_begun_to_read_when_it_died_goes_to_a_cur
         std::io::Write::write_all(&mut client, line).unwrap();
         let member = &worker_before.member;
         member.expect_session();
-        let taken = member.take(&Rc::new(conn.into()), new_session()).await;
+        let taken = member
+            .take(&Rc::new(conn.into()), Handoff::of_a_new_session())
+            .await;
         assert!(taken.is_ok());
         worker_before.process.kill().unwrap();
         drop(old_link);
         loop {
-            match heard(&new_link).await {
+            match new_link.heard().await {
                 (ToWorker::Take(it), Some(_)) if it.opens => break,
                 (ToWorker::Ping { .. }, _) => {
                     new_link.send(&ToMaster::Pong, None).await.unwrap();

@@ -6,6 +6,7 @@ mod control;
 mod emitter;
 mod figures;
 mod flow;
+mod holder;
 mod jitter;
 mod light;
 mod machines;

@@ -3,9 +3,7 @@ use super::super::far::Identity;
 use super::super::tests::{Peer, SOON};
 use super::*;
 use crate::ipc::bus::Reader;
-use crate::wire::envelope::{Address, Position};
-use crate::wire::frame::{BusMember, Question, Welcome, number};
-use socketioxide_core::Str;
+use crate::wire::frame::{BusMember, Question, number};
 use tokio::io::AsyncWriteExt;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
@@ -77,6 +75,14 @@ impl FarPeer {
         bridge
     }
 
+    /// Joins, says that these are elsewhere, and that it reaches them.
+    async fn linked(hub: &Rc<Hub>, near: usize, elsewhere: &[BusMember]) -> Self {
+        let mut bridge = Self::join(hub, 1, near).await;
+        bridge.say(Body::Elsewhere(elsewhere.to_vec())).await;
+        bridge.say(Body::Link(true)).await;
+        bridge
+    }
+
     async fn send(&mut self, from: Sid, to: Option<Sid>, body: Body) {
         let frame = Frame { to, from, body }.encode().unwrap();
         self.writer.write_all(&frame).await.unwrap();
@@ -112,11 +118,7 @@ impl FarPeer {
 async fn workers_know_the_members_elsewhere_while_the_link_is_up_and_the_bridge_only_the_workers() {
     on_a_far_hub(async |hub| {
         let mut a = Peer::join(&hub, 7).await;
-        let mut bridge = FarPeer::join(&hub, 1, 1).await;
-        bridge
-            .say(Body::Elsewhere(vec![member(1), member(2)]))
-            .await;
-        bridge.say(Body::Link(true)).await;
+        let mut bridge = FarPeer::linked(&hub, 1, &[member(1), member(2)]).await;
         assert_eq!(a.members().await, [7, 1, 2]);
         bridge.say(Body::Elsewhere(vec![member(2)])).await;
         assert_eq!(a.members().await, [7, 2]);
@@ -141,9 +143,7 @@ async fn what_workers_send_to_all_or_to_one_elsewhere_goes_to_the_bridge_with_th
     on_a_far_hub(async |hub| {
         let mut a = Peer::join(&hub, 0).await;
         let mut b = Peer::join(&hub, 1).await;
-        let mut bridge = FarPeer::join(&hub, 1, 2).await;
-        bridge.say(Body::Elsewhere(vec![member(3)])).await;
-        bridge.say(Body::Link(true)).await;
+        let mut bridge = FarPeer::linked(&hub, 2, &[member(3)]).await;
         assert_eq!(b.members().await, [0, 1, 3]);
         a.emit(None, 1, 10).await;
         a.emit(Some(b.id), 2, 10).await;
@@ -218,10 +218,8 @@ async fn a_question_names_those_elsewhere_while_the_link_is_up() {
         let mut a = Peer::join(&hub, 0).await;
         let mut b = Peer::join(&hub, 1).await;
         assert_eq!(a.members().await, [0, 1]);
-        let mut bridge = FarPeer::join(&hub, 1, 2).await;
         let far = [member(1), member(2)];
-        bridge.say(Body::Elsewhere(far.to_vec())).await;
-        bridge.say(Body::Link(true)).await;
+        let mut bridge = FarPeer::linked(&hub, 2, &far).await;
         assert_eq!(a.members().await, [0, 1, 1, 2]);
         a.send(None, ask(1)).await;
         let ids = vec![b.id, far[0].id, far[1].id];
@@ -245,9 +243,7 @@ async fn a_question_names_those_elsewhere_while_the_link_is_up() {
 async fn its_last_words_come_before_the_news_that_members_elsewhere_are_gone() {
     on_a_far_hub(async |hub| {
         let mut a = Peer::join(&hub, 0).await;
-        let mut bridge = FarPeer::join(&hub, 1, 1).await;
-        bridge.say(Body::Elsewhere(vec![member(1)])).await;
-        bridge.say(Body::Link(true)).await;
+        let mut bridge = FarPeer::linked(&hub, 1, &[member(1)]).await;
         assert_eq!(a.members().await, [0, 1]);
         for n in 0..50 {
             bridge.send(member(1).id, None, event(n, 1000)).await;
@@ -323,113 +319,6 @@ async fn a_bridge_with_a_link_slows_who_floods_it_until_it_gives_no_sign_of_life
     .await;
 }
 
-fn welcome(epoch: u32, passed: u64) -> (u64, Body) {
-    let welcome = Welcome {
-        incarnation: 0,
-        epoch,
-        machine: 0,
-        name: Str::default(),
-        passed,
-        heard: Vec::new(),
-    };
-    (0, Body::Welcome(welcome))
-}
-
-#[tokio::test]
-async fn a_newer_bridge_takes_the_place_of_the_older_and_knows_what_was_passed() {
-    on_a_far_hub(async |hub| {
-        let mut a = Peer::join(&hub, 0).await;
-        let mut older = FarPeer::connect(&hub, 1).await;
-        assert_eq!(older.next().await, welcome(1, 0));
-        older.say(Body::Elsewhere(vec![member(1)])).await;
-        older.say(Body::Link(true)).await;
-        assert_eq!(a.members().await, [0, 1]);
-        a.emit(None, 1, 10).await;
-        assert_eq!(older.members().await, 1);
-        assert_eq!(older.event().await, (1, 1));
-        let mut newer = FarPeer::connect(&hub, 2).await;
-        assert_eq!(newer.next().await, welcome(2, 1));
-        assert_eq!(a.members().await, [0]);
-        assert!(matches!(older.served.await.unwrap(), Left::GivenUp(_)));
-        assert_eq!(newer.members().await, 1);
-        a.emit(None, 2, 10).await;
-        assert_eq!(newer.event().await, (2, 2));
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn what_there_is_while_no_bridge_is_there_is_for_the_next_one() {
-    on_a_far_hub(async |hub| {
-        let mut a = Peer::join(&hub, 0).await;
-        a.emit(None, 1, 10).await;
-        let passed = async |count| {
-            while hub.bridge().passed < count {
-                tokio::task::yield_now().await;
-            }
-        };
-        passed(1).await;
-        let mut first = FarPeer::connect(&hub, 1).await;
-        assert_eq!(first.next().await, welcome(1, 0));
-        assert_eq!(first.members().await, 1);
-        assert_eq!(first.event().await, (1, 1));
-        first.say(Body::Elsewhere(vec![member(1)])).await;
-        first.say(Body::Link(true)).await;
-        assert_eq!(a.members().await, [0, 1]);
-        // More than its socket takes, so that it has the second of these in part.
-        a.emit(Some(member(1).id), 2, 10).await;
-        a.emit(None, 3, 4 << 20).await;
-        passed(3).await;
-        assert_eq!(first.event().await, (2, 2));
-        drop(first);
-        assert_eq!(a.members().await, [0]);
-        // Nobody is to hear it now; but it is known whose member it is.
-        a.emit(Some(member(1).id), 4, 10).await;
-        a.emit(None, 5, 10).await;
-        passed(5).await;
-        let mut second = FarPeer::connect(&hub, 2).await;
-        assert_eq!(second.next().await, welcome(2, 2));
-        assert_eq!(second.members().await, 1);
-        for n in 3..=5 {
-            assert_eq!(second.event().await, (n, usize::try_from(n).unwrap()));
-        }
-        assert_eq!(hub.bridge().lost, 0);
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn what_a_bridge_brings_a_second_time_is_told_by_its_number() {
-    on_a_far_hub(async |hub| {
-        let mut a = Peer::join(&hub, 0).await;
-        for n in 1..3 {
-            let mut bridge = FarPeer::join(&hub, n, 1).await;
-            for counter in 1..4 + n {
-                let frame = Frame {
-                    to: None,
-                    from: member(1).id,
-                    body: event(counter, 10),
-                };
-                let frame = number(frame.encode().unwrap(), counter as u64);
-                bridge.writer.write_all(&frame).await.unwrap();
-            }
-            // One without a number, as an emitter's is.
-            bridge.send(bridge.id, None, event(9, 10)).await;
-            if n == 1 {
-                for expected in [1, 2, 3, 4] {
-                    assert_eq!(a.event().await, expected);
-                }
-            } else {
-                assert_eq!(a.event().await, 5);
-            }
-            assert_eq!(a.event().await, 9);
-            drop(bridge);
-            assert_eq!(a.members().await, [0]);
-        }
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn a_bridge_that_speaks_for_a_worker_is_given_up() {
     on_a_far_hub(async |hub| {
@@ -468,67 +357,3 @@ async fn what_it_tells_of_itself_is_kept() {
 
 mod handover;
 mod reload;
-
-fn heard(incarnation: u64, n: u64) -> (Address, Position) {
-    let (epoch, at) = (
-        1,
-        Position {
-            n,
-            ..Position::default()
-        },
-    );
-    (Address { incarnation, epoch }, at)
-}
-
-#[tokio::test]
-async fn a_new_bridge_is_told_how_far_workers_are_and_not_what_was_still_on_its_way_to_them() {
-    on_a_far_hub(async |hub| {
-        let mut a = Peer::join(&hub, 0).await;
-        let mut bridge = FarPeer::join(&hub, 1, 1).await;
-        bridge.send(member(1).id, None, event(1, 10)).await;
-        let report = |lost: u64| {
-            let values = vec![lost];
-            let report = Report {
-                values,
-                ..Report::default()
-            };
-            Bytes::from(serde_json::to_vec(&report).unwrap())
-        };
-        let at = vec![heard(7, 1), heard(8, 5)];
-        bridge
-            .say(Body::Heard {
-                at,
-                report: report(3),
-            })
-            .await;
-        a.event().await;
-        // The worker takes nothing: what comes then stands before the hub's end.
-        spawn_local(async move {
-            for n in 0..CAP / (8 << 20) {
-                bridge.send(member(1).id, None, event(n, 8 << 20)).await;
-            }
-            let at = vec![heard(7, 2)];
-            bridge
-                .say(Body::Heard {
-                    at,
-                    report: report(4),
-                })
-                .await;
-        });
-        let is_held_up = async {
-            while !hub.seats.borrow()[0].is_slow() {
-                sleep(Duration::from_millis(1)).await;
-            }
-        };
-        timeout(SOON, is_held_up).await.unwrap();
-        let mut next = FarPeer::connect(&hub, 2).await;
-        let Body::Welcome(mut welcome) = next.next().await.1 else {
-            panic!("no Welcome");
-        };
-        welcome.heard.sort_unstable_by_key(|(of, _)| *of);
-        assert_eq!(welcome.heard, [heard(7, 1), heard(8, 5)]);
-        assert_eq!(hub.bridges_gone(), [(1, vec![3])]);
-        assert_eq!(hub.bridges_gone(), []);
-    })
-    .await;
-}

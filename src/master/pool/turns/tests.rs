@@ -6,7 +6,7 @@ use tokio::task::{LocalSet, spawn_local, yield_now};
 use super::*;
 use crate::config::{Balance, Limits};
 use crate::ipc::link::{Link, pair};
-use crate::wire::link::{Handoff, Origin, Report};
+use crate::wire::link::{Handoff, Report};
 use crate::wire::session_id::{Home, Keyring};
 
 /// A pool of so many workers, and the ends of the links that these would have.
@@ -66,15 +66,7 @@ impl Scene {
 
 async fn take(member: &Member) {
     let conn: OwnedFd = UnixStream::pair().unwrap().0.into();
-    let handoff = Handoff {
-        origin: Origin::Unix,
-        port_of: None,
-        opens: true,
-        reservation: None,
-        admitted: None,
-        age_ms: 0,
-        head: Vec::new(),
-    };
+    let handoff = Handoff::of_a_new_session();
     member.take(&Rc::new(conn), handoff).await.unwrap();
 }
 

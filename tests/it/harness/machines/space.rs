@@ -1,23 +1,22 @@
 //! A machine of its own as far as its network and its name go: namespaces that end with the value.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::super::holder::Holder;
 use super::ADDRESS;
 
 /// The switch's own address. A bridge without one takes that of a port, and another one with each new port.
 const MAC: &str = "02:00:00:00:00:01";
 
-/// A network namespace with a host name. A process holds it that ends when its standard input does: with the value,
-/// and with the test, whatever becomes of it.
+/// A network namespace with a host name, which ends with the value.
 pub struct Space {
-    holder: Child,
+    holder: Holder,
     network: NetSpace,
 }
 
@@ -47,19 +46,10 @@ impl Space {
     #[track_caller]
     pub fn new(host_name: &str) -> Self {
         let script = format!("hostname {host_name}; ip link set lo up; echo there; exec cat");
-        let mut holder = Command::new("unshare")
-            .args(["--net", "--uts", "sh", "-euc", &script])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut there = String::new();
-        let mut output = BufReader::new(holder.stdout.take().unwrap());
-        output.read_line(&mut there).unwrap();
-        assert_eq!(
-            there, "there\n",
-            "only root makes network namespaces, with unshare and ip"
-        );
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--uts", "sh", "-euc", &script]);
+        let why = "only root makes network namespaces, with unshare and ip";
+        let holder = Holder::start(&mut command, why);
         let network = File::open(format!("/proc/{}/ns/net", holder.id())).unwrap();
         Self {
             holder,
@@ -122,13 +112,5 @@ impl Space {
     /// All passes again.
     pub fn plug(&self, port: &str) {
         self.run(&format!("ip link set {port} master switch"));
-    }
-}
-
-impl Drop for Space {
-    fn drop(&mut self) {
-        // Only what this test started is ended.
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
     }
 }

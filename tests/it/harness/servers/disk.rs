@@ -1,17 +1,18 @@
 //! A disk of its own, which is small enough to be filled.
 
 use std::fs::{self, File, Permissions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use tempfile::TempDir;
 
-/// A file system of its own. A process holds it that unmounts it when its standard input ends: with the value, and with
-/// the test, whatever becomes of it.
+use super::super::holder::Holder;
+
+/// A file system of its own, which is unmounted with the value.
 pub struct Disk {
-    holder: Child,
+    _holder: Holder,
     folder: TempDir,
 }
 
@@ -23,18 +24,13 @@ impl Disk {
         let script = format!(
             "mount -t tmpfs -o size={mebibytes}m,mode=755 disk \"$1\"; echo there; cat; umount -l \"$1\""
         );
-        let mut holder = Command::new("sh")
-            .args(["-euc", &script, "sh"])
-            .arg(folder.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut there = String::new();
-        let mut output = BufReader::new(holder.stdout.take().unwrap());
-        output.read_line(&mut there).unwrap();
-        assert_eq!(there, "there\n", "only root mounts a disk");
-        Self { holder, folder }
+        let mut command = Command::new("sh");
+        command.args(["-euc", &script, "sh"]).arg(folder.path());
+        let holder = Holder::start(&mut command, "only root mounts a disk");
+        Self {
+            _holder: holder,
+            folder,
+        }
     }
 
     pub fn path(&self) -> &Path {
@@ -55,12 +51,5 @@ impl Disk {
     /// There is room again.
     pub fn make_room(&self) {
         fs::remove_file(self.path().join("fill")).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        drop(self.holder.stdin.take());
-        let _ = self.holder.wait();
     }
 }

@@ -2,6 +2,9 @@
 
 use super::super::super::far::KEPT;
 use super::*;
+use crate::wire::envelope::{Address, Position};
+use crate::wire::frame::Welcome;
+use socketioxide_core::Str;
 
 async fn passed(hub: &Hub, count: u64) {
     while hub.bridge().passed < count {
@@ -198,6 +201,172 @@ async fn what_is_for_a_member_that_a_bridge_does_not_hear_now_is_not_dropped() {
         assert_eq!(a.members().await, [0]);
         a.emit(Some(far[0].id), 3, 10).await;
         assert_eq!(second.event().await, (3, 3));
+    })
+    .await;
+}
+
+fn welcome(epoch: u32, passed: u64) -> (u64, Body) {
+    let welcome = Welcome {
+        incarnation: 0,
+        epoch,
+        machine: 0,
+        name: Str::default(),
+        passed,
+        heard: Vec::new(),
+    };
+    (0, Body::Welcome(welcome))
+}
+
+#[tokio::test]
+async fn a_newer_bridge_takes_the_place_of_the_older_and_knows_what_was_passed() {
+    on_a_far_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        let mut older = FarPeer::connect(&hub, 1).await;
+        assert_eq!(older.next().await, welcome(1, 0));
+        older.say(Body::Elsewhere(vec![member(1)])).await;
+        older.say(Body::Link(true)).await;
+        assert_eq!(a.members().await, [0, 1]);
+        a.emit(None, 1, 10).await;
+        assert_eq!(older.members().await, 1);
+        assert_eq!(older.event().await, (1, 1));
+        let mut newer = FarPeer::connect(&hub, 2).await;
+        assert_eq!(newer.next().await, welcome(2, 1));
+        assert_eq!(a.members().await, [0]);
+        assert!(matches!(older.served.await.unwrap(), Left::GivenUp(_)));
+        assert_eq!(newer.members().await, 1);
+        a.emit(None, 2, 10).await;
+        assert_eq!(newer.event().await, (2, 2));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_there_is_while_no_bridge_is_there_is_for_the_next_one() {
+    on_a_far_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        a.emit(None, 1, 10).await;
+        passed(&hub, 1).await;
+        let mut first = FarPeer::connect(&hub, 1).await;
+        assert_eq!(first.next().await, welcome(1, 0));
+        assert_eq!(first.members().await, 1);
+        assert_eq!(first.event().await, (1, 1));
+        first.say(Body::Elsewhere(vec![member(1)])).await;
+        first.say(Body::Link(true)).await;
+        assert_eq!(a.members().await, [0, 1]);
+        // More than its socket takes, so that it has the second of these in part.
+        a.emit(Some(member(1).id), 2, 10).await;
+        a.emit(None, 3, 4 << 20).await;
+        passed(&hub, 3).await;
+        assert_eq!(first.event().await, (2, 2));
+        drop(first);
+        assert_eq!(a.members().await, [0]);
+        // Nobody is to hear it now; but it is known whose member it is.
+        a.emit(Some(member(1).id), 4, 10).await;
+        a.emit(None, 5, 10).await;
+        passed(&hub, 5).await;
+        let mut second = FarPeer::connect(&hub, 2).await;
+        assert_eq!(second.next().await, welcome(2, 2));
+        assert_eq!(second.members().await, 1);
+        for n in 3..=5 {
+            assert_eq!(second.event().await, (n, usize::try_from(n).unwrap()));
+        }
+        assert_eq!(hub.bridge().lost, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_bridge_brings_a_second_time_is_told_by_its_number() {
+    on_a_far_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        for n in 1..3 {
+            let mut bridge = FarPeer::join(&hub, n, 1).await;
+            for counter in 1..4 + n {
+                let frame = Frame {
+                    to: None,
+                    from: member(1).id,
+                    body: event(counter, 10),
+                };
+                let frame = number(frame.encode().unwrap(), counter as u64);
+                bridge.writer.write_all(&frame).await.unwrap();
+            }
+            // One without a number, as an emitter's is.
+            bridge.send(bridge.id, None, event(9, 10)).await;
+            if n == 1 {
+                for expected in [1, 2, 3, 4] {
+                    assert_eq!(a.event().await, expected);
+                }
+            } else {
+                assert_eq!(a.event().await, 5);
+            }
+            assert_eq!(a.event().await, 9);
+            drop(bridge);
+            assert_eq!(a.members().await, [0]);
+        }
+    })
+    .await;
+}
+
+fn heard(incarnation: u64, n: u64) -> (Address, Position) {
+    let (epoch, at) = (
+        1,
+        Position {
+            n,
+            ..Position::default()
+        },
+    );
+    (Address { incarnation, epoch }, at)
+}
+
+#[tokio::test]
+async fn a_new_bridge_is_told_how_far_workers_are_and_not_what_was_still_on_its_way_to_them() {
+    on_a_far_hub(async |hub| {
+        let mut a = Peer::join(&hub, 0).await;
+        let mut bridge = FarPeer::join(&hub, 1, 1).await;
+        bridge.send(member(1).id, None, event(1, 10)).await;
+        let report = |lost: u64| {
+            let values = vec![lost];
+            let report = Report {
+                values,
+                ..Report::default()
+            };
+            Bytes::from(serde_json::to_vec(&report).unwrap())
+        };
+        let at = vec![heard(7, 1), heard(8, 5)];
+        bridge
+            .say(Body::Heard {
+                at,
+                report: report(3),
+            })
+            .await;
+        a.event().await;
+        // The worker takes nothing: what comes then stands before the hub's end.
+        spawn_local(async move {
+            for n in 0..CAP / (8 << 20) {
+                bridge.send(member(1).id, None, event(n, 8 << 20)).await;
+            }
+            let at = vec![heard(7, 2)];
+            bridge
+                .say(Body::Heard {
+                    at,
+                    report: report(4),
+                })
+                .await;
+        });
+        let is_held_up = async {
+            while !hub.seats.borrow()[0].is_slow() {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(SOON, is_held_up).await.unwrap();
+        let mut next = FarPeer::connect(&hub, 2).await;
+        let Body::Welcome(mut welcome) = next.next().await.1 else {
+            panic!("no Welcome");
+        };
+        welcome.heard.sort_unstable_by_key(|(of, _)| *of);
+        assert_eq!(welcome.heard, [heard(7, 1), heard(8, 5)]);
+        assert_eq!(hub.bridges_gone(), [(1, vec![3])]);
+        assert_eq!(hub.bridges_gone(), []);
     })
     .await;
 }

@@ -6,9 +6,7 @@ async fn what_a_bridge_brought_and_nobody_has_goes_on_and_so_do_its_link_and_the
     let hub = Rc::new(Hub::new(Identity::default()));
     let test = async {
         let mut a = Peer::join(&hub, 0).await;
-        let mut bridge = FarPeer::join(&hub, 1, 1).await;
-        bridge.say(Body::Elsewhere(vec![member(1)])).await;
-        bridge.say(Body::Link(true)).await;
+        let mut bridge = FarPeer::linked(&hub, 1, &[member(1)]).await;
         let report = Report {
             server: "s".to_owned(),
             ..Report::default()
@@ -86,9 +84,7 @@ async fn a_configuration_without_other_machines_ends_the_bridge_and_keeps_nothin
     let hub = Rc::new(Hub::new(Identity::default()));
     let test = async {
         let mut a = Peer::join(&hub, 0).await;
-        let mut bridge = FarPeer::join(&hub, 1, 1).await;
-        bridge.say(Body::Elsewhere(vec![member(1)])).await;
-        bridge.say(Body::Link(true)).await;
+        let mut bridge = FarPeer::linked(&hub, 1, &[member(1)]).await;
         assert_eq!(a.members().await, [0, 1]);
         let (hub, _) = hand_over(hub, vec![a.served(), &mut bridge.served]).await;
         hub.expect_no_bridge();
