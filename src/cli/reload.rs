@@ -59,6 +59,20 @@ fn reloaded(answer: &Value) -> String {
     };
     let count = |pointer| number(answer, pointer).unwrap_or_default();
     let workers = counted(count("/workers"), "worker");
+    let changed = list(answer, "/changed").iter().filter_map(Value::as_str);
+    let changed = changed
+        .map(super::text::clean)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let remarks = list(answer, "/remarks").iter().filter_map(Value::as_str);
+    let remarks: String = remarks
+        .map(|it| format!("; {}", super::text::clean(it)))
+        .collect();
+    if answer.pointer("/new_workers") == Some(&Value::Bool(false)) {
+        return format!(
+            "reloaded: {workers} and all sessions go on, with another {changed}{remarks}"
+        );
+    }
     let drain = Duration::try_from_secs_f64(count("/drain_seconds")).unwrap_or_default();
     let old = match (count("/sessions_before"), drain) {
         (0.0, _) => "the old ones had no sessions".to_owned(),
@@ -75,12 +89,11 @@ fn reloaded(answer: &Value) -> String {
         ),
     };
     let generation = count("/generation");
-    let mut words = format!("reloaded: {version}, generation {generation}, {workers}; {old}");
-    for remark in list(answer, "/remarks").iter().filter_map(Value::as_str) {
-        words.push_str("; ");
-        words.push_str(&super::text::clean(remark));
-    }
-    words
+    let changed = match &*changed {
+        "" => String::new(),
+        keys => format!("; another {keys}"),
+    };
+    format!("reloaded: {version}, generation {generation}, {workers}; {old}{changed}{remarks}")
 }
 
 #[cfg(test)]
@@ -99,12 +112,22 @@ mod tests {
         );
         let answer = json!({
             "version_before": "1.0.0", "version": "1.0.0", "generation": 3, "workers": 1,
+            "changed": ["workers"], "new_workers": true,
             "sessions_before": 0, "drain_seconds": 0.0, "remarks": ["1 of 2 workers is not ready"],
         });
         assert_eq!(
             reloaded(&answer),
             "reloaded: version 1.0.0 as before, generation 3, 1 worker; the old ones had no sessions; \
-             1 of 2 workers is not ready"
+             another workers; 1 of 2 workers is not ready"
+        );
+        let answer = json!({
+            "version_before": "1.0.0", "version": "1.0.0", "generation": 3, "workers": 2,
+            "changed": ["drain", "log.level"], "new_workers": false,
+            "sessions_before": 0, "drain_seconds": 0.0, "remarks": [],
+        });
+        assert_eq!(
+            reloaded(&answer),
+            "reloaded: 2 workers and all sessions go on, with another drain, log.level"
         );
     }
 }

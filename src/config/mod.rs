@@ -37,7 +37,7 @@ use crate::wire::target::Target;
 pub(crate) use bridge::{BridgeConfig, BridgeUrl, HostPort, PostgresServer};
 pub(crate) use choices::{Balance, LogFormat, LogLevel, Parser, Transport};
 pub(crate) use error::ConfigError;
-pub(crate) use keys::WORKERS;
+pub(crate) use keys::{Changes, WORKERS};
 pub(crate) use listen::{ListenAddr, WorkerListen};
 pub(crate) use load::{Loaded, STANDARD_FILE, runtime_directory};
 pub(crate) use validate::origin;

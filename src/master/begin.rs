@@ -132,6 +132,7 @@ pub(super) fn again(
     let resumed = Resumed {
         version: program.version,
         bus: program.bus,
+        same_program: program.file.is_some() && program.file == Program::file(),
         missing_units: listeners.missing_units.clone(),
     };
     let state = RouterState {

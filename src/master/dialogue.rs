@@ -43,13 +43,18 @@ impl Slot {
         self.parts.ends.ended(self.home.slot, member.pid, ended);
     }
 
-    pub(super) async fn welcome(&self, member: &Member, bus: UnixStream) -> Result<(), LinkError> {
+    pub(super) async fn welcome(
+        &self,
+        member: &Member,
+        config: &Config,
+        bus: UnixStream,
+    ) -> Result<(), LinkError> {
         let message = Welcome {
             home: self.home,
-            workers: self.config().workers,
+            workers: config.workers,
             keyring: self.parts.pool.keyring().clone(),
         };
-        welcome(&member.link, message, self.config(), bus).await
+        welcome(&member.link, message, config, bus).await
     }
 
     /// Never waits.
@@ -137,12 +142,7 @@ pub(super) async fn welcome(
     config: &Config,
     bus: UnixStream,
 ) -> Result<(), LinkError> {
-    // In a memfd, for it may be larger than a packet.
-    let file = rustix::fs::memfd_create("my-app-config", MemfdFlags::CLOEXEC);
-    let mut file = File::from(file.map_err(io::Error::from)?);
-    let json = serde_json::to_vec(config).map_err(io::Error::from)?;
-    file.write_all(&json)?;
-    io::Seek::rewind(&mut file)?;
+    let file = in_memory(config)?;
     let message = ToWorker::Welcome(message);
     let sent = async {
         link.send(&message, Some(file.as_fd())).await?;
@@ -151,6 +151,31 @@ pub(super) async fn welcome(
     timeout(PATIENCE, sent)
         .await
         .unwrap_or(Err(LinkError::Closed))
+}
+
+/// Tells a worker of another configuration. One that takes nothing hears it later: true: it was told.
+///
+/// # Errors
+/// When it cannot be written down, or the link is broken.
+pub(super) async fn reconfigure(
+    link: &Link,
+    config: &Config,
+    patience: Duration,
+) -> Result<bool, LinkError> {
+    let file = in_memory(config)?;
+    let sent = link.send(&ToWorker::Config, Some(file.as_fd()));
+    timeout(patience, sent)
+        .await
+        .map_or(Ok(false), |sent| sent.map(|()| true))
+}
+
+/// A configuration in a memfd, for it may be larger than a packet.
+fn in_memory(config: &Config) -> io::Result<File> {
+    let file = rustix::fs::memfd_create("my-app-config", MemfdFlags::CLOEXEC)?;
+    let mut file = File::from(file);
+    file.write_all(&serde_json::to_vec(config)?)?;
+    io::Seek::rewind(&mut file)?;
+    Ok(file)
 }
 
 /// Tells a worker something that is no connection. One that takes nothing is as good as gone.

@@ -70,6 +70,8 @@ pub(crate) enum ToWorker {
         /// Milliseconds.
         over_ms: u32,
     },
+    /// Another configuration holds, which needs no new workers. Beside it comes a memfd with it, as JSON.
+    Config,
 }
 
 /// What a worker says to the master.

@@ -15,7 +15,7 @@ use http::HeaderMap;
 use http::header::HeaderName;
 use http::request::Parts;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
 use crate::api::{self, Admitted, App, ClientAddr, Refusal};
@@ -35,7 +35,7 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 #[derive(Debug)]
 pub(crate) struct Admission {
     app: App,
-    limits: Limits,
+    limits: watch::Sender<Limits>,
     /// Is the memory full?
     full: AtomicBool,
     /// Clients that wait for the application's answer.
@@ -46,15 +46,21 @@ impl Admission {
     pub(crate) fn new(app: App, limits: &Limits) -> Self {
         Self {
             app,
-            limits: limits.clone(),
+            limits: watch::Sender::new(limits.clone()),
             full: AtomicBool::new(false),
             waiting: Semaphore::new(MAX_WAITING),
         }
     }
 
+    /// From now on these hold.
+    pub(crate) fn set_limits(&self, limits: &Limits) {
+        self.limits.send_replace(limits.clone());
+    }
+
     /// Who the client is. `X-Forwarded-For` counts only behind a proxy that is trusted: one on the
     /// Unix socket, or one of `trusted_proxies`.
     pub(crate) fn client(&self, origin: Origin, headers: &HeaderMap) -> ClientAddr {
+        let limits = self.limits.borrow();
         let values: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
         let values = values
             .into_iter()
@@ -67,7 +73,7 @@ impl Admission {
         };
         for hop in values.flat_map(|value| value.rsplit(',')).map(parse_hop) {
             // Behind something that is no address nothing can be believed.
-            if hop.is_none() || !client.is_none_or(|ip| self.limits.trusts(ip)) {
+            if hop.is_none() || !client.is_none_or(|ip| limits.trusts(ip)) {
                 break;
             }
             client = hop;
@@ -78,7 +84,7 @@ impl Admission {
     /// Is what this peer says beside a request believed?
     pub(crate) fn trusts(&self, origin: Origin) -> bool {
         match origin {
-            Origin::Tcp(peer) => self.limits.trusts(peer.ip()),
+            Origin::Tcp(peer) => self.limits.borrow().trusts(peer.ip()),
             Origin::Unix | Origin::Worker => true,
         }
     }

@@ -13,6 +13,7 @@ use engineioxide::{
 };
 use socketioxide::socket::Sid;
 use socketioxide::{ParserConfig, SocketIo, TransportType};
+use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::admission::Admission;
@@ -38,11 +39,10 @@ use crate::wire::session_id::{Home, Keyring};
 pub(crate) struct Worker {
     pub(super) home: Home,
     pub(super) keyring: Keyring,
-    pub(super) config: Config,
     pub(super) sessions: Arc<Sessions>,
     pub(super) ends: Arc<Ends>,
     pub(super) admission: Admission,
-    pub(super) cors: Cors,
+    live: watch::Sender<Live>,
     pub(super) link: Master,
     pub(super) bus: Bus,
     pub(super) peers: Peers,
@@ -56,6 +56,21 @@ pub(crate) struct Worker {
     pub(super) taken_out: AtomicBool,
     /// Have workers of another generation taken over? Then connections are not kept: new ones go where the session is.
     pub(super) retires: AtomicBool,
+}
+
+/// What a reload may change while the worker runs; see [`Worker::reconfigure`].
+pub(super) struct Live {
+    config: Arc<Config>,
+    cors: Arc<Cors>,
+}
+
+impl Live {
+    fn new(config: Config) -> Self {
+        Self {
+            cors: Arc::new(Cors::new(&config.engine)),
+            config: Arc::new(config),
+        }
+    }
 }
 
 impl fmt::Debug for Worker {
@@ -102,7 +117,6 @@ impl Worker {
             sessions,
             ends,
             admission: Admission::new(app, &config.limits),
-            cors: Cors::new(&config.engine),
             link: Master::new(link),
             bus,
             peers: Peers::default(),
@@ -116,13 +130,37 @@ impl Worker {
             },
             taken_out: AtomicBool::new(false),
             retires: AtomicBool::new(false),
-            config,
+            live: watch::Sender::new(Live::new(config)),
         })
+    }
+
+    /// The configuration of now.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.live.borrow().config)
+    }
+
+    /// Which pages may have clients connect, now.
+    pub(super) fn cors(&self) -> Arc<Cors> {
+        Arc::clone(&self.live.borrow().cors)
+    }
+
+    /// Tells when there is another configuration.
+    pub(super) fn reconfigured(&self) -> watch::Receiver<Live> {
+        self.live.subscribe()
+    }
+
+    /// Takes over what differs of the keys that [need no new workers](Config::changes); the others are what they were.
+    pub(super) fn reconfigure(&self, config: Config) {
+        self.bus
+            .limit_rooms(config.limits.rooms_per_socket as usize);
+        self.admission.set_limits(&config.limits);
+        self.live.send_replace(Live::new(config));
     }
 
     /// How long a session may be silent before the engine ends it.
     pub(super) fn session_lifetime(&self) -> Duration {
-        self.config.engine.ping_interval + self.config.engine.ping_timeout
+        let config = self.config();
+        config.engine.ping_interval + config.engine.ping_timeout
     }
 
     /// What `/readyz` says here. A worker that answers is one that takes connections.

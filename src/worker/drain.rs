@@ -53,7 +53,7 @@ pub(crate) async fn spread(
     let mut pace = Pace {
         end: begun + over,
         next: None,
-        offset: (worker.home.slot + 1, worker.config.workers + 1),
+        offset: (worker.home.slot + 1, worker.config().workers + 1),
     };
     for slice in 1..=SLICES {
         let until = begun + over * slice / SLICES;

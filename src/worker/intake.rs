@@ -61,7 +61,7 @@ pub(crate) async fn serve(
     let mut read = BytesMut::from(head.as_slice());
     let begun = Instant::now().checked_sub(Duration::from_millis(age_ms.into()));
     let begun = begun.unwrap_or_else(Instant::now);
-    let stall_timeout = worker.config.engine.write_stall_timeout;
+    let stall_timeout = worker.config().engine.write_stall_timeout;
     let mut first = First {
         port_of,
         opening,
@@ -70,7 +70,7 @@ pub(crate) async fn serve(
         refused: None,
     };
     if origin != Origin::Worker {
-        let deadline = begun + worker.config.limits.head_timeout;
+        let deadline = begun + worker.config().limits.head_timeout;
         match timeout_at(deadline, read_head(&mut conn, &mut read)).await {
             Ok(true) => {}
             Ok(false) => return,
@@ -155,7 +155,7 @@ async fn prepare(
     first: &mut First,
 ) -> Option<Prepared> {
     let mut room = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let head = head::read(&worker.config.engine, read, &mut room)?;
+    let head = head::read(&worker.config().engine, read, &mut room)?;
     let parts = &head.parts;
     let client = worker.admission.client(origin, &parts.headers);
     if let Err(refused) = let_in(worker, parts, client, first).await {
@@ -171,7 +171,7 @@ async fn prepare(
         left: first.admitted.and_then(LetIn::left),
         head: http1::head(&head.target, headers, client),
     };
-    let extra = worker.cors.headers(parts.headers.get(ORIGIN));
+    let extra = worker.cors().headers(parts.headers.get(ORIGIN));
     let preface = request::switching_protocols(&parts.headers, head.agreed, extra);
     Some(Prepared {
         handshake,
@@ -188,11 +188,11 @@ async fn let_in(
     first: &mut First,
 ) -> Result<(), Refused> {
     if first.admitted.is_none() {
-        worker.cors.check(&parts.headers)?;
+        worker.cors().check(&parts.headers)?;
         first.admitted = Some(worker.admission.check(parts, client).await?);
     }
     worker.admission.check_capacity()?;
-    if worker.config.limits.count_clients() {
+    if worker.config().limits.count_clients() {
         first.count(worker, client).await?;
     }
     Ok(())

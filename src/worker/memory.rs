@@ -17,8 +17,9 @@ use tracing::{debug, warn};
 
 use super::COMPLAINT_PAUSE;
 use super::context::Worker;
+use crate::config::Config;
 use crate::logging::RateLimit;
-use crate::process::{resident, service_is_full};
+use crate::process::{resident, service_is_full, worker_memory};
 
 /// How often a worker looks at its memory.
 const LOOK: Duration = Duration::from_millis(100);
@@ -32,9 +33,17 @@ const ROOM_COPIES: usize = 3;
 /// Of the others, one in so many is ended at a time, one at least.
 const PART: usize = 10;
 
-/// Refuses new sessions, and ends some, whenever this worker's memory grows above the ceiling.
-pub(crate) async fn keep_below_ceiling(worker: &Worker, ceiling: u64) {
+/// The memory that a worker may have, in bytes.
+fn ceiling(config: &Config) -> u64 {
+    let ceiling = worker_memory(config.limits.worker_memory, config.workers);
     debug!(ceiling, "the memory that this worker may have");
+    ceiling
+}
+
+/// Refuses new sessions, and ends some, whenever this worker's memory grows above the ceiling.
+pub(crate) async fn keep_below_ceiling(worker: &Worker) {
+    let mut reconfigured = worker.reconfigured();
+    let mut ceiling = ceiling(&worker.config());
     // What is freed the allocator keeps for what comes: only growth is a reason to end more.
     let mut most = ceiling;
     let mut grew: Option<Instant> = None;
@@ -44,6 +53,10 @@ pub(crate) async fn keep_below_ceiling(worker: &Worker, ceiling: u64) {
     let complaints = RateLimit::default();
     loop {
         sleep(LOOK).await;
+        if reconfigured.has_changed().is_ok_and(|changed| changed) {
+            reconfigured.mark_unchanged();
+            ceiling = self::ceiling(&worker.config());
+        }
         // Some files are read for it.
         let service_is_due = service_looked.elapsed() >= CALM;
         if service_is_due {

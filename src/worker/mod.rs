@@ -36,7 +36,7 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinError;
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use self::context::Worker;
@@ -128,11 +128,9 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
     let bus = UnixStream::from(bus);
     let bus = bus.set_nonblocking(true).and_then(|()| bus.try_into());
     let bus: tokio::net::UnixStream = bus.map_err(WorkerError::Start)?;
-    let config: Config = serde_json::from_reader(io::BufReader::new(File::from(config)))
-        .map_err(|error| WorkerError::Config(error.into()))?;
+    let config = read_config(config).map_err(WorkerError::Config)?;
     let log = logging::init(&config.log, LogRole::Worker { slot })?;
     process::raise_oom_score();
-    let ceiling = process::worker_memory(config.limits.worker_memory, welcome.workers);
     let worker = Worker::new(app, link, welcome, config);
 
     let engine = worker.engine.clone();
@@ -159,7 +157,7 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         stopped = engine => Err(stopped.map_or_else(WorkerError::Task, |()| WorkerError::Engine)),
         ended = figures::tell(&worker, &log) => Err(ended.into()),
         () = log_session_counts(&worker, &log) => Ok(()),
-        () = memory::keep_below_ceiling(&worker, ceiling) => Ok(()),
+        () = memory::keep_below_ceiling(&worker) => Ok(()),
         () = process::give_memory_back() => Ok(()),
         () = async { while interrupt.recv().await.is_some() {} } => Ok(()),
         () = async { while terminate.recv().await.is_some() {} } => Ok(()),
@@ -167,6 +165,13 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
         () = async { while reopen.recv().await.is_some() { log.reopen() } } => Ok(()),
         () = leave => Ok(()),
     }
+}
+
+/// The configuration in a memfd.
+fn read_config(file: OwnedFd) -> io::Result<Config> {
+    Ok(serde_json::from_reader(io::BufReader::new(File::from(
+        file,
+    )))?)
 }
 
 fn bus_error(broken: Result<BusError, JoinError>) -> WorkerError {
@@ -200,7 +205,7 @@ async fn listen(
             }
             Ok((ToWorker::Take(handoff), Some(conn))) => {
                 // Counted at once: a drain does not end before it.
-                let client = worker.config.limits.client_of(handoff.origin);
+                let client = worker.config().limits.client_of(handoff.origin);
                 let counted = worker.sessions.connection(handoff.origin, client);
                 tokio::spawn(intake::serve(Arc::clone(worker), conn, handoff, counted));
                 Ok(())
@@ -254,7 +259,11 @@ async fn listen(
                 Ok(())
             }
             Ok((ToWorker::Log(command), _)) => {
-                operator::log(&command, log, worker.config.log.level);
+                operator.log(&command, log);
+                Ok(())
+            }
+            Ok((ToWorker::Config, config)) => {
+                operator.reconfigure(config, log);
                 Ok(())
             }
             Ok((ToWorker::Welcome(_) | ToWorker::Bus, _)) => Ok(()),
@@ -331,15 +340,17 @@ async fn all_ends_told(worker: &Worker) {
 
 /// The line that log watchers know from the Node server.
 async fn log_session_counts(worker: &Worker, log: &LogGuard) {
-    let every = worker.config.log.stats_interval;
-    if every.is_zero() {
-        return std::future::pending().await;
-    }
-    let mut tick = interval(every);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tick.tick().await;
+    let mut reconfigured = worker.reconfigured();
+    let mut last = Instant::now();
     loop {
-        tick.tick().await;
+        let every = worker.config().log.stats_interval;
+        tokio::select! {
+            changed = reconfigured.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+            () = sleep_until(last + every), if !every.is_zero() => last = Instant::now(),
+        }
         info!(
             "Worker {}: {} connected client(s)",
             std::process::id(),

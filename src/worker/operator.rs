@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use super::context::Worker;
 use super::drain::{self, Newcomers};
-use super::search;
+use super::{read_config, search};
 use crate::api::Args;
 use crate::config::LogLevel;
 use crate::logging::LogGuard;
@@ -27,6 +27,8 @@ pub(super) struct Operator {
     worker: Arc<Worker>,
     /// Ends sessions at a set pace.
     draining: Option<AbortHandle>,
+    /// The level of the log that is in force; none: the configured one.
+    log_level: Option<LogLevel>,
 }
 
 impl Operator {
@@ -34,6 +36,7 @@ impl Operator {
         Self {
             worker: Arc::clone(worker),
             draining: None,
+            log_level: None,
         }
     }
 
@@ -48,6 +51,35 @@ impl Operator {
                 drain::spread(&worker, over, EndReason::Drain, Newcomers::Stay).await;
             });
             self.draining = Some(task.abort_handle());
+        }
+    }
+
+    /// What becomes of this process' log.
+    pub(super) fn log(&mut self, command: &LogCommand, log: &LogGuard) {
+        match command {
+            LogCommand::Reopen => return log.reopen(),
+            LogCommand::Level(None) => self.log_level = None,
+            LogCommand::Level(Some(word)) => self.log_level = LogLevel::of_word(word),
+        }
+        self.set_log_level(log);
+    }
+
+    fn set_log_level(&self, log: &LogGuard) {
+        let configured = self.worker.config().log.level;
+        log.set_level(self.log_level.unwrap_or(configured));
+    }
+
+    /// Another configuration holds, of which this worker takes over what it can.
+    pub(super) fn reconfigure(&self, config: Option<OwnedFd>, log: &LogGuard) {
+        let config = config.ok_or_else(|| io::Error::other("no descriptor is left for it"));
+        match config.and_then(read_config) {
+            Ok(config) => {
+                self.worker.reconfigure(config);
+                self.set_log_level(log);
+            }
+            Err(error) => {
+                warn!(%error, "a changed configuration did not arrive; the one before holds here")
+            }
         }
     }
 
@@ -105,15 +137,4 @@ fn read(file: &File) -> io::Result<Vec<u8>> {
     let mut bytes = vec![0; size];
     file.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
-}
-
-/// What becomes of this process' log.
-pub(super) fn log(command: &LogCommand, log: &LogGuard, configured: LogLevel) {
-    match command {
-        LogCommand::Reopen => log.reopen(),
-        LogCommand::Level(None) => log.set_level(configured),
-        LogCommand::Level(Some(word)) => {
-            log.set_level(LogLevel::of_word(word).unwrap_or(configured));
-        }
-    }
 }

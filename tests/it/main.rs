@@ -81,6 +81,7 @@ mod proxies;
 mod questions;
 mod reloads;
 mod reloads_late;
+mod reloads_live;
 mod repeats;
 mod routing;
 mod sample_page;

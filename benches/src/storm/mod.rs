@@ -18,6 +18,8 @@ mod moved;
 mod pause;
 mod resting;
 
+use std::time::Duration;
+
 use clap::ValueEnum;
 
 pub(crate) use avalanche::How;
@@ -52,6 +54,9 @@ pub(crate) struct Sizes {
     /// How the service ends before an avalanche.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = How::ALL)]
     how: Vec<How>,
+    /// Within how many seconds a reload moves its clients.
+    #[arg(long, default_value_t = 10)]
+    drain_seconds: u64,
     /// How many clients have jitter, and for how many seconds.
     #[arg(long, default_value_t = 1000)]
     jittering: usize,
@@ -131,7 +136,8 @@ fn avalanches(servers: &Servers, whos: &[Who], sizes: &Sizes) -> Result<(), Benc
     if moved.is_empty() {
         return Ok(());
     }
-    print!("{}", moved::HEAD);
+    servers.drain_for(Duration::from_secs(sizes.drain_seconds))?;
+    print!("{}", moved::head(sizes.drain_seconds));
     for &clients in &sizes.clients {
         for &who in whos {
             eprintln!("         avalanche: {clients} clients, {who}, reloaded");

@@ -21,12 +21,16 @@ const BEFORE: Duration = Duration::from_secs(5);
 const WITHIN: [u64; 3] = [2, 5, 10];
 
 /// What stands above the lines.
-pub(super) const HEAD: &str = "
-A reload moves all clients within 10 s: how many lost their session within so many seconds of it, and how many came back;
+pub(super) fn head(drain_seconds: u64) -> String {
+    format!(
+        "
+A reload moves all clients within {drain_seconds} s: how many lost their session within so many seconds of it, and how many came back;
 seconds that each was away; attempts that were refused, and that failed otherwise; an echo of 200 clients, in ms: p99 in the
 5 s before, then p50, p99 and the longest of those that had not been moved yet; seconds until the reload was done
 clients  server        2 s    5 s   10 s   back    p50    p99   last refused failed  before    p50    p99   last   done
-";
+"
+    )
+}
 
 /// What became of the clients.
 pub(super) struct Moved {

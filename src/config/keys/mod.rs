@@ -3,6 +3,7 @@
 //!
 //! Text goes in, a [`Parsed`] or all [`Faults`] come out. Never reads a file or the environment.
 
+mod changes;
 mod together;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ use super::error::{Fault, Faults};
 use super::value::{Problem, Read, Value, kind};
 use super::{Config, bridge, validate};
 use crate::wire::session_id::FIELD_LIMIT;
+
+pub(crate) use changes::Changes;
 
 /// Below a tenth of a second, timers cost more than they tell. Above a day, a unit is mistyped.
 const SPAN: RangeInclusive<Duration> = Duration::from_millis(100)..=DAY;
@@ -36,32 +39,41 @@ pub(crate) const WORKERS: RangeInclusive<u16> = 0..=4096;
 struct Key {
     name: &'static str,
     read: fn(&mut Config, Value<'_>) -> Read<()>,
+    /// Does a change of it take effect in the workers that there are, or is it no matter of theirs?
+    live: bool,
 }
 
 const fn key(name: &'static str, read: fn(&mut Config, Value<'_>) -> Read<()>) -> Key {
-    Key { name, read }
+    let live = false;
+    Key { name, read, live }
+}
+
+/// One that needs no new workers.
+const fn live(name: &'static str, read: fn(&mut Config, Value<'_>) -> Read<()>) -> Key {
+    let live = true;
+    Key { name, read, live }
 }
 
 /// Every key there is.
 const KEYS: &[Key] = &[
-    key("listen", |c, v| {
+    live("listen", |c, v| {
         store(&mut c.listen, v.some(|v| v.checked(str::parse)))
     }),
     key("workers", |c, v| store(&mut c.workers, v.whole(WORKERS))),
     key("worker_listen", |c, v| {
         store(&mut c.worker_listen, v.checked(validate::worker_listen))
     }),
-    key("balance", |c, v| store(&mut c.balance, v.word())),
-    key("stop_drain", |c, v| {
+    live("balance", |c, v| store(&mut c.balance, v.word())),
+    live("stop_drain", |c, v| {
         store(&mut c.stop_drain, v.duration_or_zero(SPAN))
     }),
-    key("drain", |c, v| {
+    live("drain", |c, v| {
         store(&mut c.drain, v.duration_or_zero(SPAN))
     }),
-    key("start_timeout", |c, v| {
+    live("start_timeout", |c, v| {
         store(&mut c.start_timeout, v.duration(SPAN))
     }),
-    key("watchdog", |c, v| {
+    live("watchdog", |c, v| {
         store(&mut c.watchdog, v.duration(WATCHDOG))
     }),
     key("engine.path", |c, v| {
@@ -101,13 +113,13 @@ const KEYS: &[Key] = &[
         let most = *PAYLOAD.end();
         store(&mut c.engine.compression_threshold, v.whole(0..=most))
     }),
-    key("engine.cors_origins", |c, v| {
+    live("engine.cors_origins", |c, v| {
         store(&mut c.engine.cors_origins, cors_origins(v))
     }),
-    key("engine.cors_credentials", |c, v| {
+    live("engine.cors_credentials", |c, v| {
         store(&mut c.engine.cors_credentials, v.truth())
     }),
-    key("engine.cors_headers", |c, v| {
+    live("engine.cors_headers", |c, v| {
         store(
             &mut c.engine.cors_headers,
             v.list(|v| v.checked(validate::header_name)),
@@ -119,40 +131,40 @@ const KEYS: &[Key] = &[
     key("engine.serve_client", |c, v| {
         store(&mut c.engine.serve_client, v.truth())
     }),
-    key("limits.max_connections", |c, v| {
+    live("limits.max_connections", |c, v| {
         store(&mut c.limits.max_connections, v.whole(0..=u32::MAX))
     }),
-    key("limits.max_connections_per_address", |c, v| {
+    live("limits.max_connections_per_address", |c, v| {
         let limit = v.whole(0..=u32::MAX);
         store(&mut c.limits.max_connections_per_address, limit)
     }),
-    key("limits.head_timeout", |c, v| {
+    live("limits.head_timeout", |c, v| {
         store(&mut c.limits.head_timeout, v.duration(SPAN))
     }),
-    key("limits.new_sessions_per_second", |c, v| {
+    live("limits.new_sessions_per_second", |c, v| {
         store(&mut c.limits.new_sessions_per_second, v.whole(0..=u32::MAX))
     }),
-    key("limits.rooms_per_socket", |c, v| {
+    live("limits.rooms_per_socket", |c, v| {
         store(&mut c.limits.rooms_per_socket, v.whole(0..=u32::MAX))
     }),
-    key("limits.worker_memory", |c, v| {
+    live("limits.worker_memory", |c, v| {
         store(&mut c.limits.worker_memory, v.whole(MEMORY))
     }),
-    key("limits.trusted_proxies", |c, v| {
+    live("limits.trusted_proxies", |c, v| {
         store(
             &mut c.limits.trusted_proxies,
             v.list(|v| v.checked(validate::network)),
         )
     }),
-    key("log.level", |c, v| store(&mut c.log.level, v.word())),
+    live("log.level", |c, v| store(&mut c.log.level, v.word())),
     key("log.file", |c, v| {
         store(&mut c.log.file, v.checked(validate::file))
     }),
     key("log.format", |c, v| store(&mut c.log.format, v.word())),
-    key("log.stats_interval", |c, v| {
+    live("log.stats_interval", |c, v| {
         store(&mut c.log.stats_interval, v.duration_or_zero(SPAN))
     }),
-    key("control.socket", |c, v| {
+    live("control.socket", |c, v| {
         store(&mut c.control.socket, v.checked(validate::control_socket))
     }),
     key("bridge.url", |c, v| {

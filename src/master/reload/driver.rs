@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use super::judge::judge;
 use super::{ReloadError, Report, Stage, Verdict};
+use crate::config::Changes;
 use crate::master::Parts;
 use crate::master::control::Served;
 use crate::master::rebind::renew;
@@ -19,6 +20,9 @@ use crate::wire::frame;
 
 /// How long it is waited for workers that are between two others, and for answers to operators.
 const SETTLE: Duration = Duration::from_secs(2);
+
+/// How long workers may take to hear what has changed; they hear later otherwise.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether a bridge has ended.
 const LOOK: Duration = Duration::from_millis(10);
@@ -44,6 +48,8 @@ pub(crate) struct Resumed {
     pub(crate) version: String,
     /// The frames of the bus that it spoke.
     pub(crate) bus: u8,
+    /// Was it this one? Then only the configuration may be another one.
+    pub(crate) same_program: bool,
     /// Socket units that should have passed a listener.
     pub(crate) missing_units: Vec<String>,
 }
@@ -126,15 +132,20 @@ impl Driver {
             missing,
             ..
         } = &self.parts;
-        let before = self.workers.numbers();
-        let next = self.workers.next_generation();
-        reloads.set_stage(Stage::Starting(next));
         info!(
-            "version {} has taken over from version {}; generation {next} of the workers is started",
+            "version {} has taken over from version {}",
             env!("CARGO_PKG_VERSION"),
             resumed.version
         );
         missing.replace(&renew(router, config, resumed.missing_units).await);
+        let changes = self.changes();
+        if resumed.same_program && changes.are_live() {
+            return Ok(self.reconfigure(changes).await);
+        }
+        let before = self.workers.numbers();
+        let next = self.workers.next_generation();
+        reloads.set_stage(Stage::Starting(next));
+        info!("generation {next} of the workers is started");
         self.workers.start_generation(next, Rc::clone(config));
         let patience = config.start_timeout;
         let started = timeout(patience, self.workers.started(next)).await;
@@ -170,12 +181,48 @@ impl Driver {
         Ok(Report {
             version_before: resumed.version,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            changed: changes.keys,
+            new_workers: true,
             generation: next,
             workers: u16::try_from(ready).unwrap_or(u16::MAX),
             sessions_before,
             drain_seconds: config.drain.as_secs_f64(),
             remarks,
         })
+    }
+
+    /// What the configuration changes for those who get what is new.
+    fn changes(&self) -> Changes {
+        let before = self.workers.current_config();
+        let changes = before.map(|before| self.parts.config.changes(&before));
+        changes.transpose().ok().flatten().unwrap_or_default()
+    }
+
+    /// The workers that there are go on with what has changed.
+    async fn reconfigure(&self, changes: Changes) -> Report {
+        let Parts { pool, config, .. } = &self.parts;
+        let current = pool.current();
+        let deadline = Instant::now() + HEARD_WITHIN;
+        let config = Rc::clone(config);
+        let unaware = self.workers.reconfigure(current, config, deadline).await;
+        let mut remarks = Vec::new();
+        if unaware > 0 {
+            remarks.push(format!(
+                "{unaware} worker(s) have not heard of it yet, and are told as soon as they answer"
+            ));
+        }
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        Report {
+            version_before: version.clone(),
+            version,
+            changed: changes.keys,
+            new_workers: false,
+            generation: current,
+            workers: u16::try_from(pool.ready_of(current)).unwrap_or(u16::MAX),
+            sessions_before: 0,
+            drain_seconds: 0.0,
+            remarks,
+        }
     }
 
     /// Has the master's loop do something, and waits for what comes of it.
@@ -193,6 +240,11 @@ impl Driver {
     fn tell(&self, outcome: &Result<Report, ReloadError>) {
         systemd::notify_ready();
         match outcome {
+            Ok(report) if !report.new_workers => info!(
+                "reloaded: the {} worker(s) go on, with another {}",
+                report.workers,
+                report.changed.join(", ")
+            ),
             Ok(report) => info!(
                 "reloaded: version {}, generation {}, {} worker(s); the {} session(s) of those before end within {}",
                 report.version,

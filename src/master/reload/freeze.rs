@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::exec::exec;
-use super::{ReloadError, Step, Verdict};
+use super::{Program, ReloadError, Step, Verdict};
 use crate::ipc::carrier::Carrier;
 use crate::master::Master;
 use crate::wire::frame;
@@ -56,6 +56,7 @@ impl Master {
         Ok(State {
             program: ProgramState {
                 path: parts.program.path()?.to_owned(),
+                file: Program::file(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 bus: frame::VERSION,
                 config,

@@ -51,10 +51,14 @@ pub(crate) struct Verdict {
 pub(crate) struct Report {
     pub(crate) version_before: String,
     pub(crate) version: String,
+    /// The keys of the configuration that have other values than before.
+    pub(crate) changed: Vec<&'static str>,
+    /// Have new workers taken over? Otherwise those before have been told what changed.
+    pub(crate) new_workers: bool,
     pub(crate) generation: u16,
     /// The workers that take connections.
     pub(crate) workers: u16,
-    /// The sessions of the workers before.
+    /// The sessions that end, those of the workers before.
     pub(crate) sessions_before: u64,
     pub(crate) drain_seconds: f64,
     /// What an operator should know besides.

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The hidden words of the command line that say what a process of the server is to do.
@@ -45,6 +46,12 @@ impl Program {
                 "the system does not tell where this program is",
             )
         })
+    }
+
+    /// The file that runs, by its device and inode; none: the system does not tell. One that took its place has others.
+    pub(crate) fn file() -> Option<(u64, u64)> {
+        let file = std::fs::metadata("/proc/self/exe").ok()?;
+        Some((file.dev(), file.ino()))
     }
 
     /// The arguments of a program that takes this process over.

@@ -198,6 +198,8 @@ mod tests {
 
     fn report() -> Report {
         Report {
+            changed: Vec::new(),
+            new_workers: true,
             version_before: "1".to_owned(),
             version: "2".to_owned(),
             generation: 1,

@@ -6,11 +6,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::debug;
 
-use super::super::dialogue::tell;
+use super::super::dialogue::{reconfigure, tell};
 use super::super::hub::Left;
 use super::Order;
 use super::slot::{EndReason, Slot, Worker};
+use crate::config::Config;
 use crate::ipc::link::{Inbox, LinkError};
 use crate::wire::link::{ToMaster, ToWorker};
 
@@ -40,6 +42,7 @@ impl Slot {
         let mut ping = interval(PING);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut unanswered: u32 = 0;
+        let mut config = self.generation.config.subscribe();
         let closed = async |what| {
             let outlived = process.outlives(what).await;
             outlived.map(|_| EndReason::Closed(what))
@@ -81,6 +84,7 @@ impl Slot {
                 () = sleep_until(overdue.unwrap_or_else(Instant::now)), if overdue.is_some() => {
                     return Some(EndReason::Overdue);
                 }
+                Ok(()) = config.changed() => self.tell_config(worker).await,
                 _ = ping.tick() => {
                     if let Err(reason) = self.look_at(worker, &mut unanswered).await {
                         return Some(reason);
@@ -120,7 +124,7 @@ impl Slot {
 
     /// A round of questions. Rounds are counted, not time: a machine that was suspended kills nobody.
     async fn look_at(&self, worker: &Worker, unanswered: &mut u32) -> Result<(), EndReason> {
-        let (config, member) = (&self.generation.config, &worker.member);
+        let (config, member) = (self.config(), &worker.member);
         let rounds = |time: Duration| time.as_millis().div_ceil(PING.as_millis());
         if !worker.ready.get() {
             // An application may take its time before its worker reads anything.
@@ -152,8 +156,26 @@ impl Slot {
             return Ok(());
         }
         *unanswered += 1;
+        self.tell_config(worker).await;
         self.tell_log(worker).await;
         Ok(())
+    }
+
+    async fn tell_config(&self, worker: &Worker) {
+        let config = self.config();
+        if !worker.ready.get() || worker.knows(&config) {
+            return;
+        }
+        match reconfigure(&worker.member.link, &config, PING).await {
+            Ok(false) => {}
+            Ok(true) => {
+                worker.told_config.replace(Some(config));
+                self.moved();
+            }
+            Err(error) => {
+                debug!(%error, pid = worker.member.pid, "a worker is told later what changed")
+            }
+        }
     }
 
     async fn tell_log(&self, worker: &Worker) {
@@ -170,6 +192,14 @@ impl Slot {
             }
             worker.told_log.borrow_mut().heard(log, &command);
         }
+    }
+}
+
+impl Worker {
+    /// Is that the configuration which it has?
+    pub(super) fn knows(&self, config: &Rc<Config>) -> bool {
+        let told = self.told_config.borrow();
+        told.as_ref().is_some_and(|it| Rc::ptr_eq(it, config))
     }
 }
 

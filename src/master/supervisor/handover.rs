@@ -91,7 +91,7 @@ impl Supervisor {
             let pause = Duration::from_millis(state.pause_ms.into());
             let (state, adopted) = match state.occupant {
                 Occupant::Worker(worker) => {
-                    let worker = Rc::new(Worker::adopt(worker, luggage)?);
+                    let worker = Rc::new(Worker::adopt(worker, &generation.config(), luggage)?);
                     if worker.ready.get() {
                         self.parts.pool.add(Rc::clone(&worker.member));
                     }
@@ -123,7 +123,7 @@ impl Generation {
         let now = Instant::now();
         Ok(GenerationState {
             number: self.number,
-            config: serde_json::to_vec(&*self.config)?,
+            config: serde_json::to_vec(&*self.config())?,
             drains_ms: match *self.order.borrow() {
                 Order::Serve => None,
                 Order::Leave { until, .. } => {
@@ -141,7 +141,10 @@ impl Slot {
     fn pack(&self, carrier: &mut Carrier) -> io::Result<SlotState> {
         let history = self.generation.table.history(self.home.slot);
         let occupant = match &*self.state.borrow() {
-            State::Worker(worker) => Occupant::Worker(worker.pack(carrier)?),
+            State::Worker(worker) => {
+                let knows = worker.knows(&self.config());
+                Occupant::Worker(worker.pack(carrier, knows)?)
+            }
             State::Nobody { until } => Occupant::Nobody {
                 wait_ms: milliseconds(until.saturating_duration_since(Instant::now())),
             },
@@ -166,7 +169,7 @@ impl Slot {
 }
 
 impl Worker {
-    fn pack(&self, carrier: &mut Carrier) -> io::Result<WorkerState> {
+    fn pack(&self, carrier: &mut Carrier, knows_config: bool) -> io::Result<WorkerState> {
         let (log_level, log_reopened) = self.told_log.borrow().pack();
         let age = self.since.elapsed().as_millis();
         Ok(WorkerState {
@@ -177,11 +180,16 @@ impl Worker {
             told_to_leave: self.told_to_leave.get(),
             log_level,
             log_reopened,
+            knows_config,
             member: self.member.pack(carrier)?,
         })
     }
 
-    fn adopt(state: WorkerState, luggage: &mut Luggage) -> Result<Self, CarrierError> {
+    fn adopt(
+        state: WorkerState,
+        config: &Rc<Config>,
+        luggage: &mut Luggage,
+    ) -> Result<Self, CarrierError> {
         let process = Process::unpack(&state.child, luggage)?;
         let age = Duration::from_millis(state.age_ms);
         let now = Instant::now();
@@ -193,6 +201,7 @@ impl Worker {
             rounds: state.rounds.into(),
             told_to_leave: state.told_to_leave.into(),
             told_log: Told::adopt(state.log_level.as_deref(), state.log_reopened).into(),
+            told_config: state.knows_config.then(|| Rc::clone(config)).into(),
         })
     }
 }

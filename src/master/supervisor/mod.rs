@@ -43,7 +43,8 @@ pub(super) enum Order {
 /// Workers that were started together.
 pub(super) struct Generation {
     number: u16,
-    config: Rc<Config>,
+    /// Replaced by one that needs no new workers, of which they are told.
+    config: watch::Sender<Rc<Config>>,
     table: Rc<SlotTable>,
     order: watch::Sender<Order>,
     slots: RefCell<Vec<Rc<Slot>>>,
@@ -138,7 +139,7 @@ impl Supervisor {
     ) -> Rc<Generation> {
         let generation = Rc::new(Generation {
             number,
-            config,
+            config: watch::Sender::new(config),
             table,
             order: watch::Sender::new(order),
             slots: RefCell::default(),
@@ -165,7 +166,7 @@ impl Supervisor {
             if let Some((slot, why)) = generation.failure.borrow().clone() {
                 return Err(StartError::Worker { slot, why });
             }
-            if self.parts.pool.ready_of(number) >= usize::from(generation.config.workers) {
+            if self.parts.pool.ready_of(number) >= usize::from(generation.config().workers) {
                 return Ok(());
             }
             tokio::select! {
@@ -182,6 +183,40 @@ impl Supervisor {
             self.parts.pool.set_current(number);
             self.changed.notify_waiters();
         }
+    }
+
+    /// The configuration of the generation that gets what is new, if that is the one which was started last.
+    pub(crate) fn current_config(&self) -> Option<Rc<Config>> {
+        let current = self.parts.pool.current();
+        let started_last = self.last.get() == current;
+        let generation = self.generation(current).filter(|_| started_last);
+        generation.map(|it| it.config())
+    }
+
+    /// From now on a generation has this configuration, which needs no new workers. How many of its workers do not
+    /// know it by `deadline`; they are told when they listen.
+    pub(crate) async fn reconfigure(
+        &self,
+        number: u16,
+        config: Rc<Config>,
+        deadline: Instant,
+    ) -> usize {
+        let Some(generation) = self.generation(number) else {
+            return 0;
+        };
+        generation.config.send_replace(config);
+        let all_know = async {
+            loop {
+                let changed = self.changed.notified();
+                if generation.unaware() == 0 {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        // Who is late is counted.
+        let _ = timeout_at(deadline, all_know).await;
+        generation.unaware()
     }
 
     /// Has a generation end its sessions, spread over `over`, and leave. If too many do, the oldest of them gets
@@ -318,6 +353,18 @@ impl Supervisor {
 }
 
 impl Generation {
+    fn config(&self) -> Rc<Config> {
+        Rc::clone(&self.config.borrow())
+    }
+
+    /// How many of its workers do not know its configuration.
+    fn unaware(&self) -> usize {
+        let config = self.config();
+        let workers = self.slots.borrow();
+        let workers = workers.iter().filter_map(|slot| slot.worker());
+        workers.filter(|worker| !worker.knows(&config)).count()
+    }
+
     fn is_leaving(&self) -> bool {
         matches!(*self.order.borrow(), Order::Leave { .. })
     }

@@ -55,6 +55,8 @@ pub(super) struct Worker {
     pub(super) told_to_leave: Cell<bool>,
     /// What it has been told of the log.
     pub(super) told_log: RefCell<Told>,
+    /// The configuration that it has; none: another one than its generation's.
+    pub(super) told_config: RefCell<Option<Rc<Config>>>,
 }
 
 /// A slot of a generation.
@@ -137,8 +139,8 @@ impl Slot {
     }
 
     /// What its workers are told to be like.
-    pub(crate) fn config(&self) -> &Config {
-        &self.generation.config
+    pub(crate) fn config(&self) -> Rc<Config> {
+        self.generation.config()
     }
 
     pub(super) fn worker(&self) -> Option<Rc<Worker>> {
@@ -158,6 +160,11 @@ impl Slot {
 
     pub(super) fn set(&self, state: State) {
         self.state.replace(state);
+        self.moved();
+    }
+
+    /// Who waits for something of a slot looks again.
+    pub(super) fn moved(&self) {
         if let Some(supervisor) = self.supervisor.upgrade() {
             supervisor.moved();
         }
@@ -252,6 +259,7 @@ impl Slot {
         let link = Link::new(ours)?;
         let (near, far) = UnixStream::pair()?;
         let process = Process::worker(slot, theirs)?;
+        let config = self.config();
         let pid = process.pid();
         self.generation.table.started(slot, pid);
         self.parts.totals.started(self.home, pid);
@@ -265,8 +273,9 @@ impl Slot {
             rounds: Cell::new(0),
             told_to_leave: Cell::new(false),
             told_log: RefCell::new(Told::newly(&self.parts.log)),
+            told_config: RefCell::new(Some(Rc::clone(&config))),
         });
-        match self.welcome(&worker.member, far).await {
+        match self.welcome(&worker.member, &config, far).await {
             Ok(()) => {
                 self.set(State::Worker(Rc::clone(&worker)));
                 self.run_worker(worker, bus, orders).await

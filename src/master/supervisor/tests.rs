@@ -91,6 +91,7 @@ fn worker(supervisor: &Rc<Supervisor>, generation: &Rc<Generation>) -> (Rc<Worke
         rounds: 0.into(),
         told_to_leave: false.into(),
         told_log: Told::default().into(),
+        told_config: Some(generation.config()).into(),
     });
     supervisor.parts.pool.add(Rc::clone(&worker.member));
     generation.table.started(0, worker.member.pid);

@@ -11,6 +11,8 @@ use super::Fd;
 pub(crate) struct ProgramState {
     /// The executable, as resolved at the first start.
     pub path: PathBuf,
+    /// The file's device and inode, if the system tells: another file is another program.
+    pub file: Option<(u64, u64)>,
     /// The version that packed this.
     pub version: String,
     /// The frames of the bus that it speaks.

@@ -92,6 +92,8 @@ pub(crate) struct WorkerState {
     pub log_level: Option<String>,
     /// How often it was told to open the log's file anew.
     pub log_reopened: u64,
+    /// Does it know its generation's configuration?
+    pub knows_config: bool,
     /// The other end of its link, and what is on its way there.
     pub member: MemberState,
 }

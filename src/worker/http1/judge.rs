@@ -62,7 +62,7 @@ impl First {
         let reserved = |opening: &Opening| opening.reservation().is_some();
         let dispatched = self.opening.is_some();
         let counted = self.opening.as_ref().is_some_and(reserved)
-            || dispatched && !worker.config.limits.count_clients();
+            || dispatched && !worker.config().limits.count_clients();
         if counted {
             return Ok(None);
         }
@@ -114,20 +114,20 @@ impl Connection {
         if let Some(check) = HealthCheck::of(parts.method.as_str(), &target) {
             return Ok(Route::Health(check));
         }
-        if !target.is_engine(&worker.config.engine.path) {
+        if !target.is_engine(&worker.config().engine.path) {
             return Ok(Route::App);
         }
         // Whatever page it is: scripts are nobody's secret, and browsers load them from everywhere.
         if let Some(name) = worker
-            .config
+            .config()
             .engine
             .client_file(parts.method.as_str(), &target)
         {
             return Ok(Route::ClientFile(name));
         }
         if parts.method == Method::OPTIONS {
-            worker.cors.check(&parts.headers)?;
-            if worker.cors.is_on() {
+            worker.cors().check(&parts.headers)?;
+            if worker.cors().is_on() {
                 return Ok(Route::Preflight);
             }
         }
@@ -136,7 +136,12 @@ impl Connection {
             purpose,
             protocol,
             base64,
-        } = request::read(&worker.config.engine, &parts.method, &parts.headers, query)?;
+        } = request::read(
+            &worker.config().engine,
+            &parts.method,
+            &parts.headers,
+            query,
+        )?;
         match purpose {
             Purpose::Handshake(transport) => {
                 let wish = Wish {
@@ -176,7 +181,7 @@ impl Connection {
     ) -> Result<Route, Refused> {
         let worker = &self.worker;
         if first.admitted.is_none() {
-            worker.cors.check(&parts.headers)?;
+            worker.cors().check(&parts.headers)?;
             first.admitted = Some(worker.admission.check(parts, client).await?);
         }
         if self.origin == Origin::Worker {
@@ -206,7 +211,7 @@ impl Connection {
     /// The worker that has the revision 3 session of this name.
     async fn eio3_home(&self, name: &str) -> Option<Home> {
         let worker = &self.worker;
-        if !worker.config.engine.allow_eio3 || !session_id::is_bare(name) {
+        if !worker.config().engine.allow_eio3 || !session_id::is_bare(name) {
             return None;
         }
         let bare = name.as_bytes().try_into().ok()?;

@@ -107,7 +107,7 @@ struct Connection {
 
 /// Serves the requests of a connection until it ends.
 pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, info: ConnInfo) {
-    let head_timeout = worker.config.limits.head_timeout;
+    let head_timeout = worker.config().limits.head_timeout;
     let control = Arc::clone(stream.control());
     control.set_activity(Activity::Head(info.since));
     let connection = Arc::new(Connection {
@@ -245,13 +245,13 @@ impl Connection {
             }
             Ok(Route::Preflight) => {
                 let mut response = answer::bare(StatusCode::NO_CONTENT);
-                *response.headers_mut() = worker.cors.preflight(&parts.headers);
+                *response.headers_mut() = worker.cors().preflight(&parts.headers);
                 Ok(response)
             }
             Err(refused) => Err(refused),
         };
         let mut response = answered.unwrap_or_else(|refused| answer::refused(&refused, upgrade));
-        for (name, value) in worker.cors.headers(origin.as_ref()) {
+        for (name, value) in worker.cors().headers(origin.as_ref()) {
             response.headers_mut().append(name, value);
         }
         // What became of its session is known.
@@ -260,7 +260,7 @@ impl Connection {
     }
 
     async fn app(&self, parts: Parts, body: Incoming, client: ClientAddr) -> Response<Body> {
-        let body = Timely::new(body, self.worker.config.limits.head_timeout);
+        let body = Timely::new(body, self.worker.config().limits.head_timeout);
         let mut request = Request::from_parts(parts, AppBody::new(body));
         request.extensions_mut().insert(client);
         let endpoint = self.worker.endpoint.clone();
@@ -316,7 +316,7 @@ impl Connection {
                 session::post(worker, post, parts, body).await
             }
             Action::Upgrade => {
-                worker.cors.check(&parts.headers)?;
+                worker.cors().check(&parts.headers)?;
                 let let_in = worker.admission.check(parts, client).await?;
                 let upgrading = worker.engine.upgrade(sid).map_err(RequestError::from)?;
                 if let Some(left) = let_in.left() {
@@ -337,8 +337,8 @@ impl Connection {
 
     /// The answer to a WebSocket's handshake, and what it says of deflated messages.
     fn preface(&self, parts: &Parts) -> (Vec<u8>, Option<Deflate>) {
-        let extra = self.worker.cors.headers(parts.headers.get(ORIGIN));
-        let agreed = request::agreed(&self.worker.config.engine, &parts.headers);
+        let extra = self.worker.cors().headers(parts.headers.get(ORIGIN));
+        let agreed = request::agreed(&self.worker.config().engine, &parts.headers);
         let preface = request::switching_protocols(&parts.headers, agreed, extra);
         (preface, agreed.map(|agreed| agreed.deflate))
     }

@@ -34,7 +34,7 @@ pub(super) async fn poll(
         binary,
         receipt,
     } = waiting.await;
-    let encoding = Encoding::of(&worker.config.engine, &parts.headers, body.len());
+    let encoding = Encoding::of(&worker.config().engine, &parts.headers, body.len());
     let body = match encoding {
         Some(encoding) => encoding.encode(body).await,
         None => body,
@@ -90,7 +90,7 @@ pub(super) async fn post(
     } = post;
     // What takes longer to arrive than a session may be silent is of no use to it.
     let within = worker.session_lifetime();
-    let limit = worker.config.engine.max_payload;
+    let limit = worker.config().engine.max_payload;
     let mut body = Some(body);
     let mut read = None;
     if let Some(id) = id

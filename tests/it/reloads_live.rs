@@ -1,0 +1,144 @@
+//! What takes effect at a reload without new workers.
+
+use std::fs;
+
+use super::harness::*;
+use super::reloads::{reload, reloaded};
+
+/// The words of a reload after which all is as before, but for these keys.
+fn with_another(keys: &str) -> String {
+    format!("reloaded: 2 workers and all sessions go on, with another {keys}")
+}
+
+/// Replaces a line of the configuration.
+fn change(server: &Server, was: &str, is: &str) {
+    let file = server.dir.path().join("my-app.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains(was), "{text}");
+    fs::write(&file, text.replacen(was, is, 1)).unwrap();
+}
+
+/// May a page of this origin connect?
+fn lets_in(raw: &mut Raw, origin: &str) -> bool {
+    raw.send(format!(
+        "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\r\n"
+    ));
+    let answer = raw.response();
+    assert!([200, 403].contains(&answer.status), "{answer:?}");
+    answer.header("access-control-allow-origin") == Some(origin)
+}
+
+const ORIGINS: &str = "cors_origins = [\"https://a.test\"]";
+const OTHERS: &str = "cors_origins = [\"https://b.test\"]";
+
+#[test]
+fn limits_origins_and_the_logs_level_change_and_nobody_is_ended() {
+    let server = Setup::new()
+        .config(&format!("[engine]\n{ORIGINS}"))
+        .config("[limits]\nmax_connections = 10")
+        .start();
+    let workers = server.workers();
+    let mut clients: Vec<_> = (0..4)
+        .map(|_| WebSocket::open(Raw::tcp(server.addr)))
+        .collect();
+    let mut kept = Raw::tcp(server.addr);
+    let polling = Polling::open(&mut kept);
+    assert!(lets_in(&mut Raw::tcp(server.addr), "https://a.test"));
+    assert_eq!(server.count_lines("a session began"), 0);
+
+    change(&server, ORIGINS, OTHERS);
+    change(&server, "max_connections = 10", "max_connections = 7");
+    change(&server, "level = \"info\"", "level = \"debug\"");
+    let (code, said) = reload(&server);
+    let keys = "engine.cors_origins, limits.max_connections, log.level";
+    assert_eq!((code, said), (0, with_another(keys)));
+    assert_eq!(server.workers(), workers);
+    assert_eq!(server.control().get("/status")["generation"], 0);
+
+    // Over a new connection, and over one that was there before. With that there are seven sessions.
+    assert!(!lets_in(&mut Raw::tcp(server.addr), "https://a.test"));
+    assert!(lets_in(&mut kept, "https://b.test"));
+    eventually("lines of the new level", SOON, || {
+        server.count_lines("a session began") >= 1
+    });
+    for client in &mut clients {
+        client.echo("still there");
+    }
+    polling.echo(&mut kept, "still there");
+    assert_eq!(
+        Raw::tcp(server.addr)
+            .get("/socket.io/?EIO=4&transport=polling")
+            .status,
+        503
+    );
+
+    // The next program knows what they know.
+    change(&server, OTHERS, ORIGINS);
+    let (code, said) = reload(&server);
+    assert_eq!((code, said), (0, with_another("engine.cors_origins")));
+    assert_eq!(server.workers(), workers);
+    for client in &mut clients {
+        client.echo("still there");
+    }
+}
+
+#[test]
+fn other_keys_and_no_change_at_all_bring_new_workers() {
+    let server = Setup::new().top("drain = \"0s\"").start();
+    reloaded(&server);
+    change(&server, "drain = \"0s\"", "drain = \"100ms\"\nworkers = 2");
+    let (code, said) = reload(&server);
+    assert_eq!((code, said), (0, with_another("drain")));
+    change(
+        &server,
+        "drain = \"100ms\"",
+        "drain = \"0s\"\nengine.ping_interval = \"9s\"",
+    );
+    let before = server.workers();
+    let (code, said) = reload(&server);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        said.ends_with("; another drain, engine.ping_interval"),
+        "{said}"
+    );
+    assert!(server.workers().iter().any(|pid| !before.contains(pid)));
+}
+
+#[test]
+fn a_worker_that_does_not_listen_hears_of_a_change_later_and_its_successor_begins_with_it() {
+    let server = Setup::new()
+        .top("watchdog = \"1m\"")
+        .config(&format!("[engine]\n{ORIGINS}"))
+        .start();
+    let workers = server.workers();
+    let mut kept: Vec<_> = (0..2).map(|_| Raw::tcp(server.addr)).collect();
+    for raw in &mut kept {
+        Polling::open(raw);
+    }
+    signal_process(workers[0], "STOP");
+    change(&server, ORIGINS, OTHERS);
+    let (code, said) = reload(&server);
+    signal_process(workers[0], "CONT");
+    let late = "; 1 worker(s) have not heard of it yet, and are told as soon as they answer";
+    // A link takes more than a worker reads, so that it may count as told.
+    let words = with_another("engine.cors_origins");
+    assert!(
+        code == 0 && (said == words || said == format!("{words}{late}")),
+        "{said}"
+    );
+    for raw in &mut kept {
+        eventually("either worker knows", SOON, || {
+            lets_in(raw, "https://b.test")
+        });
+    }
+    for pid in &workers {
+        signal_process(*pid, "KILL");
+    }
+    eventually("others in their places", SOON, || {
+        let now = server.workers();
+        now.len() == 2 && now.iter().all(|pid| !workers.contains(pid))
+    });
+    for _ in 0..2 {
+        assert!(lets_in(&mut Raw::patient(server.addr), "https://b.test"));
+    }
+}
