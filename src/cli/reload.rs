@@ -64,10 +64,11 @@ fn reloaded(answer: &Value) -> String {
         .map(super::text::clean)
         .collect::<Vec<_>>()
         .join(", ");
-    let remarks = list(answer, "/remarks").iter().filter_map(Value::as_str);
-    let remarks: String = remarks
-        .map(|it| format!("; {}", super::text::clean(it)))
-        .collect();
+    let mut remarks = String::new();
+    for remark in list(answer, "/remarks").iter().filter_map(Value::as_str) {
+        remarks.push_str("; ");
+        remarks.push_str(&super::text::clean(remark));
+    }
     if answer.pointer("/new_workers") == Some(&Value::Bool(false)) {
         return format!(
             "reloaded: {workers} and all sessions go on, with another {changed}{remarks}"

@@ -78,7 +78,7 @@ impl Operator {
                 self.set_log_level(log);
             }
             Err(error) => {
-                warn!(%error, "a changed configuration did not arrive; the one before holds here")
+                warn!(%error, "a changed configuration did not arrive; the one before holds here");
             }
         }
     }

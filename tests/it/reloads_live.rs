@@ -18,13 +18,13 @@ fn change(server: &Server, was: &str, is: &str) {
     fs::write(&file, text.replacen(was, is, 1)).unwrap();
 }
 
-/// May a page of this origin connect?
+/// May a page of this origin connect? It is told so even where there is no room for it.
 fn lets_in(raw: &mut Raw, origin: &str) -> bool {
     raw.send(format!(
         "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: localhost\r\nOrigin: {origin}\r\n\r\n"
     ));
     let answer = raw.response();
-    assert!([200, 403].contains(&answer.status), "{answer:?}");
+    assert!([200, 403, 503].contains(&answer.status), "{answer:?}");
     answer.header("access-control-allow-origin") == Some(origin)
 }
 
@@ -44,10 +44,10 @@ fn limits_origins_and_the_logs_level_change_and_nobody_is_ended() {
     let mut kept = Raw::tcp(server.addr);
     let polling = Polling::open(&mut kept);
     assert!(lets_in(&mut Raw::tcp(server.addr), "https://a.test"));
-    assert_eq!(server.count_lines("a session began"), 0);
+    assert_eq!(server.count_lines(" DEBUG "), 0);
 
     change(&server, ORIGINS, OTHERS);
-    change(&server, "max_connections = 10", "max_connections = 7");
+    change(&server, "max_connections = 10", "max_connections = 4");
     change(&server, "level = \"info\"", "level = \"debug\"");
     let (code, said) = reload(&server);
     let keys = "engine.cors_origins, limits.max_connections, log.level";
@@ -55,11 +55,11 @@ fn limits_origins_and_the_logs_level_change_and_nobody_is_ended() {
     assert_eq!(server.workers(), workers);
     assert_eq!(server.control().get("/status")["generation"], 0);
 
-    // Over a new connection, and over one that was there before. With that there are seven sessions.
+    // Over a new connection, and over one that was there before.
     assert!(!lets_in(&mut Raw::tcp(server.addr), "https://a.test"));
     assert!(lets_in(&mut kept, "https://b.test"));
     eventually("lines of the new level", SOON, || {
-        server.count_lines("a session began") >= 1
+        server.count_lines("a session was refused") >= 1
     });
     for client in &mut clients {
         client.echo("still there");

@@ -30,9 +30,8 @@ impl Config {
             let pointer = format!("/{}", name.replace('.', "/"));
             now.pointer(&pointer) != then.pointer(&pointer)
         };
-        let changed = KEYS.iter().filter(|key| differs(key.name));
         let mut changes = Changes::default();
-        for key in changed {
+        for key in KEYS.iter().filter(|key| differs(key.name)) {
             changes.keys.push(key.name);
             changes.need_new_workers |= !key.live;
         }

@@ -173,7 +173,7 @@ impl Slot {
                 self.moved();
             }
             Err(error) => {
-                debug!(%error, pid = worker.member.pid, "a worker is told later what changed")
+                debug!(%error, pid = worker.member.pid, "a worker is told later what changed");
             }
         }
     }
