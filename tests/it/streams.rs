@@ -87,13 +87,23 @@ fn never_read(count: usize, bytes: usize) {
     lost_nothing(&others.quit());
 }
 
+/// Of clients that come at once a worker without a processor gets fewer: half of its share at least.
+#[track_caller]
+fn shared_out(what: &str, sessions: &[u64], clients: u64) {
+    saw(what, format!("{sessions:?}"));
+    assert_eq!(sessions.iter().sum::<u64>(), clients, "{sessions:?}");
+    let share = clients / sessions.len() as u64;
+    assert!(
+        sessions.iter().all(|&count| count >= share / 2),
+        "{sessions:?}"
+    );
+}
+
 #[test]
-fn a_burst_of_clients_spreads_evenly_and_so_do_those_that_follow() {
+fn a_burst_of_clients_spreads_and_so_do_those_that_follow() {
     let server = Server::start();
     let mut first = Held::connect(&server.url(), 200, &[]);
-    let sessions = server.sessions();
-    saw("sessions after a burst of 200", format!("{sessions:?}"));
-    assert!(sessions.iter().all(|count| (90..=110).contains(count)));
+    shared_out("sessions after a burst of 200", &server.sessions(), 200);
     first.close(100);
     server.wait_for_sessions(100, Duration::from_secs(3));
     saw(
@@ -101,20 +111,16 @@ fn a_burst_of_clients_spreads_evenly_and_so_do_those_that_follow() {
         format!("{:?}", server.sessions()),
     );
     let second = Held::connect(&server.url(), 100, &[]);
-    let sessions = server.sessions();
-    saw("with 100 new ones", format!("{sessions:?}"));
-    assert!(sessions.iter().all(|count| (90..=110).contains(count)));
+    shared_out("with 100 new ones", &server.sessions(), 200);
     lost_nothing(&first.quit());
     lost_nothing(&second.quit());
 }
 
 #[test]
-fn polling_sessions_spread_evenly_and_count_no_longer_when_closed() {
+fn polling_sessions_spread_and_count_no_longer_when_closed() {
     let server = Server::start();
     let mut clients = Held::connect(&server.url(), 60, &["--transport", "polling"]);
-    let sessions = server.sessions();
-    saw("polling sessions", format!("{sessions:?}"));
-    assert!(sessions.iter().all(|count| (27..=33).contains(count)));
+    shared_out("polling sessions", &server.sessions(), 60);
     clients.close(60);
     server.wait_for_sessions(0, Duration::from_secs(2));
     lost_nothing(&clients.quit());

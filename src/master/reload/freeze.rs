@@ -45,8 +45,13 @@ impl Master {
         let state = state.map_err(ReloadError::Freeze)?.encode()?;
         let sent = carrier.finish(&state);
         drop(state);
-        sent.and_then(|()| exec(&self.parts.program, stdin))
-            .map_err(ReloadError::Freeze)
+        sent.map_err(ReloadError::Freeze)?;
+        let program = &self.parts.program;
+        let path = program.path().map_err(ReloadError::Program)?;
+        exec(program, stdin).map_err(|source| ReloadError::Start {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     fn pack(&self, carrier: &mut Carrier, config: String) -> io::Result<State> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::light::FEW;
 use super::*;
 
 /// Where the chat's clients are.
@@ -24,9 +25,13 @@ pub fn operators(workers: u16) -> Server {
     Setup::new().workers(workers).example("operators").start()
 }
 
-/// Light clients in the chat, all in one room, as many on each worker.
+/// Light clients in the chat, all in one room, as many on each worker: there are so few that they take turns.
 #[track_caller]
 pub fn chat(server: &Server, count: usize) -> Crowd {
+    assert!(
+        count <= FEW,
+        "more come at once, and are not spread so evenly"
+    );
     let crowd = Crowd::light(server, "/chat", count);
     let spread = crowd.spread();
     let even = count / spread.len();

@@ -21,6 +21,7 @@ mod server;
 mod servers;
 mod socket;
 mod stage;
+mod still;
 
 pub use client::{Held, node, node_fails, node_on, python, run};
 pub use cluster::{
@@ -47,6 +48,7 @@ pub use server::{Server, Setup, free_port, free_ports, program, signal_process};
 pub use servers::{Certificates, Disk, PASSWORD, PgBouncer, Postgres, Redis, lower, redis_program};
 pub use socket::{Answer, Answered, Asked, Client, Crowd, Heard, ids, ok};
 pub use stage::{ALL, ALL_BUT_0, Stage};
+pub use still::Still;
 
 use std::time::{Duration, Instant};
 
