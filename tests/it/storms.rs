@@ -32,28 +32,6 @@ fn established(addr: SocketAddr, stop: &AtomicBool) -> (usize, Duration) {
     (echoes, slowest)
 }
 
-/// Both workers have their share of a storm, and those who follow make it even. Of what comes at once, whoever is ready
-/// first or has a processor gets more; a third of its share each has on a busy machine, too.
-#[track_caller]
-fn shared_out(server: &Server) {
-    let clients = CLIENTS as u64;
-    server.wait_for_sessions(clients, SOON);
-    let sessions = server.sessions();
-    saw("clients of each worker", format!("{sessions:?}"));
-    assert!(
-        sessions.iter().all(|&count| count >= clients / 6),
-        "{sessions:?}"
-    );
-    let mut more = Vec::new();
-    eventually("those who follow make it even", SOON + SOON, || {
-        let sessions = server.sessions();
-        let missing = sessions[0].abs_diff(sessions[1]);
-        more.extend((0..missing).map(|_| WebSocket::open(Raw::patient(server.addr))));
-        missing == 0
-    });
-    saw("more that made it even", more.len());
-}
-
 /// What a server has refused, but for requests of sessions that it cannot know.
 fn refused(server: &Server) -> f64 {
     let figures = Figures::of(server);
@@ -88,7 +66,9 @@ fn official_clients_of_a_killed_server_come_back_to_all_workers_and_who_is_in_is
     );
     assert!(echoes > 0 && slowest < ANSWERED, "{echoes}, {slowest:?}");
 
-    shared_out(&again);
+    again.wait_for_sessions(CLIENTS as u64, SOON);
+    shared_out(&again.sessions(), CLIENTS as u64);
+    saw("more that made it even", make_even(&again).len());
     assert_eq!(refused(&again), 0.0);
 }
 
@@ -107,9 +87,36 @@ fn polling_clients_of_a_killed_server_come_back_to_all_workers_and_none_is_refus
         [&told["connected"], &told["reconnects"]] == [CLIENTS; 2]
     });
     saw("all were back after", format!("{:?}", began.elapsed()));
-    shared_out(&again);
+    again.wait_for_sessions(CLIENTS as u64, SOON);
+    shared_out(&again.sessions(), CLIENTS as u64);
+    saw("more that made it even", make_even(&again).len());
     let told = clients.stats();
     assert_eq!(told["connectErrors"], json!({}));
     assert_eq!(refused(&again), 0.0);
+    clients.leave();
+}
+
+#[test]
+fn polling_clients_of_a_killed_worker_come_back_and_the_others_notice_nothing() {
+    let server = Server::start();
+    let polling = ["--transport", "polling", "--reconnect"];
+    let mut clients = Held::connect(&server.url(), CLIENTS, &polling);
+    let lost = server.sessions()[0];
+    signal_process(server.workers()[0], "KILL");
+    let after = eventually("all are back", BACK, || {
+        let told = clients.stats();
+        told["connected"] == CLIENTS && told["reconnects"] == lost
+    });
+    saw("clients, all back after", format!("{lost}, {after:?}"));
+    server.wait_for_sessions(CLIENTS as u64, SOON);
+    saw(
+        "sessions of each worker",
+        format!("{:?}", server.sessions()),
+    );
+    saw("more that made it even", make_even(&server).len());
+    let told = clients.stats();
+    assert_eq!(told["connectErrors"], json!({}));
+    assert_eq!(told["disconnects"], lost, "{told}");
+    assert_eq!(refused(&server), 0.0);
     clients.leave();
 }

@@ -40,6 +40,30 @@ pub fn chat(server: &Server, count: usize) -> Crowd {
     crowd
 }
 
+/// Clients that came at once are spread. How evenly is told, not asked: whoever has a processor gets more, for the master
+/// gives each worker what it can take (`src/master/pace.rs`). Nobody is left out.
+#[track_caller]
+pub fn shared_out(sessions: &[u64], clients: u64) {
+    saw("sessions of each worker", format!("{sessions:?}"));
+    assert_eq!(sessions.iter().sum::<u64>(), clients, "{sessions:?}");
+    let share = clients / sessions.len() as u64;
+    let is_left_out = |&count: &u64| count < share / 10;
+    assert!(!sessions.iter().any(is_left_out), "{sessions:?}");
+}
+
+/// Clients that come to two workers one after the other, until those have as many.
+#[track_caller]
+pub fn make_even(server: &Server) -> Vec<WebSocket> {
+    let mut more = Vec::new();
+    eventually("those who follow make it even", SOON + SOON, || {
+        let sessions = server.sessions();
+        let missing = sessions[0].abs_diff(sessions[1]);
+        more.extend((0..missing).map(|_| WebSocket::open(Raw::patient(server.addr))));
+        missing == 0
+    });
+    more
+}
+
 #[track_caller]
 pub fn nobody_went<'a>(clients: impl IntoIterator<Item = &'a Client>) {
     for client in clients {

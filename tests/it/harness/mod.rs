@@ -25,8 +25,8 @@ mod still;
 
 pub use client::{Held, node, node_fails, node_on, python, run};
 pub use cluster::{
-    GAP, PROMPT, ROOM, Stop, chat, counts_to, firsts, nobody_went, operators, pairs, sample,
-    server_side_answers, strings, wait_for_replacement,
+    GAP, PROMPT, ROOM, Stop, chat, counts_to, firsts, make_even, nobody_went, operators, pairs,
+    sample, server_side_answers, shared_out, strings, wait_for_replacement,
 };
 pub use control::{Control, error};
 pub use emitter::{Emitter, captured};
