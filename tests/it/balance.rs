@@ -281,7 +281,11 @@ fn no_haste_gets_past_the_limit_of_sessions() {
 
 #[test]
 fn a_session_whose_home_stands_still_is_opened_where_it_was_asked_for() {
-    let server = limited().config(SHORT_LIVES).start();
+    // Its watchdog waits for longer than this test does.
+    let server = limited()
+        .top("watchdog = \"1m\"")
+        .config(SHORT_LIVES)
+        .start();
     // Two connections on each worker, so that those of three workers ask for every worker.
     let raws: Vec<_> = (0..8).map(|_| used(&server)).collect();
     let stopped = server.workers()[3];

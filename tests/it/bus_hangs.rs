@@ -170,7 +170,8 @@ fn a_worker_that_gets_on_slowly_slows_the_others_and_loses_nothing() {
 #[test]
 fn a_master_that_keeps_what_a_hanging_worker_does_not_take_is_idle_and_forgets_it_with_the_worker()
 {
-    let server = sample(4);
+    // Its watchdog waits for longer than this test does.
+    let server = Setup::new().workers(4).top("watchdog = \"1m\"").start();
     let crowd = chat(&server, 4);
     let victim = server.workers()[1];
     let before = memory(server.pid).pss;

@@ -69,7 +69,7 @@ fn a_killed_worker_is_a_fault_and_a_restart() {
 
 #[test]
 fn a_worker_that_is_stopped_is_named() {
-    let server = Server::start();
+    let server = Setup::new().top("watchdog = \"1m\"").start();
     let stopped = server.workers()[0];
     signal_process(stopped, "STOP");
     let control = server.control();

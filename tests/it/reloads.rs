@@ -46,7 +46,7 @@ pub fn reloaded(server: &Server) {
 
 /// A reload that is not done, and whose answer has this.
 #[track_caller]
-fn refused(server: &Server, reason: &str) {
+pub fn refused(server: &Server, reason: &str) {
     let (code, said) = reload(server);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains(reason), "{said}");
@@ -252,8 +252,7 @@ fn a_second_reload_waits_for_the_first() {
 
 #[test]
 fn a_worker_under_sigstop_keeps_what_it_has_over_a_reload() {
-    let program = Replaceable::new();
-    let server = Setup::new().program(&program).start();
+    let server = Setup::new().top("watchdog = \"4m\"").start();
     let crowd = chat(&server, 4);
     let stopped = server.workers()[0];
     signal_process(stopped, "STOP");
@@ -344,7 +343,7 @@ fn when_the_new_workers_do_not_start_those_before_serve_on() {
 
 #[test]
 fn without_descriptors_for_it_there_is_no_reload() {
-    let server = Setup::new().start();
+    let server = Setup::new().top("limits.head_timeout = \"60s\"").start();
     // They stand before the first line of their request.
     let heads: Vec<_> = (0..300)
         .map(|_| {
@@ -419,7 +418,7 @@ fn what_waits_in_the_hub_arrives_over_a_reload_whole_and_in_order() {
 #[test]
 fn connections_on_the_way_to_a_worker_that_is_killed_in_the_gap_go_to_another() {
     const CONNECTIONS: usize = 200;
-    let server = Setup::new().start();
+    let server = Setup::new().top("watchdog = \"4m\"").start();
     let victim = server.workers()[0];
     signal_process(victim, "STOP");
     let mut connections: Vec<_> = (0..CONNECTIONS)

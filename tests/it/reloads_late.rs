@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
 use super::harness::*;
-use super::reloads::reloaded;
+use super::reloads::{refused, reload, reloaded};
 
 /// What is said to a session that nobody has any more, in the words of Node's server.
 const UNKNOWN: &str = "{\"code\":1,\"message\":\"Session ID unknown\"}";
@@ -76,4 +76,60 @@ fn a_signal_between_two_programs_is_handled_by_the_second() {
         over.store(true, Relaxed);
     });
     WebSocket::open(Raw::tcp(server.addr)).echo("here");
+}
+
+#[test]
+fn a_program_that_cannot_be_run_after_a_good_trial_changes_nothing() {
+    let program = Replaceable::new();
+    let server = Setup::new()
+        .program(&program)
+        .top("drain = \"1h\"")
+        .systemd()
+        .start();
+    let crowd = chat(&server, 4);
+    let flow = Flow::start(&crowd[0], 100, 100);
+    let newcomers = Newcomers::come(server.addr, 2);
+    let (workers, real) = (server.workers(), program.dir_copy());
+    for (spoil, why) in [
+        ("rm $0", "No such file or directory"),
+        ("chmod 644 $0", "Permission denied"),
+        (": > $0", "Exec format error"),
+    ] {
+        let run = format!("exec {} \"$@\"", real.display());
+        program.put_script(&format!("{{ [ $1 != trial ] || {spoil}; {run}; }}"));
+        let path = program.path();
+        refused(&server, &format!("{} cannot be run: {why}", path.display()));
+        assert_eq!(server.workers(), workers);
+        server.wait_for_notification("RELOADING=1");
+        server.wait_for_notification("READY=1");
+    }
+    program.put(&real);
+    reloaded(&server);
+    let sent = flow.stop();
+    saw("messages", sent.arrives_at(crowd.iter()));
+    let outcomes = newcomers.stop();
+    assert_eq!(outcomes.keys().collect::<Vec<_>>(), ["101"], "{outcomes:?}");
+    nobody_went(crowd.iter());
+    assert_eq!(server.count_lines(" died"), 0);
+}
+
+#[test]
+fn of_workers_with_another_version_of_the_bus_the_answer_says_what_they_do_not_hear() {
+    let program = Replaceable::new();
+    let server = Setup::new().program(&program).start();
+    let mut client = WebSocket::open(Raw::tcp(server.addr));
+    let real = program.dir_copy();
+    let between = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/other_bus.py");
+    let real = real.display();
+    program.put_script(&format!(
+        "case $1 in master) exec /usr/bin/python3 {between} {real} \"$@\";; *) exec {real} \"$@\";; esac"
+    ));
+    let (code, said) = reload(&server);
+    assert_eq!(code, 0, "{said}\n{}", server.log().join("\n"));
+    assert!(
+        said.ends_with("; broadcasts do not reach the sessions of the workers before: their bus is of another version"),
+        "{said}"
+    );
+    client.echo("still there");
+    assert_eq!(server.count_lines(" died"), 0);
 }

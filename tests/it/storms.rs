@@ -1,6 +1,5 @@
 //! All clients lose their sessions at once, and come back.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -33,8 +32,15 @@ fn established(addr: SocketAddr, stop: &AtomicBool) -> (usize, Duration) {
     (echoes, slowest)
 }
 
+/// What a server has refused, but for requests of sessions that it cannot know.
+fn refused(server: &Server) -> f64 {
+    let figures = Figures::of(server);
+    let of = |labels| figures.sum("my_app_refused_total", labels);
+    of("") - of("reason=\"unknown-session\"")
+}
+
 #[test]
-fn official_clients_of_a_killed_server_come_back_to_all_workers_alike_and_who_is_in_is_answered() {
+fn official_clients_of_a_killed_server_come_back_to_all_workers_and_who_is_in_is_answered() {
     let mut server = Setup::new().systemd().start();
     let transports = ["--transports", "websocket,upgrade", "--reconnect"];
     let clients = Crowd::official(&server, "/chat", CLIENTS, &transports);
@@ -60,18 +66,57 @@ fn official_clients_of_a_killed_server_come_back_to_all_workers_alike_and_who_is
     );
     assert!(echoes > 0 && slowest < ANSWERED, "{echoes}, {slowest:?}");
 
-    let asked: Vec<_> = clients
-        .iter()
-        .map(|client| client.ask("whereami", json!([])))
-        .collect();
-    let mut workers = BTreeMap::<u64, usize>::new();
-    for asked in asked {
-        let worker = asked.answer().value["worker"].as_u64().unwrap();
-        *workers.entry(worker).or_default() += 1;
-    }
-    saw("clients of each worker", format!("{workers:?}"));
-    assert_eq!(workers.len(), 2, "{workers:?}");
-    let even = CLIENTS / 2;
-    let alike = |&count: &usize| count.abs_diff(even) * 5 <= even;
-    assert!(workers.values().all(alike), "{workers:?}");
+    again.wait_for_sessions(CLIENTS as u64, SOON);
+    shared_out(&again.sessions(), CLIENTS as u64);
+    saw("more that made it even", make_even(&again).len());
+    assert_eq!(refused(&again), 0.0);
+}
+
+#[test]
+fn polling_clients_of_a_killed_server_come_back_to_all_workers_and_none_is_refused() {
+    let mut server = Setup::new().systemd().start();
+    let polling = ["--transport", "polling", "--reconnect"];
+    let mut clients = Held::connect(&server.url(), CLIENTS, &polling);
+
+    signal_process(server.pid, "KILL");
+    server.ended(SOON);
+    let began = Instant::now();
+    let again = Setup::new().listeners_of(&server).start();
+    eventually("all are back", BACK.saturating_sub(began.elapsed()), || {
+        let told = clients.stats();
+        [&told["connected"], &told["reconnects"]] == [CLIENTS; 2]
+    });
+    saw("all were back after", format!("{:?}", began.elapsed()));
+    again.wait_for_sessions(CLIENTS as u64, SOON);
+    shared_out(&again.sessions(), CLIENTS as u64);
+    saw("more that made it even", make_even(&again).len());
+    let told = clients.stats();
+    assert_eq!(told["connectErrors"], json!({}));
+    assert_eq!(refused(&again), 0.0);
+    clients.leave();
+}
+
+#[test]
+fn polling_clients_of_a_killed_worker_come_back_and_the_others_notice_nothing() {
+    let server = Server::start();
+    let polling = ["--transport", "polling", "--reconnect"];
+    let mut clients = Held::connect(&server.url(), CLIENTS, &polling);
+    let lost = server.sessions()[0];
+    signal_process(server.workers()[0], "KILL");
+    let after = eventually("all are back", BACK, || {
+        let told = clients.stats();
+        told["connected"] == CLIENTS && told["reconnects"] == lost
+    });
+    saw("clients, all back after", format!("{lost}, {after:?}"));
+    server.wait_for_sessions(CLIENTS as u64, SOON);
+    saw(
+        "sessions of each worker",
+        format!("{:?}", server.sessions()),
+    );
+    saw("more that made it even", make_even(&server).len());
+    let told = clients.stats();
+    assert_eq!(told["connectErrors"], json!({}));
+    assert_eq!(told["disconnects"], lost, "{told}");
+    assert_eq!(refused(&server), 0.0);
+    clients.leave();
 }

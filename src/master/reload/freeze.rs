@@ -45,8 +45,13 @@ impl Master {
         let state = state.map_err(ReloadError::Freeze)?.encode()?;
         let sent = carrier.finish(&state);
         drop(state);
-        sent.and_then(|()| exec(&self.parts.program, stdin))
-            .map_err(ReloadError::Freeze)
+        sent.map_err(ReloadError::Freeze)?;
+        let program = &self.parts.program;
+        let path = program.path().map_err(ReloadError::Program)?;
+        exec(program, stdin).map_err(|source| ReloadError::Start {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     fn pack(&self, carrier: &mut Carrier, config: String) -> io::Result<State> {
@@ -56,13 +61,13 @@ impl Master {
         Ok(State {
             program: ProgramState {
                 path: parts.program.path()?.to_owned(),
-                file: Program::file(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 bus: frame::VERSION,
                 config,
                 has_own_bridge: parts.has_own_bridge,
                 taken_out_ms: parts.drains.pack(),
                 waiting: parts.reloads.pack(carrier)?,
+                file: Program::file(),
             },
             workers: WorkersState {
                 bridge,

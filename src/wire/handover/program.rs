@@ -11,8 +11,6 @@ use super::Fd;
 pub(crate) struct ProgramState {
     /// The executable, as resolved at the first start.
     pub path: PathBuf,
-    /// The file's device and inode, if the system tells: another file is another program.
-    pub file: Option<(u64, u64)>,
     /// The version that packed this.
     pub version: String,
     /// The frames of the bus that it speaks.
@@ -25,4 +23,6 @@ pub(crate) struct ProgramState {
     pub taken_out_ms: Option<u64>,
     /// Those who wait for a reload, the one whose turn it is first: their connections to the control socket.
     pub waiting: Vec<Fd>,
+    /// The file's device and inode, if the system tells: another file is another program.
+    pub file: Option<(u64, u64)>,
 }

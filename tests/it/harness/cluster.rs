@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::light::FEW;
 use super::*;
 
 /// Where the chat's clients are.
@@ -24,15 +25,43 @@ pub fn operators(workers: u16) -> Server {
     Setup::new().workers(workers).example("operators").start()
 }
 
-/// Light clients in the chat, all in one room, as many on each worker.
+/// Light clients in the chat, all in one room, as many on each worker: there are so few that they take turns.
 #[track_caller]
 pub fn chat(server: &Server, count: usize) -> Crowd {
+    assert!(
+        count <= FEW,
+        "more come at once, and are not spread so evenly"
+    );
     let crowd = Crowd::light(server, "/chat", count);
     let spread = crowd.spread();
     let even = count / spread.len();
     assert!(spread.iter().all(|&count| count == even), "{spread:?}");
     crowd.all_call("join", &json!([ROOM]));
     crowd
+}
+
+/// Clients that came at once are spread. How evenly is told, not asked: whoever has a processor gets more, for the master
+/// gives each worker what it can take (`src/master/pace.rs`). Nobody is left out.
+#[track_caller]
+pub fn shared_out(sessions: &[u64], clients: u64) {
+    saw("sessions of each worker", format!("{sessions:?}"));
+    assert_eq!(sessions.iter().sum::<u64>(), clients, "{sessions:?}");
+    let share = clients / sessions.len() as u64;
+    let is_left_out = |&count: &u64| count < share / 10;
+    assert!(!sessions.iter().any(is_left_out), "{sessions:?}");
+}
+
+/// Clients that come to two workers one after the other, until those have as many.
+#[track_caller]
+pub fn make_even(server: &Server) -> Vec<WebSocket> {
+    let mut more = Vec::new();
+    eventually("those who follow make it even", SOON + SOON, || {
+        let sessions = server.sessions();
+        let missing = sessions[0].abs_diff(sessions[1]);
+        more.extend((0..missing).map(|_| WebSocket::open(Raw::patient(server.addr))));
+        missing == 0
+    });
+    more
 }
 
 #[track_caller]

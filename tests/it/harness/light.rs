@@ -17,9 +17,9 @@ use super::machines::NetSpace;
 use super::socket::{Answer, Client, News, Shared, Strings};
 
 /// So many connect at the same time if there are thousands; few take turns, and so do their
-/// workers.
+/// workers: of a crowd at once, who has a processor gets more (`src/master/pace.rs`).
 const NEWCOMERS: usize = 32;
-const FEW: usize = 64;
+pub const FEW: usize = 200;
 
 /// Ends its clients with the value.
 pub struct Light {

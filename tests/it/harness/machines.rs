@@ -35,6 +35,7 @@ pub struct Plan {
     count: usize,
     workers: u16,
     example: Option<&'static str>,
+    top: String,
     tables: String,
     bridge: String,
     numbers: Vec<u16>,
@@ -75,6 +76,7 @@ impl Plan {
             count,
             workers: 2,
             example: None,
+            top: String::new(),
             tables: String::new(),
             bridge: String::new(),
             numbers: (1..).take(count).collect(),
@@ -93,6 +95,12 @@ impl Plan {
     /// With the application of one of the examples.
     pub fn example(mut self, name: &'static str) -> Self {
         self.example = Some(name);
+        self
+    }
+
+    /// Lines for the configuration that stand before its tables.
+    pub fn top(mut self, lines: &str) -> Self {
+        writeln!(self.top, "{lines}").unwrap();
         self
     }
 
@@ -192,6 +200,7 @@ impl Plan {
             .on(space)
             .workers(self.workers)
             .listen(&format!("{}:3000", address(nth)))
+            .top(&self.top)
             .config(&self.tables)
             .config(&bridge);
         match self.example {

@@ -21,11 +21,12 @@ mod server;
 mod servers;
 mod socket;
 mod stage;
+mod still;
 
 pub use client::{Held, node, node_fails, node_on, python, run};
 pub use cluster::{
-    GAP, PROMPT, ROOM, Stop, chat, counts_to, firsts, nobody_went, operators, pairs, sample,
-    server_side_answers, strings, wait_for_replacement,
+    GAP, PROMPT, ROOM, Stop, chat, counts_to, firsts, make_even, nobody_went, operators, pairs,
+    sample, server_side_answers, shared_out, strings, wait_for_replacement,
 };
 pub use control::{Control, error};
 pub use emitter::{Emitter, captured};
@@ -47,6 +48,7 @@ pub use server::{Server, Setup, free_port, free_ports, program, signal_process};
 pub use servers::{Certificates, Disk, PASSWORD, PgBouncer, Postgres, Redis, lower, redis_program};
 pub use socket::{Answer, Answered, Asked, Client, Crowd, Heard, ids, ok};
 pub use stage::{ALL, ALL_BUT_0, Stage};
+pub use still::Still;
 
 use std::time::{Duration, Instant};
 

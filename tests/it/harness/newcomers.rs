@@ -17,7 +17,7 @@ pub const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=websocket";
 /// One handshake on a connection of its own, and what came of it.
 pub fn handshake(addr: SocketAddr) -> String {
     let attempt = || {
-        let mut raw = Raw::try_tcp(addr)?;
+        let mut raw = Raw::try_tcp(addr)?.patiently();
         raw.try_send(WebSocket::request(HANDSHAKE))?;
         raw.try_response()
     };

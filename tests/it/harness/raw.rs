@@ -82,15 +82,20 @@ impl Raw {
     /// To a server that has much to do before it says anything.
     #[track_caller]
     pub fn patient(addr: SocketAddr) -> Self {
-        let raw = Self::tcp(addr);
+        Self::tcp(addr).patiently()
+    }
+
+    /// Waits for longer than a server lets anybody wait.
+    #[track_caller]
+    pub fn patiently(self) -> Self {
         let patience = Duration::from_secs(60);
         rustix::net::sockopt::set_socket_timeout(
-            &raw.stream,
+            &self.stream,
             rustix::net::sockopt::Timeout::Recv,
             Some(patience),
         )
         .unwrap();
-        raw
+        self
     }
 
     /// The same connection once more, for another thread to send on.

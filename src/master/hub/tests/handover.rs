@@ -41,7 +41,7 @@ pub(in crate::master::hub) async fn hand_over(
     (Rc::new(hub), state)
 }
 
-fn resume(hub: &Rc<Hub>, slot: u16) -> JoinHandle<Left> {
+pub(super) fn resume(hub: &Rc<Hub>, slot: u16) -> JoinHandle<Left> {
     spawn_local(Rc::clone(hub).resume(100 + u32::from(slot)))
 }
 

@@ -1,3 +1,4 @@
+use super::handover::{hand_over, resume};
 use super::*;
 use crate::wire::frame::Question;
 
@@ -109,4 +110,43 @@ async fn who_changes_its_version_is_given_up() {
         assert!(matches!(a.0.left().await, Left::GivenUp(_)));
     })
     .await;
+}
+
+#[tokio::test]
+async fn after_a_reload_workers_of_another_version_go_on_among_themselves() {
+    let test = async {
+        let hub = Rc::new(Hub::default());
+        let mut a = Next::join(&hub, 0).await;
+        assert_eq!(a.members().await, [0]);
+        let mut b = Next::join(&hub, 1).await;
+        assert_eq!(a.members().await, [0, 1]);
+        assert_eq!(b.members().await, [0, 1]);
+        let (hub, state) = hand_over(hub, vec![&mut a.0.served, &mut b.0.served]).await;
+        let versions: Vec<_> = state.hub.seats.iter().map(|seat| seat.version).collect();
+        assert_eq!(versions, [NEXT, NEXT]);
+        a.0.served = resume(&hub, 0);
+        b.0.served = resume(&hub, 1);
+        hub.drop_unserved();
+        assert_eq!(hub.divided(), None);
+
+        let mut new = Peer::join(&hub, 2).await;
+        assert!(hub.divided().is_some());
+        let mut newer = Peer::join(&hub, 3).await;
+        assert_eq!(new.members().await, [2, 3]);
+        new.emit(None, 1, 10).await;
+        assert_eq!(newer.event().await, 1);
+        a.send(None, event(2)).await;
+        a.send(Some(new.id), event(3)).await;
+        // They hear of each other alone.
+        for _ in 2..4 {
+            assert_eq!(a.members().await, [0, 1]);
+            assert_eq!(b.members().await, [0, 1]);
+        }
+        assert_eq!(b.next().await, event(2));
+        b.send(None, event(4)).await;
+        assert_eq!(a.next().await, event(4));
+        newer.emit(None, 5, 10).await;
+        assert_eq!(new.event().await, 5);
+    };
+    LocalSet::new().run_until(test).await;
 }
