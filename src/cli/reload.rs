@@ -57,6 +57,8 @@ fn reloaded(answer: &Value) -> String {
     } else {
         format!("version {before} → {version}")
     };
+    let pause = number(answer, "/pause_ms");
+    let pause = pause.map_or_else(String::new, |ms| format!(" after a pause of {ms:.1} ms"));
     let count = |pointer| number(answer, pointer).unwrap_or_default();
     let workers = counted(count("/workers"), "worker");
     let drain = Duration::try_from_secs_f64(count("/drain_seconds")).unwrap_or_default();
@@ -75,7 +77,8 @@ fn reloaded(answer: &Value) -> String {
         ),
     };
     let generation = count("/generation");
-    let mut words = format!("reloaded: {version}, generation {generation}, {workers}; {old}");
+    let mut words =
+        format!("reloaded: {version}{pause}, generation {generation}, {workers}; {old}");
     for remark in list(answer, "/remarks").iter().filter_map(Value::as_str) {
         words.push_str("; ");
         words.push_str(&super::text::clean(remark));
@@ -90,12 +93,13 @@ mod tests {
     #[test]
     fn what_has_changed_is_told_in_a_line() {
         let answer = json!({
-            "version_before": "1.0.0", "version": "1.1.0", "generation": 2, "workers": 2,
+            "version_before": "1.0.0", "version": "1.1.0", "pause_ms": 4.123, "generation": 2, "workers": 2,
             "sessions_before": 12, "drain_seconds": 30.0, "remarks": [],
         });
         assert_eq!(
             reloaded(&answer),
-            "reloaded: version 1.0.0 → 1.1.0, generation 2, 2 workers; the old ones end their 12 sessions within 30s"
+            "reloaded: version 1.0.0 → 1.1.0 after a pause of 4.1 ms, generation 2, 2 workers; the old ones end their 12 \
+             sessions within 30s"
         );
         let answer = json!({
             "version_before": "1.0.0", "version": "1.0.0", "generation": 3, "workers": 1,

@@ -132,6 +132,7 @@ pub(super) fn again(
     let resumed = Resumed {
         version: program.version,
         bus: program.bus,
+        frozen_at_ns: program.frozen_at_ns,
         missing_units: listeners.missing_units.clone(),
     };
     let state = RouterState {

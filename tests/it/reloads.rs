@@ -38,6 +38,9 @@ pub fn reloaded(server: &Server) {
     assert_eq!(code, 0, "{said}\n{}", server.log().join("\n"));
     saw("the reload took", format!("{:?}", began.elapsed()));
     assert!(said.starts_with("reloaded: "), "{said}");
+    let pause = said.split(" after a pause of ").nth(1);
+    let pause = pause.and_then(|it| it.split(" ms,").next()?.parse::<f64>().ok());
+    assert!(pause.is_some_and(|ms| 0.0 < ms && ms < 1000.0), "{said}");
     let after = server.workers();
     let new = after.iter().filter(|pid| !before.contains(pid)).count();
     assert_eq!(new, 2, "{before:?} and {after:?}");
@@ -227,6 +230,16 @@ fn ten_reloads_leave_nothing_behind() {
     saw("KiB", format!("{memory_before}, {memory_after}"));
     assert!(memory_after < memory_before + 2048);
     assert_eq!(server.count_lines(" died"), 0);
+    let metrics = server.control().ask("GET", "/metrics", &[], "").body;
+    let metric = |name: &str| {
+        let mut lines = metrics.lines().filter_map(|line| line.split_once(' '));
+        let value = lines.find(|(it, _)| *it == name).map(|(_, value)| value);
+        value.unwrap().parse::<f64>().unwrap()
+    };
+    assert!((metric("my_app_reloads_total") - 11.0).abs() < f64::EPSILON);
+    let pause = metric("my_app_reload_pause_seconds");
+    assert!(0.0 < pause && pause < 1.0, "{pause}");
+    assert_eq!(server.count_lines(" after a pause of "), 11);
     WebSocket::open(Raw::tcp(server.addr)).echo("served");
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use humantime::format_duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::judge::judge;
-use super::{ReloadError, Report, Stage, Verdict};
+use super::{ReloadError, Report, Stage, Verdict, pause};
 use crate::master::Parts;
 use crate::master::control::Served;
 use crate::master::rebind::renew;
@@ -44,6 +45,8 @@ pub(crate) struct Resumed {
     pub(crate) version: String,
     /// The frames of the bus that it spoke.
     pub(crate) bus: u8,
+    /// Since when all stood still; see [`pause`].
+    pub(crate) frozen_at_ns: u64,
     /// Socket units that should have passed a listener.
     pub(crate) missing_units: Vec<String>,
 }
@@ -77,7 +80,11 @@ impl Driver {
     pub(crate) async fn drive(self, resumed: Option<Resumed>) {
         let reloads = &self.parts.reloads;
         if let Some(resumed) = resumed {
-            let outcome = self.go_on(resumed).await;
+            // All that was adopted has had its turn before this one. Once more around: whoever accepts has been told
+            // that somebody waits.
+            yield_now().await;
+            let pause_ms = pause::ends(resumed.frozen_at_ns);
+            let outcome = self.go_on(resumed, pause_ms).await;
             self.tell(&outcome);
             reloads.done(outcome);
         }
@@ -117,7 +124,7 @@ impl Driver {
     }
 
     /// The rest of a reload, in the new program.
-    async fn go_on(&self, resumed: Resumed) -> Result<Report, ReloadError> {
+    async fn go_on(&self, resumed: Resumed, pause_ms: f64) -> Result<Report, ReloadError> {
         let Parts {
             pool,
             config,
@@ -130,7 +137,7 @@ impl Driver {
         let next = self.workers.next_generation();
         reloads.set_stage(Stage::Starting(next));
         info!(
-            "version {} has taken over from version {}; generation {next} of the workers is started",
+            "version {} has taken over from version {} after a pause of {pause_ms:.1} ms; generation {next} of the workers is started",
             env!("CARGO_PKG_VERSION"),
             resumed.version
         );
@@ -170,6 +177,7 @@ impl Driver {
         Ok(Report {
             version_before: resumed.version,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            pause_ms,
             generation: next,
             workers: u16::try_from(ready).unwrap_or(u16::MAX),
             sessions_before,
