@@ -6,7 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::metrics;
 
-/// The clock, in nanoseconds: `CLOCK_MONOTONIC` of clock_gettime(2).
+/// The clock, in nanoseconds: `CLOCK_MONOTONIC` of `clock_gettime(2)`.
 pub(super) fn now_ns() -> u64 {
     let now = Duration::try_from(clock_gettime(ClockId::Monotonic));
     metrics::nanos(now.unwrap_or_default())

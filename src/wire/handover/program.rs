@@ -23,6 +23,6 @@ pub(crate) struct ProgramState {
     pub taken_out_ms: Option<u64>,
     /// Those who wait for a reload, the one whose turn it is first: their connections to the control socket.
     pub waiting: Vec<Fd>,
-    /// Since when all stands still, in nanoseconds of `CLOCK_MONOTONIC` (clock_gettime(2)). A copy for a trial has none: 0.
+    /// Since when all stands still, in nanoseconds of `CLOCK_MONOTONIC` (`clock_gettime(2)`); in a copy for a trial 0.
     pub frozen_at_ns: u64,
 }

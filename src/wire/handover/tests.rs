@@ -18,7 +18,7 @@ fn states() -> [(&'static str, State); 9] {
         with("2-workers", |state| state.workers = sample::workers()),
         with("3-pool", |state| state.pool = sample::pool()),
         with("4-connections", |state| {
-            state.connections = sample::connections()
+            state.connections = sample::connections();
         }),
         with("5-listeners", |state| state.listeners = sample::listening()),
         with("6-hub", |state| state.hub = sample::hub()),

@@ -74,17 +74,13 @@ fn handoff() -> Handoff {
 }
 
 fn child(pid: u32, pidfd: u32) -> ChildState {
-    ChildState {
-        pid,
-        pidfd: Fd(pidfd),
-    }
+    let pidfd = Fd(pidfd);
+    ChildState { pid, pidfd }
 }
 
 fn worker(home: Home, fd: u32) -> WorkerState {
-    let place = Place {
-        home,
-        reservation: 8,
-    };
+    let reservation = 8;
+    let place = Place { home, reservation };
     WorkerState {
         child: child(100 + fd, fd),
         age_ms: 60_000,
@@ -243,21 +239,24 @@ fn listeners() -> Vec<ListenerState> {
     vec![tcp, unix]
 }
 
-fn part(piece: u32, skip: u32) -> Option<Part> {
-    Some(Part { piece, skip })
+fn part(piece: u32, skip: u32) -> Part {
+    Part { piece, skip }
 }
 
 fn line(fd: u32) -> LineState {
     LineState {
         stream: Fd(fd),
-        received: part(0, 3),
-        in_hand: part(1, 0),
+        received: Some(part(0, 3)),
+        in_hand: Some(part(1, 0)),
     }
 }
 
 fn queue() -> QueueState {
     QueueState {
-        frames: vec![[part(1, 0), part(2, 4)], [part(2, 0), None]],
+        frames: vec![
+            [Some(part(1, 0)), Some(part(2, 4))],
+            [Some(part(2, 0)), None],
+        ],
         written: 11,
     }
 }
@@ -370,7 +369,7 @@ pub(super) fn control() -> ControlState {
         pid: 103,
         end,
     });
-    let names = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+    let names = |names: [&str; 2]| names.map(str::to_owned).into();
     let mut metrics = listeners();
     ControlState {
         started_at_ms: 1_799_999_000_000,
