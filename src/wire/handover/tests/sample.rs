@@ -262,7 +262,6 @@ fn queue() -> QueueState {
 }
 
 pub(super) fn hub() -> HubState {
-    let mut listeners = listeners();
     HubState {
         file: Some(Fd(15)),
         pieces: vec![40, 900, 12],
@@ -282,7 +281,7 @@ pub(super) fn hub() -> HubState {
             queue: queue(),
         }],
         far: far(),
-        door: listeners.pop(),
+        door: listeners().pop(),
     }
 }
 
