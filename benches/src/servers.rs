@@ -137,19 +137,16 @@ impl Servers {
         fs::write(self.reloadable(), config).map_err(ServerError::Folder)
     }
 
-    /// Has ours reload, and waits until new workers take connections.
-    pub(crate) fn reload(&self) -> Result<(), ServerError> {
+    /// Has ours reload, and waits until new workers take connections: how long it paused by its own account.
+    pub(crate) fn reload(&self) -> Result<Duration, ServerError> {
         let mut command = Command::new(&self.server);
         command.args(["reload", "--socket"]).arg(self.control());
         let ran = command.output();
         let ran = ran.map_err(|error| ServerError::Start(Who::Ours, error))?;
-        if ran.status.success() {
-            return Ok(());
-        }
         let said = [ran.stdout, ran.stderr].concat();
-        Err(ServerError::Reload(
-            String::from_utf8_lossy(&said).into_owned(),
-        ))
+        let said = String::from_utf8_lossy(&said).into_owned();
+        let paused = ran.status.success().then(|| paused(&said)).flatten();
+        paused.ok_or(ServerError::Reload(said))
     }
 
     fn control(&self) -> PathBuf {
@@ -301,6 +298,14 @@ impl Servers {
     }
 }
 
+/// The pause that `my-app reload` tells of.
+fn paused(said: &str) -> Option<Duration> {
+    let (_, told) = said.split_once(" after a pause of ")?;
+    let (ms, _) = told.split_once(" ms")?;
+    let ms: f64 = ms.parse().ok()?;
+    Duration::try_from_secs_f64(ms / 1e3).ok()
+}
+
 /// A listening socket that outlives servers.
 pub(crate) struct Held {
     listener: TcpListener,
@@ -366,5 +371,22 @@ impl Drop for Server {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pause_is_read_where_the_program_tells_it() {
+        let said =
+            "reloaded: version 1.0.0 as before after a pause of 4.1 ms, generation 1, 2 workers";
+        assert_eq!(paused(said), Some(Duration::from_micros(4100)));
+        assert_eq!(
+            paused("reloaded: version 1.0.0 as before, generation 1"),
+            None
+        );
+        assert_eq!(paused("after a pause of x ms"), None);
     }
 }

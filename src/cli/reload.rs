@@ -57,6 +57,8 @@ fn reloaded(answer: &Value) -> String {
     } else {
         format!("version {before} → {version}")
     };
+    let pause = number(answer, "/pause_ms");
+    let pause = pause.map_or_else(String::new, |ms| format!(" after a pause of {ms:.1} ms"));
     let count = |pointer| number(answer, pointer).unwrap_or_default();
     let workers = counted(count("/workers"), "worker");
     let changed = list(answer, "/changed").iter().filter_map(Value::as_str);
@@ -71,7 +73,7 @@ fn reloaded(answer: &Value) -> String {
     }
     if answer.pointer("/new_workers") == Some(&Value::Bool(false)) {
         return format!(
-            "reloaded: {workers} and all sessions go on, with another {changed}{remarks}"
+            "reloaded: {workers} and all sessions go on{pause}, with another {changed}{remarks}"
         );
     }
     let drain = Duration::try_from_secs_f64(count("/drain_seconds")).unwrap_or_default();
@@ -94,7 +96,9 @@ fn reloaded(answer: &Value) -> String {
         "" => String::new(),
         keys => format!("; another {keys}"),
     };
-    format!("reloaded: {version}, generation {generation}, {workers}; {old}{changed}{remarks}")
+    format!(
+        "reloaded: {version}{pause}, generation {generation}, {workers}; {old}{changed}{remarks}"
+    )
 }
 
 #[cfg(test)]
@@ -104,12 +108,13 @@ mod tests {
     #[test]
     fn what_has_changed_is_told_in_a_line() {
         let answer = json!({
-            "version_before": "1.0.0", "version": "1.1.0", "generation": 2, "workers": 2,
+            "version_before": "1.0.0", "version": "1.1.0", "pause_ms": 4.123, "generation": 2, "workers": 2,
             "sessions_before": 12, "drain_seconds": 30.0, "remarks": [],
         });
         assert_eq!(
             reloaded(&answer),
-            "reloaded: version 1.0.0 → 1.1.0, generation 2, 2 workers; the old ones end their 12 sessions within 30s"
+            "reloaded: version 1.0.0 → 1.1.0 after a pause of 4.1 ms, generation 2, 2 workers; the old ones end their 12 \
+             sessions within 30s"
         );
         let answer = json!({
             "version_before": "1.0.0", "version": "1.0.0", "generation": 3, "workers": 1,
@@ -123,12 +128,12 @@ mod tests {
         );
         let answer = json!({
             "version_before": "1.0.0", "version": "1.0.0", "generation": 3, "workers": 2,
-            "changed": ["drain", "log.level"], "new_workers": false,
+            "pause_ms": 4.123, "changed": ["drain", "log.level"], "new_workers": false,
             "sessions_before": 0, "drain_seconds": 0.0, "remarks": [],
         });
         assert_eq!(
             reloaded(&answer),
-            "reloaded: 2 workers and all sessions go on, with another drain, log.level"
+            "reloaded: 2 workers and all sessions go on after a pause of 4.1 ms, with another drain, log.level"
         );
     }
 }

@@ -133,6 +133,7 @@ pub(super) fn again(
         version: program.version,
         bus: program.bus,
         same_program: program.file.is_some() && program.file == Program::file(),
+        frozen_at_ns: program.frozen_at_ns,
         missing_units: listeners.missing_units.clone(),
     };
     let state = RouterState {

@@ -109,6 +109,10 @@ table! {
         "How many workers take connections.";
     WORKER_RESTARTS: Counter of Number, Worker, "my_app_worker_restarts_total",
         "How often the worker of this slot was replaced.";
+    RELOADS: Counter of Number, Server, "my_app_reloads_total",
+        "How often a reload had a program take over; those that were refused are not counted.";
+    RELOAD_PAUSE: Gauge of Seconds, Server, "my_app_reload_pause_seconds",
+        "How long the master stood still in the last reload, until it could accept again; 0: there was none.";
     MASTER_MEMORY: Gauge of Bytes, Server, "my_app_master_memory_bytes",
         "What the master has in memory.";
     MASTER_LAG: Histogram(LAG) of Seconds, Server, "my_app_master_event_loop_lag_seconds",

@@ -7,9 +7,10 @@
 //! the worker looks who is there, and ends them so that the pace, were it kept, would bring the last to their end with the
 //! time. So those that end by themselves make the others last longer, and who comes meanwhile takes the last places.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use engineioxide::EndReason;
+use engineioxide::{EndReason, Engine};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -49,22 +50,37 @@ pub(crate) async fn spread(
     reason: EndReason,
     newcomers: Newcomers,
 ) {
+    let offset = (worker.home.slot + 1, worker.config().workers + 1);
+    spread_of(&worker.engine, offset, over, reason, newcomers).await;
+}
+
+/// Likewise; `offset` is a worker's part of a gap, see [`Pace`].
+async fn spread_of(
+    engine: &Engine,
+    offset: (u16, u16),
+    over: Duration,
+    reason: EndReason,
+    newcomers: Newcomers,
+) {
+    // By name: a session's age is of whole milliseconds, and tells not who was here before.
+    let here = match newcomers {
+        Newcomers::Stay => Some(engine.sids().into_iter().collect::<HashSet<_>>()),
+        Newcomers::Last => None,
+    };
     let begun = Instant::now();
     let mut pace = Pace {
         end: begun + over,
         next: None,
-        offset: (worker.home.slot + 1, worker.config().workers + 1),
+        offset,
     };
     for slice in 1..=SLICES {
         let until = begun + over * slice / SLICES;
-        let mut sessions = worker.engine.by_age();
-        match newcomers {
-            Newcomers::Stay => {
-                let here_before = begun.elapsed();
-                sessions.retain(|&(_, lived)| lived >= here_before);
-            }
-            Newcomers::Last if sessions.is_empty() => return,
-            Newcomers::Last => {}
+        let mut sessions = engine.by_age();
+        if let Some(here) = &here {
+            sessions.retain(|(sid, _)| here.contains(sid));
+        }
+        if sessions.is_empty() {
+            return;
         }
         let gap = pace.begin(sessions.len(), Instant::now());
         for (sid, _) in sessions {
@@ -72,7 +88,7 @@ pub(crate) async fn spread(
                 break;
             };
             sleep_until(due).await;
-            worker.engine.end(sid, reason);
+            engine.end(sid, reason);
             pace.next = Some(due + gap);
         }
         sleep_until(until).await;
@@ -147,7 +163,73 @@ pub(crate) async fn run(worker: &Worker, mut told: watch::Receiver<Option<Leave>
 
 #[cfg(test)]
 mod tests {
+    use engineioxide::{Handshake, Head, ProtocolVersion};
+    use socketioxide::SocketIo;
+    use socketioxide::socket::Sid;
+
     use super::*;
+
+    /// An engine without sessions.
+    fn engine() -> Engine {
+        let (_, io) = SocketIo::new_svc();
+        io.config().engine_config.engine.clone()
+    }
+
+    fn open(engine: &Engine) -> Sid {
+        let handshake = Handshake {
+            protocol: ProtocolVersion::V4,
+            base64: false,
+            deflate: None,
+            left: None,
+            head: Head::new("/", std::iter::empty(), None, |_, _| {}),
+        };
+        engine.open_polling(handshake).unwrap().sid
+    }
+
+    async fn drain(engine: &Engine, over: Duration) {
+        spread_of(engine, (1, 2), over, EndReason::Drain, Newcomers::Stay).await;
+    }
+
+    #[tokio::test]
+    async fn who_came_in_the_millisecond_before_a_drain_is_ended_by_it() {
+        let engine = engine();
+        for over in [Duration::ZERO, Duration::from_millis(32)] {
+            for _ in 0..10 {
+                let _last = open(&engine);
+                drain(&engine, over).await;
+                assert!(engine.by_age().is_empty(), "over {over:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn who_comes_after_a_drain_has_begun_stays() {
+        let engine = engine();
+        let first = open(&engine);
+        let mut drains = Box::pin(drain(&engine, Duration::from_millis(200)));
+        let begins = std::future::poll_fn(|cx| {
+            assert!(drains.as_mut().poll(cx).is_pending());
+            std::task::Poll::Ready(())
+        });
+        begins.await;
+        // In the same millisecond, mostly.
+        let later = open(&engine);
+        assert_eq!(engine.by_age().len(), 2, "{first} is ended in the middle");
+        drains.await;
+        let left: Vec<_> = engine.by_age().iter().map(|&(sid, _)| sid).collect();
+        assert_eq!(left, [later]);
+    }
+
+    #[tokio::test]
+    async fn a_worker_that_leaves_ends_those_who_came_meanwhile() {
+        let engine = engine();
+        let _first = open(&engine);
+        let over = Duration::from_millis(100);
+        let offset = (1, 2);
+        let ends = spread_of(&engine, offset, over, EndReason::Drain, Newcomers::Last);
+        let ((), _later) = tokio::join!(ends, async { open(&engine) });
+        assert!(engine.by_age().is_empty());
+    }
 
     /// When each of `sessions` ends, in milliseconds, if so many come during each slice.
     fn ends(sessions: usize, over: Duration, come: usize) -> Vec<u128> {

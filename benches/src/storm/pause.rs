@@ -1,4 +1,5 @@
-//! How long the master does nothing while the new program takes over, as somebody sees it who comes then.
+//! How long the master does nothing while the new program takes over: by its own account, and as somebody sees it who
+//! comes then.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -32,9 +33,10 @@ const HALF: &[u8] = b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: 
 
 /// What stands above the lines.
 pub(super) const HEAD: &str = "
-Reloads, one after the other: the longest that somebody waited who asks the master every ms, on a connection of its own
-each time, whether it is well; in ms, of all reloads; and the same while there was none
-reloads  the master has            p50    p99   last   without: p50    p99   last  failed
+Reloads, one after the other, in ms of all of them: the master's own pause, from the freeze until it accepts again; the
+longest that somebody waited who asks it every ms, on a connection of its own each time, whether it is well; and the
+same while there was no reload
+reloads  the master has      pause: p50    p99   last   asked: p50    p99   last   without: p50    p99   last  failed
 ";
 
 /// What the master has meanwhile.
@@ -56,6 +58,8 @@ impl fmt::Display for Load {
 /// What came of it, in microseconds.
 pub(super) struct Pauses {
     load: Load,
+    /// What the server itself measured at each reload.
+    own: Vec<u64>,
     /// The longest of each reload.
     reloads: Vec<u64>,
     /// The longest of as long a time before each.
@@ -81,6 +85,7 @@ pub(super) fn run(servers: &Servers, load: Load, reloads: usize) -> Result<Pause
     };
     let mut pauses = Pauses {
         load,
+        own: Vec::new(),
         reloads: Vec::new(),
         without: Vec::new(),
         failed: 0,
@@ -93,15 +98,16 @@ pub(super) fn run(servers: &Servers, load: Load, reloads: usize) -> Result<Pause
             Load::Sessions => Vec::new(),
             Load::Heads => half_heads(address).map_err(BenchError::Clients)?,
         };
-        let (longest, failed) = watch(address, || {
+        let ((), longest, failed) = watch(address, || {
             thread::sleep(took);
             Ok(())
         })?;
         pauses.without.push(longest);
         pauses.failed += failed;
         let began = Instant::now();
-        let (longest, failed) = watch(address, || servers.reload().map_err(BenchError::from))?;
+        let (own, longest, failed) = watch(address, || servers.reload().map_err(BenchError::from))?;
         took = began.elapsed();
+        pauses.own.push(micros(own));
         pauses.reloads.push(longest);
         pauses.failed += failed;
         drop(heads);
@@ -123,11 +129,11 @@ fn half_heads(to: SocketAddr) -> io::Result<Vec<OwnedFd>> {
     Ok(heads)
 }
 
-/// The longest that somebody waited, in microseconds, and how many got no answer, while something is done.
-fn watch(
+/// What comes of something; and the longest that somebody waited meanwhile, in microseconds, and how many got no answer.
+fn watch<T>(
     to: SocketAddr,
-    during: impl FnOnce() -> Result<(), BenchError>,
-) -> Result<(u64, usize), BenchError> {
+    during: impl FnOnce() -> Result<T, BenchError>,
+) -> Result<(T, u64, usize), BenchError> {
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let watching = scope.spawn(|| {
@@ -136,7 +142,7 @@ fn watch(
                 let began = Instant::now();
                 failed += usize::from(check(to).is_err());
                 let waited = began.elapsed();
-                longest = longest.max(u64::try_from(waited.as_micros()).unwrap_or(u64::MAX));
+                longest = longest.max(micros(waited));
                 thread::sleep(EVERY.saturating_sub(waited));
             }
             (longest, failed)
@@ -144,9 +150,14 @@ fn watch(
         let done = during();
         over.store(true, Relaxed);
         let told = watching.join();
-        done?;
-        told.map_err(|_| BenchError::Broken("who asked is gone".into()))
+        let done = done?;
+        let told = told.map_err(|_| BenchError::Broken("who asked is gone".into()));
+        told.map(|(longest, failed)| (done, longest, failed))
     })
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Asks once whether the server is well.
@@ -166,7 +177,8 @@ fn check(to: SocketAddr) -> io::Result<()> {
 impl fmt::Display for Pauses {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>7}  {:<21}", self.reloads.len(), self.load)?;
-        for (times, first) in [(&self.reloads, 7), (&self.without, 15)] {
+        let columns = [(&self.own, 9), (&self.reloads, 13), (&self.without, 15)];
+        for (times, first) in columns {
             let mut times = times.clone();
             times.sort_unstable();
             for (share, width) in [(0.5, first), (0.99, 7), (1.0, 7)] {

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use humantime::format_duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::judge::judge;
-use super::{ReloadError, Report, Stage, Verdict};
+use super::{ReloadError, Report, Stage, Verdict, pause};
 use crate::config::Changes;
 use crate::master::Parts;
 use crate::master::control::Served;
@@ -50,6 +51,8 @@ pub(crate) struct Resumed {
     pub(crate) bus: u8,
     /// Was it this one? Then only the configuration may be another one.
     pub(crate) same_program: bool,
+    /// Since when all stood still; see [`pause`].
+    pub(crate) frozen_at_ns: u64,
     /// Socket units that should have passed a listener.
     pub(crate) missing_units: Vec<String>,
 }
@@ -83,7 +86,11 @@ impl Driver {
     pub(crate) async fn drive(self, resumed: Option<Resumed>) {
         let reloads = &self.parts.reloads;
         if let Some(resumed) = resumed {
-            let outcome = self.go_on(resumed).await;
+            // All that was adopted has had its turn before this one. Once more around: whoever accepts has been told
+            // that somebody waits.
+            yield_now().await;
+            let pause_ms = pause::ends(resumed.frozen_at_ns);
+            let outcome = self.go_on(resumed, pause_ms).await;
             self.tell(&outcome);
             reloads.done(outcome);
         }
@@ -123,7 +130,7 @@ impl Driver {
     }
 
     /// The rest of a reload, in the new program.
-    async fn go_on(&self, resumed: Resumed) -> Result<Report, ReloadError> {
+    async fn go_on(&self, resumed: Resumed, pause_ms: f64) -> Result<Report, ReloadError> {
         let Parts {
             pool,
             config,
@@ -133,14 +140,14 @@ impl Driver {
             ..
         } = &self.parts;
         info!(
-            "version {} has taken over from version {}",
+            "version {} has taken over from version {} after a pause of {pause_ms:.1} ms",
             env!("CARGO_PKG_VERSION"),
             resumed.version
         );
         missing.replace(&renew(router, config, resumed.missing_units).await);
         let changes = self.changes();
         if resumed.same_program && changes.are_live() {
-            return Ok(self.reconfigure(changes).await);
+            return Ok(self.reconfigure(changes, pause_ms).await);
         }
         let before = self.workers.numbers();
         let next = self.workers.next_generation();
@@ -183,6 +190,7 @@ impl Driver {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             changed: changes.keys,
             new_workers: true,
+            pause_ms,
             generation: next,
             workers: u16::try_from(ready).unwrap_or(u16::MAX),
             sessions_before,
@@ -199,7 +207,7 @@ impl Driver {
     }
 
     /// The workers that there are go on with what has changed.
-    async fn reconfigure(&self, changes: Changes) -> Report {
+    async fn reconfigure(&self, changes: Changes, pause_ms: f64) -> Report {
         let Parts { pool, config, .. } = &self.parts;
         let current = pool.current();
         let deadline = Instant::now() + HEARD_WITHIN;
@@ -215,6 +223,7 @@ impl Driver {
         Report {
             version_before: version.clone(),
             version,
+            pause_ms,
             changed: changes.keys,
             new_workers: false,
             generation: current,

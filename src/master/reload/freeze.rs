@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::exec::exec;
-use super::{Program, ReloadError, Step, Verdict};
+use super::{Program, ReloadError, Step, Verdict, pause};
 use crate::ipc::carrier::Carrier;
 use crate::master::Master;
 use crate::wire::frame;
@@ -33,15 +33,16 @@ impl Master {
 
     /// The state in bytes, as it would travel.
     fn copy(&self) -> Result<Vec<u8>, ReloadError> {
-        let state = self.pack(&mut Carrier::counting(), String::new());
+        let state = self.pack(&mut Carrier::counting(), String::new(), 0);
         Ok(state.map_err(ReloadError::Freeze)?.encode()?)
     }
 
     /// Nothing is awaited here. If it returns nothing has changed.
     fn freeze(&self, verdict: Verdict) -> Result<Infallible, ReloadError> {
+        let frozen_at_ns = pause::now_ns();
         self.parts.log.guard().flush(LAST_LINES);
         let (mut carrier, stdin) = Carrier::new().map_err(ReloadError::Freeze)?;
-        let state = self.pack(&mut carrier, verdict.config);
+        let state = self.pack(&mut carrier, verdict.config, frozen_at_ns);
         let state = state.map_err(ReloadError::Freeze)?.encode()?;
         let sent = carrier.finish(&state);
         drop(state);
@@ -54,7 +55,7 @@ impl Master {
         })
     }
 
-    fn pack(&self, carrier: &mut Carrier, config: String) -> io::Result<State> {
+    fn pack(&self, carrier: &mut Carrier, config: String, frozen_at_ns: u64) -> io::Result<State> {
         let parts = &self.parts;
         let router = parts.router.pack(&parts.missing, carrier)?;
         let bridge = self.bridges.pack(carrier)?;
@@ -68,6 +69,7 @@ impl Master {
                 taken_out_ms: parts.drains.pack(),
                 waiting: parts.reloads.pack(carrier)?,
                 file: Program::file(),
+                frozen_at_ns,
             },
             workers: WorkersState {
                 bridge,

@@ -9,12 +9,13 @@
 //! ```
 //!
 //! Nothing is awaited between the packing and the exec. What the kernel holds (connections, what waits in sockets, the
-//! workers) does not notice.
+//! workers) does not notice. How long that takes is measured ([`pause`]).
 
 mod driver;
 mod exec;
 mod freeze;
 mod judge;
+mod pause;
 mod program;
 mod queue;
 mod trial;
@@ -55,6 +56,8 @@ pub(crate) struct Report {
     pub(crate) changed: Vec<&'static str>,
     /// Have new workers taken over? Otherwise those before have been told what changed.
     pub(crate) new_workers: bool,
+    /// How long the master stood still, in milliseconds.
+    pub(crate) pause_ms: f64,
     pub(crate) generation: u16,
     /// The workers that take connections.
     pub(crate) workers: u16,

@@ -202,6 +202,7 @@ mod tests {
             new_workers: true,
             version_before: "1".to_owned(),
             version: "2".to_owned(),
+            pause_ms: 4.1,
             generation: 1,
             workers: 2,
             sessions_before: 0,

@@ -25,4 +25,6 @@ pub(crate) struct ProgramState {
     pub waiting: Vec<Fd>,
     /// The file's device and inode, if the system tells: another file is another program.
     pub file: Option<(u64, u64)>,
+    /// Since when all stands still, in nanoseconds of `CLOCK_MONOTONIC` (`clock_gettime(2)`); in a copy for a trial 0.
+    pub frozen_at_ns: u64,
 }
