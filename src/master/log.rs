@@ -9,6 +9,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::sleep;
 use tracing::info;
 
+use super::faults::Faults;
 use crate::config::LogLevel;
 use crate::logging::LogGuard;
 use crate::wire::control::LogCommand;
@@ -21,6 +22,8 @@ pub(crate) struct Log {
     configured: LogLevel,
     wanted: Cell<Wanted>,
     until: Cell<Option<SystemTime>>,
+    /// Of the file, as it was last looked at.
+    trouble: RefCell<Option<String>>,
     timer: RefCell<Option<AbortHandle>>,
 }
 
@@ -44,6 +47,7 @@ impl Log {
             configured,
             wanted: Cell::default(),
             until: Cell::new(None),
+            trouble: RefCell::default(),
             timer: RefCell::default(),
         })
     }
@@ -85,6 +89,16 @@ impl Log {
     /// The log of the master itself.
     pub(crate) fn guard(&self) -> &LogGuard {
         &self.guard
+    }
+
+    /// Why the master cannot write into the file now, if it cannot. When that begins it is a fault.
+    pub(crate) fn trouble(&self, faults: &Faults) -> Option<String> {
+        let trouble = self.guard.trouble();
+        let before = self.trouble.replace(trouble.clone());
+        if let (None, Some(trouble)) = (before, &trouble) {
+            faults.record(trouble.clone());
+        }
+        trouble
     }
 
     /// From now on this level in all processes; after `time`, if it is given, the configured one again.

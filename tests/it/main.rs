@@ -81,6 +81,8 @@ mod proxies;
 mod questions;
 mod reloads;
 mod reloads_late;
+mod reloads_scarce;
+mod reloads_signals;
 mod repeats;
 mod routing;
 mod sample_page;

@@ -124,6 +124,8 @@ impl Driver {
             reloads,
             router,
             missing,
+            log,
+            faults,
             ..
         } = &self.parts;
         let before = self.workers.numbers();
@@ -167,6 +169,7 @@ impl Driver {
                     .to_owned(),
             );
         }
+        remarks.extend(log.trouble(faults));
         Ok(Report {
             version_before: resumed.version,
             version: env!("CARGO_PKG_VERSION").to_owned(),

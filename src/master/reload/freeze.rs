@@ -34,19 +34,19 @@ impl Master {
     /// The state in bytes, as it would travel.
     fn copy(&self) -> Result<Vec<u8>, ReloadError> {
         let state = self.pack(&mut Carrier::counting(), String::new());
-        Ok(state.map_err(ReloadError::Freeze)?.encode()?)
+        Ok(state.map_err(ReloadError::of_freeze)?.encode()?)
     }
 
     /// Nothing is awaited here. If it returns nothing has changed.
     fn freeze(&self, verdict: Verdict) -> Result<Infallible, ReloadError> {
         self.parts.log.guard().flush(LAST_LINES);
-        let (mut carrier, stdin) = Carrier::new().map_err(ReloadError::Freeze)?;
+        let (mut carrier, stdin) = Carrier::new().map_err(ReloadError::of_freeze)?;
         let state = self.pack(&mut carrier, verdict.config);
-        let state = state.map_err(ReloadError::Freeze)?.encode()?;
+        let state = state.map_err(ReloadError::of_freeze)?.encode()?;
         let sent = carrier.finish(&state);
         drop(state);
         sent.and_then(|()| exec(&self.parts.program, stdin))
-            .map_err(ReloadError::Freeze)
+            .map_err(ReloadError::of_freeze)
     }
 
     fn pack(&self, carrier: &mut Carrier, config: String) -> io::Result<State> {
