@@ -160,10 +160,10 @@ fn block_on(server: impl Future<Output = Result<(), MasterError>>) -> Result<(),
         .enable_all()
         .build()
         .map_err(MasterError::Start)?;
-    let served = LocalSet::new().block_on(&runtime, server);
+    let result = LocalSet::new().block_on(&runtime, server);
     // A resolver that hangs holds up no end.
     runtime.shutdown_background();
-    served
+    result
 }
 
 /// What the parts of the master have of each other.
