@@ -193,7 +193,7 @@ async fn ask_at(
         .map_err(|error| not_connected(path, error))?;
     let process = listening(&stream);
     let not_http = |source: hyper::Error| {
-        if source.is_incomplete_message() || source.is_canceled() || source.is_closed() {
+        if is_over(&source) {
             return without_answer(process.as_ref());
         }
         ClientError::NotHttp {
@@ -236,6 +236,16 @@ async fn ask_at(
     }
     let value = value.ok_or_else(|| ClientError::NotJson(path.to_owned()))?;
     Ok((text, value))
+}
+
+/// Is the connection over? Closed with a request that nobody has read, it is reset, or cannot be written to.
+fn is_over(error: &hyper::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    let system = std::error::Error::source(error).and_then(|it| it.downcast_ref::<io::Error>());
+    error.is_incomplete_message()
+        || error.is_canceled()
+        || error.is_closed()
+        || system.is_some_and(|it| matches!(it.kind(), BrokenPipe | ConnectionReset))
 }
 
 /// The process that listens there (unix(7), `SO_PEERCRED`); an exec does not change it.
