@@ -1,6 +1,7 @@
 //! A signal that comes while one program takes over from another is handled, in whichever moment it comes.
 
 use std::fs;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -119,4 +120,18 @@ fn a_stop_at_any_time_of_a_reload_stops_the_server() {
         let took = stops(nth % 2 == 0);
         assert!(took < STOP_DRAIN + Duration::from_secs(3), "{took:?}");
     }
+}
+
+#[test]
+fn a_reload_goes_on_when_whoever_asked_for_it_is_interrupted() {
+    let (server, _heads) = server();
+    let mut command = Command::new(program());
+    command.args(["reload", "--socket"]);
+    command.arg(&server.control().path).stdout(Stdio::null());
+    let mut asks = command.spawn().unwrap();
+    server.wait_for_line(" is tried");
+    signal_process(asks.id(), "INT");
+    asks.wait().unwrap();
+    server.wait_for_line(" reloaded: ");
+    reloaded(&server);
 }
