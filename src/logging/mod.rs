@@ -207,6 +207,11 @@ impl LogGuard {
         self.reopen.store(true, Ordering::Relaxed);
     }
 
+    /// Does no line wait for the file? Then its trouble is known, if there is any.
+    pub(crate) fn file_rests(&self) -> bool {
+        self.fanout.file.as_ref().is_none_or(Queue::rests)
+    }
+
     /// Why the file cannot be written now, if there is one and it cannot: a sentence.
     pub(crate) fn trouble(&self) -> Option<String> {
         self.trouble.get()

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use super::faults::Faults;
@@ -14,6 +14,12 @@ use crate::config::LogLevel;
 use crate::logging::LogGuard;
 use crate::wire::control::LogCommand;
 use crate::wire::handover::control::LogState;
+
+/// How long lines are waited for that are not written yet.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether they are.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// See the module's text.
 #[derive(Debug)]
@@ -89,6 +95,14 @@ impl Log {
     /// The log of the master itself.
     pub(crate) fn guard(&self) -> &LogGuard {
         &self.guard
+    }
+
+    /// Waits until what was logged is in the file, or cannot be, for a moment.
+    pub(crate) async fn settle(&self) {
+        let until = Instant::now() + LAST_LINES;
+        while !self.guard.file_rests() && Instant::now() < until {
+            sleep(LOOK).await;
+        }
     }
 
     /// Why the master cannot write into the file now, if it cannot. When that begins it is a fault.

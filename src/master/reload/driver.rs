@@ -169,6 +169,7 @@ impl Driver {
                     .to_owned(),
             );
         }
+        log.settle().await;
         remarks.extend(log.trouble(faults));
         Ok(Report {
             version_before: resumed.version,
