@@ -44,7 +44,8 @@ use crate::master::MasterError;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Does what the command line says, for this application.
+/// Does what the command line says, for this application. To be called before any thread is started: the server's signals
+/// are blocked in all of its threads.
 #[must_use]
 pub fn main(app: App) -> ExitCode {
     // A handler that panics costs its event and nobody else; it shall not go unnoticed.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
@@ -56,6 +57,35 @@ pub(crate) fn take_stdin() -> io::Result<OwnedFd> {
     let passed = io::stdin().as_fd().try_clone_to_owned()?;
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     Ok(passed)
+}
+
+/// The signals that a process of the server handles.
+pub(crate) fn handled_signals() -> SigSet {
+    let all = [
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGUSR1,
+        Signal::SIGHUP,
+    ];
+    all.into_iter().collect()
+}
+
+/// They wait from now on, in this thread and in those that it starts, and in every program that these execute, until
+/// it [releases](release_signals) them. To be called before any thread is started: the kernel gives a signal to
+/// whichever thread takes it.
+///
+/// # Errors
+/// See `pthread_sigmask(3)`.
+pub(crate) fn hold_signals() -> io::Result<()> {
+    Ok(handled_signals().thread_block()?)
+}
+
+/// They wait no longer: for a child of the master, when it can handle them.
+///
+/// # Errors
+/// See `pthread_sigmask(3)`.
+pub(crate) fn release_signals() -> io::Result<()> {
+    Ok(handled_signals().thread_unblock()?)
 }
 
 /// For `top`, `pgrep` and the kernel's log: run through /proc/self/exe, it would be called "exe".

@@ -183,13 +183,16 @@ struct Signals {
 
 impl Signals {
     fn new(is_child: bool) -> io::Result<Self> {
-        Ok(Self {
+        let signals = Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             reopen: signal(SignalKind::user_defined1())?,
             hangup: signal(SignalKind::hangup())?,
             is_child,
-        })
+        };
+        // The master's are held.
+        process::release_signals()?;
+        Ok(signals)
     }
 
     async fn recv(&mut self) -> Action {

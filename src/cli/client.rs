@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use clap::Args;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde_json::Value;
 use thiserror::Error;
 use tokio::net::UnixStream;
@@ -22,6 +25,9 @@ use crate::config::{Config, ConfigError, runtime_directory};
 
 /// How long the server may take for an answer, from the first byte to the last.
 const DEADLINE: Duration = Duration::from_secs(4);
+
+/// How long it is waited whether a server ends that has closed the connection.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// More than any answer has.
 const LARGEST_ANSWER: usize = 64 << 20;
@@ -73,6 +79,11 @@ pub(super) enum ClientError {
     NotHttp { path: PathBuf, source: BoxError },
     #[error("the server went away while it answered; it may be restarting. Try again")]
     WentAway,
+    #[error(
+        "the server has closed the connection without an answer, and runs on: it may have no time, or no open files \
+         left (LimitNOFILE=). Try again; the journal tells more"
+    )]
+    Unanswered,
     #[error("the answer at {} is no JSON; is it my-app's control socket?", .0.display())]
     NotJson(PathBuf),
     #[error("{words}")]
@@ -100,7 +111,9 @@ impl ClientError {
             Self::Config(_) => Exit::Config,
             Self::NotRunning(_) => Exit::NotRunning,
             // It runs, and is not as it should be.
-            Self::TimedOut(..) | Self::WentAway | Self::Refused { .. } => Exit::Degraded,
+            Self::TimedOut(..) | Self::WentAway | Self::Unanswered | Self::Refused { .. } => {
+                Exit::Degraded
+            }
             Self::SwitchedOff
             | Self::Denied { .. }
             | Self::Unusable { .. }
@@ -178,9 +191,10 @@ async fn ask_at(
     let stream = UnixStream::connect(path)
         .await
         .map_err(|error| not_connected(path, error))?;
+    let process = listening(&stream);
     let not_http = |source: hyper::Error| {
-        if source.is_incomplete_message() || source.is_canceled() || source.is_closed() {
-            return ClientError::WentAway;
+        if is_over(&source) {
+            return without_answer(process.as_ref());
         }
         ClientError::NotHttp {
             path: path.to_owned(),
@@ -210,7 +224,7 @@ async fn ask_at(
     let body = Limited::new(answer.into_body(), LARGEST_ANSWER)
         .collect()
         .await
-        .map_err(|_| ClientError::WentAway)?
+        .map_err(|_| without_answer(process.as_ref()))?
         .to_bytes();
     let text = String::from_utf8_lossy(&body).into_owned();
     let value: Option<Value> = serde_json::from_str(&text).ok();
@@ -222,6 +236,37 @@ async fn ask_at(
     }
     let value = value.ok_or_else(|| ClientError::NotJson(path.to_owned()))?;
     Ok((text, value))
+}
+
+/// Is the connection over? Closed with a request that nobody has read, it is reset, or cannot be written to.
+fn is_over(error: &hyper::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    let system = std::error::Error::source(error).and_then(|it| it.downcast_ref::<io::Error>());
+    error.is_incomplete_message()
+        || error.is_canceled()
+        || error.is_closed()
+        || system.is_some_and(|it| matches!(it.kind(), BrokenPipe | ConnectionReset))
+}
+
+/// The process that listens there (unix(7), `SO_PEERCRED`); an exec does not change it.
+fn listening(stream: &UnixStream) -> Option<OwnedFd> {
+    let pid = Pid::from_raw(stream.peer_cred().ok()?.pid()?)?;
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// The connection is over. A process closes its connections before it has ended.
+fn without_answer(process: Option<&OwnedFd>) -> ClientError {
+    let Some(process) = process else {
+        return ClientError::WentAway;
+    };
+    let patience = Timespec::try_from(LAST_MOMENT).ok();
+    match poll(
+        &mut [PollFd::new(process, PollFlags::IN)],
+        patience.as_ref(),
+    ) {
+        Ok(0) => ClientError::Unanswered,
+        _ => ClientError::WentAway,
+    }
 }
 
 fn not_connected(path: &Path, error: io::Error) -> ClientError {

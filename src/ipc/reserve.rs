@@ -29,6 +29,16 @@ impl Reserve {
         Self::worker(limit())
     }
 
+    /// Of which nothing is left but for starting workers.
+    #[cfg(test)]
+    pub(crate) fn exhausted() -> Self {
+        Self {
+            requests: 0,
+            handoffs: 0,
+            supervision: 0,
+        }
+    }
+
     fn master(limit: u64, workers: u16) -> Self {
         // A worker has a link, a bus and a process; what it is started with is closed again.
         let supervision = (8 + 4 * u64::from(workers)).min(limit / 4);

@@ -11,8 +11,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
@@ -28,6 +28,25 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// everybody.
 const MODE: u32 = 0o640;
 
+/// Why the file cannot be written now, if it cannot.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    pub(super) fn get(&self) -> Option<String> {
+        // Whoever panicked did not while it was held.
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, why: Option<&str>) {
+        let why = why.map(ToOwned::to_owned);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+}
+
 /// A file that lines are appended to. `N` tells the operator what happened, on other sinks.
 pub(super) struct LogFile<N> {
     path: PathBuf,
@@ -39,6 +58,8 @@ pub(super) struct LogFile<N> {
     torn: bool,
     /// While the file cannot be written: how many lines that has cost.
     outage: Option<u64>,
+    /// Why it cannot be, for others to see.
+    trouble: Trouble,
     /// Whether this process said that it cannot be written.
     told: bool,
     /// Whether this process says it for all others, too, when the file cannot be opened.
@@ -56,6 +77,7 @@ impl<N: Fn(String) + Send + 'static> LogFile<N> {
             reopen,
             torn: false,
             outage: None,
+            trouble: Trouble::default(),
             told: false,
             speaks_for_all: false,
             notify,
@@ -65,6 +87,11 @@ impl<N: Fn(String) + Send + 'static> LogFile<N> {
     /// Makes this process the one that says when the file cannot be opened.
     pub(super) fn speak_for_all(&mut self) {
         self.speaks_for_all = true;
+    }
+
+    /// What others may look at.
+    pub(super) fn trouble(&self) -> Trouble {
+        self.trouble.clone()
     }
 
     /// Opens the file, or says why not and tries again later.
@@ -154,6 +181,7 @@ impl<N: Fn(String) + Send + 'static> LogFile<N> {
     fn begin_outage(&mut self, message: &str, is_mine: bool) {
         if self.outage.is_none() {
             self.outage = Some(0);
+            self.trouble.set(Some(message));
             self.told = is_mine;
             if is_mine {
                 (self.notify)(message.to_owned());
@@ -165,6 +193,7 @@ impl<N: Fn(String) + Send + 'static> LogFile<N> {
         let Some(count) = self.outage.take() else {
             return;
         };
+        self.trouble.set(None);
         let _ = self.open.as_ref().map(File::unlock);
         if self.told || count > 0 {
             (self.notify)(format!(

@@ -31,7 +31,7 @@ use std::time::{Duration, Instant};
 
 use tracing_subscriber::layer::SubscriberExt;
 
-use self::file::LogFile;
+use self::file::{LogFile, Trouble};
 use self::journal::Journal;
 use self::layer::{Fanout, FanoutLayer, Sinks};
 use self::queue::{QUEUE_LINES, Queue};
@@ -95,6 +95,8 @@ pub(crate) enum LogError {
 pub(crate) struct LogGuard {
     fanout: Arc<Fanout>,
     reopen: Arc<AtomicBool>,
+    /// The file's.
+    trouble: Trouble,
     /// The losses that were reported.
     reported: AtomicU64,
     reports: RateLimit,
@@ -126,6 +128,7 @@ fn assemble(config: &config::Log, role: LogRole) -> Result<(LogGuard, FanoutLaye
     let (others, trouble) = other_sinks(config, role, &threshold)?;
     let others = Arc::new(others);
     let reopen = Arc::<AtomicBool>::default();
+    let mut file_trouble = Trouble::default();
     let file = config.file.as_ref().map(|path| {
         let notify = others.notifier(&threshold);
         let mut file = LogFile::new(path.clone(), Arc::clone(&reopen), notify);
@@ -133,6 +136,7 @@ fn assemble(config: &config::Log, role: LogRole) -> Result<(LogGuard, FanoutLaye
             file.speak_for_all();
         }
         file.open();
+        file_trouble = file.trouble();
         Queue::start("log-file", QUEUE_LINES, config.format, file)
     });
     let fanout = Arc::new(Fanout {
@@ -150,6 +154,7 @@ fn assemble(config: &config::Log, role: LogRole) -> Result<(LogGuard, FanoutLaye
         LogGuard {
             fanout,
             reopen,
+            trouble: file_trouble,
             reported: AtomicU64::new(0),
             reports: RateLimit::default(),
         },
@@ -200,6 +205,16 @@ impl LogGuard {
     /// that happens within a second.
     pub(crate) fn reopen(&self) {
         self.reopen.store(true, Ordering::Relaxed);
+    }
+
+    /// Does no line wait for the file? Then its trouble is known, if there is any.
+    pub(crate) fn file_rests(&self) -> bool {
+        self.fanout.file.as_ref().is_none_or(Queue::rests)
+    }
+
+    /// Why the file cannot be written now, if there is one and it cannot: a sentence.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        self.trouble.get()
     }
 
     /// How many lines did not arrive at a sink since the start; a line lost at two sinks counts

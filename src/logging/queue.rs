@@ -122,10 +122,15 @@ impl Queue {
 
     /// Has the writer look after its sink, unless lines wait for it, with which it does so anyway.
     pub(super) fn look_after(&self) {
-        if self.tally.is_idle(self.overflowed()) {
+        if self.rests() {
             self.tally.queue();
             let _ = self.lines.clone().write_all(LOOK_AFTER);
         }
+    }
+
+    /// Does no line wait?
+    pub(super) fn rests(&self) -> bool {
+        self.tally.is_idle(self.overflowed())
     }
 
     pub(super) fn overflowed(&self) -> u64 {

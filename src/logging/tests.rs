@@ -189,6 +189,7 @@ fn losses_are_told_once_and_not_too_often() {
     let guard = LogGuard {
         fanout,
         reopen: Arc::default(),
+        trouble: Trouble::default(),
         reported: AtomicU64::new(0),
         reports: RateLimit::default(),
     };

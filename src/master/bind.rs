@@ -55,7 +55,7 @@ impl Place {
         }
     }
 
-    fn error(&self, source: io::Error) -> ListenError {
+    pub(super) fn error(&self, source: io::Error) -> ListenError {
         ListenError::Bind {
             place: self.to_string(),
             source,

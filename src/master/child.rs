@@ -2,7 +2,8 @@
 //! nothing), with its end of the link, or of the bus, as standard input.
 //!
 //! What the master has of it is a descriptor (`pidfd_open(2)`), which outlives an exec of the master, as the kinship does.
-//! It dies with the master (each sets its parent-death signal), not when the master forgets it.
+//! It dies with the master (each sets its parent-death signal), not when the master forgets it. Signals wait for it, as
+//! they do for the master, until it can handle them and releases them.
 
 use std::cell::Cell;
 use std::fmt;

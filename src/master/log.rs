@@ -6,13 +6,20 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use tokio::task::{AbortHandle, spawn_local};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::info;
 
+use super::faults::Faults;
 use crate::config::LogLevel;
 use crate::logging::LogGuard;
 use crate::wire::control::LogCommand;
 use crate::wire::handover::control::LogState;
+
+/// How long lines are waited for that are not written yet.
+const LAST_LINES: Duration = Duration::from_millis(500);
+
+/// How often it is looked whether they are.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// See the module's text.
 #[derive(Debug)]
@@ -21,6 +28,8 @@ pub(crate) struct Log {
     configured: LogLevel,
     wanted: Cell<Wanted>,
     until: Cell<Option<SystemTime>>,
+    /// Of the file, as it was last looked at.
+    trouble: RefCell<Option<String>>,
     timer: RefCell<Option<AbortHandle>>,
 }
 
@@ -44,6 +53,7 @@ impl Log {
             configured,
             wanted: Cell::default(),
             until: Cell::new(None),
+            trouble: RefCell::default(),
             timer: RefCell::default(),
         })
     }
@@ -85,6 +95,24 @@ impl Log {
     /// The log of the master itself.
     pub(crate) fn guard(&self) -> &LogGuard {
         &self.guard
+    }
+
+    /// Waits until what was logged is in the file, or cannot be, for a moment.
+    pub(crate) async fn settle(&self) {
+        let until = Instant::now() + LAST_LINES;
+        while !self.guard.file_rests() && Instant::now() < until {
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Why the master cannot write into the file now, if it cannot. When that begins it is a fault.
+    pub(crate) fn trouble(&self, faults: &Faults) -> Option<String> {
+        let trouble = self.guard.trouble();
+        let before = self.trouble.replace(trouble.clone());
+        if let (None, Some(trouble)) = (before, &trouble) {
+            faults.record(trouble.clone());
+        }
+        trouble
     }
 
     /// From now on this level in all processes; after `time`, if it is given, the configured one again.

@@ -98,7 +98,7 @@ pub(crate) enum MasterError {
     /// The server that runs in this process already cannot be taken over.
     #[error("the server cannot go on after a reload: {0}")]
     Resume(#[from] ResumeError),
-    /// The runtime or a signal handler could not be set up.
+    /// The runtime or the signals could not be set up.
     #[error("the server cannot start: {0}")]
     Start(#[source] io::Error),
     /// The workers do not start.
@@ -116,6 +116,7 @@ pub(crate) enum MasterError {
 /// # Errors
 /// When it cannot start.
 pub(crate) fn run(args: &RunArgs) -> Result<(), MasterError> {
+    process::hold_signals().map_err(MasterError::Start)?;
     if args.resume {
         return resume(args);
     }
@@ -147,8 +148,6 @@ fn resume(args: &RunArgs) -> Result<(), MasterError> {
     let log = logging::init(&config.log, LogRole::Master)?;
     block_on(async {
         let signals = Signals::new().map_err(MasterError::Start)?;
-        // Those that came meanwhile have waited.
-        signals::release().map_err(MasterError::Start)?;
         begin::again(args, config, log, state, luggage)?
             .live(signals)
             .await
@@ -159,8 +158,12 @@ fn resume(args: &RunArgs) -> Result<(), MasterError> {
 fn block_on(server: impl Future<Output = Result<(), MasterError>>) -> Result<(), MasterError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build();
-    LocalSet::new().block_on(&runtime.map_err(MasterError::Start)?, server)
+        .build()
+        .map_err(MasterError::Start)?;
+    let result = LocalSet::new().block_on(&runtime, server);
+    // A resolver that hangs holds up no end.
+    runtime.shutdown_background();
+    result
 }
 
 /// What the parts of the master have of each other.
@@ -278,6 +281,7 @@ impl Master {
                 () = &mut listening => {}
                 _ = tick.tick() => {
                     self.parts.log.guard().report_losses();
+                    self.parts.log.trouble(&self.parts.faults);
                     self.notify.alive();
                     // From then on it is the unit's own timeout that gives up. Each step of a reload has a deadline.
                     if (!ready && !is_late) || self.parts.reloads.stage() != Stage::None {
@@ -307,6 +311,10 @@ impl Master {
         let within = humantime::format_duration(drain);
         systemd::notify_stopping();
         self.control.set_phase(Phase::Stopping);
+        // Who waits for a reload is told, and whatever is under way goes no further.
+        self.steps.close();
+        while self.steps.try_recv().is_ok() {}
+        self.parts.reloads.stop();
         self.parts.drains.begin(Whose::Everybody, drain);
         info!("stopping: the sessions end within {within}");
         self.parts.router.stop();

@@ -4,15 +4,21 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
+use futures_util::future::join_all;
+use tokio::time::timeout;
 use tracing::info;
 
-use super::bind::{self, Place, Wanted};
+use super::bind::{self, Place, Refused, Wanted};
 use super::listeners::{ListenError, Listener};
 use super::missing::{Missing, unopened_ports};
 use super::router::Router;
 use crate::config::{Config, ListenAddr};
 use crate::wire::handover::listeners::{ListenerState, ListenersState};
+
+/// How long a name may be looked up while a reload waits for it. What is not known by then is tried again later.
+const LOOKUP: Duration = Duration::from_secs(5);
 
 /// A listener that there is.
 #[derive(Debug)]
@@ -47,10 +53,12 @@ struct Plan {
     kept: HashMap<usize, (ListenAddr, Option<u16>)>,
     /// What is to be opened.
     new: Vec<Wanted>,
+    /// Names that should be listened on, and could not be looked up.
+    unknown: Vec<Refused>,
 }
 
-/// The addresses of the names that the configuration has; nothing: they could not be looked up.
-type Addresses = HashMap<String, Option<BTreeSet<SocketAddr>>>;
+/// The addresses of the names that the configuration has, or why they could not be looked up.
+type Addresses = HashMap<String, io::Result<BTreeSet<SocketAddr>>>;
 
 impl Plan {
     fn make(held: &[Held], wanted: Vec<Wanted>, addresses: &Addresses) -> Self {
@@ -81,12 +89,17 @@ impl Plan {
                 }
                 ListenAddr::Tcp(name) => name,
             };
-            let Some(Some(addresses)) = addresses.get(name) else {
+            let found = addresses.get(name);
+            let Some(Ok(addresses)) = found else {
                 if !is_named {
-                    plan.new.push(Wanted {
-                        place: Place::Configured(configured),
-                        port_of,
-                    });
+                    let why = match found {
+                        Some(Err(why)) => once_more(why),
+                        _ => io::ErrorKind::NotFound.into(),
+                    };
+                    let place = Place::Configured(configured);
+                    let error = place.error(why);
+                    let wanted = Wanted { place, port_of };
+                    plan.unknown.push(Refused { wanted, error });
                 }
                 continue;
             };
@@ -123,14 +136,31 @@ async fn plan(held: &[Held], config: &Config) -> Plan {
         config.worker_listen.as_ref(),
         config.workers,
     );
-    let mut addresses = Addresses::new();
-    for wanted in &wanted {
-        if let ListenAddr::Tcp(name) = wanted.place.configured() {
-            let found: io::Result<_> = bind::addresses(name).await;
-            addresses.insert(name.clone(), found.ok());
-        }
-    }
-    Plan::make(held, wanted, &addresses)
+    let names = wanted.iter().filter_map(|it| match it.place.configured() {
+        ListenAddr::Tcp(name) => Some(name.clone()),
+        ListenAddr::Unix(_) => None,
+    });
+    let names: BTreeSet<_> = names.collect();
+    let look_up = async |name: String| {
+        let found = in_time(bind::addresses(&name)).await;
+        (name, found)
+    };
+    let addresses = join_all(names.into_iter().map(look_up)).await;
+    Plan::make(held, wanted, &addresses.into_iter().collect())
+}
+
+/// What a resolver tells, if it does so in time.
+async fn in_time<T>(lookup: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(LOOKUP, lookup).await.unwrap_or_else(|_| {
+        let seconds = LOOKUP.as_secs();
+        let error = format!("its address was not known within {seconds} s: no name server answers");
+        Err(io::Error::new(io::ErrorKind::TimedOut, error))
+    })
+}
+
+/// The same error once more.
+fn once_more(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
 }
 
 /// Are these systemd's? Then the configuration opens and closes none.
@@ -155,6 +185,7 @@ pub(crate) async fn renew(router: &Rc<Router>, config: &Config, units: Vec<Strin
         return Missing::of_systemd(units, ports);
     }
     let plan = plan(&held, config).await;
+    let unknown = plan.unknown;
     let (mut opened, refused) = bind::bind(plan.new).await;
     for (at, listener) in listeners.iter().enumerate() {
         if let Some((configured, port_of)) = plan.kept.get(&at) {
@@ -167,7 +198,8 @@ pub(crate) async fn renew(router: &Rc<Router>, config: &Config, units: Vec<Strin
     drop(listeners);
     // What was in the way may have gone.
     let again: Vec<_> = refused.into_iter().map(|refused| refused.wanted).collect();
-    let (late, refused) = bind::bind(again).await;
+    let (late, mut refused) = bind::bind(again).await;
+    refused.extend(unknown);
     opened.extend(late);
     for listener in opened {
         info!("listening on {} now", listener.place());
@@ -188,7 +220,10 @@ pub(crate) async fn try_new(config: &Config, state: &ListenersState) -> Result<(
         return Ok(());
     }
     let mut plan = plan(&held, config).await;
-    let new = std::mem::take(&mut plan.new);
+    let (new, unknown) = (
+        std::mem::take(&mut plan.new),
+        std::mem::take(&mut plan.unknown),
+    );
     let was_refused = |wanted: &Wanted| {
         let configured = wanted.place.configured().to_string();
         state.refused.contains(&configured)
@@ -197,6 +232,7 @@ pub(crate) async fn try_new(config: &Config, state: &ListenersState) -> Result<(
         .into_iter()
         .filter(|it| !was_refused(it) && !plan.makes_room_for(it, &held));
     let (_opened, mut refused) = bind::bind(new.collect()).await;
+    refused.extend(unknown.into_iter().filter(|it| !was_refused(&it.wanted)));
     if refused.is_empty() {
         return Ok(());
     }
@@ -204,171 +240,4 @@ pub(crate) async fn try_new(config: &Config, state: &ListenersState) -> Result<(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio::task::LocalSet;
-    use tokio::time::{Instant, sleep};
-
-    use super::*;
-    use crate::config::Balance;
-    use crate::ipc::carrier::{Carrier, Luggage};
-    use crate::master::pool::Pool;
-    use crate::master::router::RouterState;
-    use crate::wire::handover::State;
-    use crate::wire::session_id::Keyring;
-
-    fn held(configured: &str, address: &str) -> Held {
-        Held {
-            configured: Some(configured.parse().unwrap()),
-            address: address.parse().ok(),
-            place: address.to_owned(),
-        }
-    }
-
-    /// By its number in the list, or as it is configured: what stays, and what is new.
-    fn planned(held: &[Held], wanted: &[&str]) -> (Vec<usize>, Vec<String>) {
-        let wanted: Vec<_> = wanted.iter().map(|it| it.parse().unwrap()).collect();
-        let addresses = |it: &[&str]| Some(it.iter().map(|it| it.parse().unwrap()).collect());
-        let addresses = Addresses::from([
-            (
-                "localhost:80".to_owned(),
-                addresses(&["127.0.0.1:80", "[::1]:80"]),
-            ),
-            ("127.0.0.1:80".to_owned(), addresses(&["127.0.0.1:80"])),
-            ("127.0.0.1:0".to_owned(), addresses(&["127.0.0.1:0"])),
-            ("unknown:80".to_owned(), None),
-        ]);
-        let plan = Plan::make(held, bind::wanted(&wanted, None, 1), &addresses);
-        let mut kept: Vec<_> = plan.kept.keys().copied().collect();
-        kept.sort_unstable();
-        let new = plan.new.iter().map(|it| it.place.to_string());
-        (kept, new.collect())
-    }
-
-    #[test]
-    fn what_is_there_stays_and_what_is_not_named_goes() {
-        let unix = held("unix:/run/a", "unix:/run/a");
-        let chosen = held("127.0.0.1:0", "127.0.0.1:4711");
-        let named = held("localhost:80", "127.0.0.1:80");
-        let lost = held("unknown:80", "192.0.2.1:80");
-        let all = [unix, chosen, named, lost];
-        for (wanted, kept, new) in [
-            (&["unix:/run/a"][..], &[0][..], &[][..]),
-            (&["unix:/run/b"], &[], &["unix:/run/b"]),
-            (&["127.0.0.1:0"], &[1], &[]),
-            (&["127.0.0.1:80"], &[2], &[]),
-            (&["localhost:80"], &[2], &["localhost:80 ([::1]:80)"]),
-            (&["unknown:80"], &[3], &[]),
-        ] {
-            let new: Vec<_> = new.iter().map(ToString::to_string).collect();
-            assert_eq!(planned(&all, wanted), (kept.to_vec(), new), "{wanted:?}");
-        }
-        let nobody = planned(&[], &["unknown:80"]);
-        assert_eq!(nobody, (vec![], vec!["unknown:80".to_owned()]));
-    }
-
-    fn listening(at: &[&str]) -> Config {
-        Config {
-            listen: at.iter().map(|it| it.parse().unwrap()).collect(),
-            workers: 1,
-            ..Config::default()
-        }
-    }
-
-    fn pool() -> Rc<Pool> {
-        let limits = Config::default().limits;
-        let keyring = Keyring::draw(1).unwrap();
-        Rc::new(Pool::new(Balance::LeastConnection, &limits, keyring))
-    }
-
-    /// A router in the place of one that accepts at `config`'s addresses.
-    async fn handed_over(config: &Config) -> Rc<Router> {
-        let wanted = bind::wanted(&config.listen, None, 1);
-        let (listeners, refused) = bind::bind(wanted).await;
-        assert!(refused.is_empty(), "{refused:?}");
-        let config = Rc::new(config.clone());
-        let before = Router::start(Rc::clone(&config), pool(), listeners);
-        let (mut carrier, far) = Carrier::new().unwrap();
-        let packed = before.pack(&Missing::default(), &mut carrier).unwrap();
-        let state = State {
-            listeners: packed.listeners,
-            ..State::default()
-        };
-        carrier.finish(&state.encode().unwrap()).unwrap();
-        // Nothing of a program that executes another one is dropped.
-        before.listeners().into_iter().for_each(std::mem::forget);
-        let mut luggage = Luggage::receive(far).unwrap();
-        let state = State::decode(luggage.state()).unwrap();
-        let state = RouterState {
-            listeners: state.listeners,
-            connections: state.connections,
-        };
-        Router::adopt(config, pool(), state, &mut luggage).unwrap()
-    }
-
-    fn places(router: &Router) -> Vec<String> {
-        router.places().into_iter().map(|it| it.place).collect()
-    }
-
-    #[tokio::test]
-    async fn another_configuration_opens_and_closes_only_what_it_changes() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        let [a, b, c] = ["a", "b", "c"].map(|name| format!("unix:{}", path(name).display()));
-        let check = async {
-            let router = handed_over(&listening(&[&a, &b, "127.0.0.1:0"])).await;
-            let before = places(&router);
-            assert!(path("a").exists() && path("b").exists());
-
-            let config = listening(&[&b, "127.0.0.1:0", &c]);
-            let missing = renew(&router, &config, Vec::new()).await;
-            assert!(missing.describe().is_empty());
-            assert_eq!(
-                places(&router),
-                [&before[1..], std::slice::from_ref(&c)].concat()
-            );
-            let deadline = Instant::now() + Duration::from_secs(20);
-            while path("a").exists() {
-                assert!(Instant::now() < deadline, "its file stays");
-                sleep(Duration::from_millis(1)).await;
-            }
-            for name in ["b", "c"] {
-                std::os::unix::net::UnixStream::connect(path(name)).unwrap();
-            }
-        };
-        LocalSet::new().run_until(check).await;
-    }
-
-    #[tokio::test]
-    async fn a_trial_asks_for_what_is_new_alone() {
-        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let taken = taken.local_addr().unwrap().to_string();
-        let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let other = other.local_addr().unwrap();
-        {
-            let mut state = ListenersState::default();
-            state.listeners.push(ListenerState {
-                fd: crate::wire::handover::Fd(0),
-                configured: Some(other.to_string()),
-                address: Some(other),
-                place: format!("http://{other}"),
-                file: None,
-                caught_up: true,
-                port_of: None,
-            });
-            let with_it = listening(&[&taken, &other.to_string()]);
-            let error = try_new(&with_it, &state).await.unwrap_err().to_string();
-            assert!(error.contains(&taken), "{error}");
-            try_new(&listening(&[&other.to_string()]), &state)
-                .await
-                .unwrap();
-            // What the running server could not have either is no reason.
-            state.refused.push(taken.clone());
-            try_new(&with_it, &state).await.unwrap();
-            state.refused.clear();
-            state.listeners[0].configured = None;
-            try_new(&with_it, &state).await.unwrap();
-        }
-    }
-}
+mod tests;

@@ -117,6 +117,8 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(WorkerError::Start)?;
     let mut hangup = signal(SignalKind::hangup()).map_err(WorkerError::Start)?;
     let mut reopen = signal(SignalKind::user_defined1()).map_err(WorkerError::Start)?;
+    // The master's are held.
+    process::release_signals().map_err(WorkerError::Start)?;
     let link = Link::new(link).map_err(|_| WorkerError::NoMaster)?;
     let mut inbox = Inbox::default();
     let Ok((ToWorker::Welcome(welcome), Some(config))) = link.recv(&mut inbox).await else {

@@ -83,6 +83,8 @@ mod questions;
 mod reloads;
 mod reloads_late;
 mod reloads_live;
+mod reloads_scarce;
+mod reloads_signals;
 mod reloads_workers;
 mod repeats;
 mod routing;

@@ -382,7 +382,7 @@ fn without_descriptors_for_it_there_is_no_reload() {
         assert!(command.status().unwrap().success());
     };
     set(limit);
-    refused(&server, "Too many open files");
+    refused(&server, "too many open connections to pass on: of the ");
     WebSocket::open(Raw::tcp(server.addr)).echo("served");
     set(4096);
     reloaded(&server);

@@ -64,10 +64,11 @@ async fn whatever_else_comes_is_told_in_words() {
             Exit::Degraded,
         ),
         (response("200 OK", "<html>"), "no JSON", Exit::Os),
-        (String::new(), "went away", Exit::Degraded),
+        // This process lives.
+        (String::new(), "runs on", Exit::Degraded),
         (
             response("200 OK", "{\"cut\": 1}")[..42].to_owned(),
-            "went away",
+            "runs on",
             Exit::Degraded,
         ),
         (
@@ -80,6 +81,35 @@ async fn whatever_else_comes_is_told_in_words() {
         assert!(error.to_string().contains(words), "{bytes:?}: {error}");
         assert_eq!(error.exit(), exit, "{bytes:?}: {error}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_closes_the_connection_before_it_reads_anything_runs_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = tokio::spawn(async move {
+        loop {
+            let stream = listener.accept().await.unwrap().0;
+            // It may have come by then, or not.
+            let _ = stream.readable().await;
+        }
+    });
+    let error = client(&path).get("/status").await.unwrap_err();
+    assert!(matches!(error, ClientError::Unanswered), "{error}");
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_server_that_ends_while_it_answers_went_away() {
+    let mut server = Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = Pid::from_raw(server.id().cast_signed()).unwrap();
+    let process = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+    server.kill().unwrap();
+    // Nobody has waited for it yet.
+    let error = without_answer(Some(&process));
+    server.wait().unwrap();
+    assert!(matches!(error, ClientError::WentAway), "{error}");
 }
 
 #[tokio::test(start_paused = true)]

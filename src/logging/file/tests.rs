@@ -87,16 +87,15 @@ fn a_missing_directory_is_said_once_and_its_end_too() {
     let (mut file, setting) = open("logs/app.log");
     assert!(!file.write_line(b"a\n") && !file.write_line(b"b\n"));
     let path = file.path.display().to_string();
-    assert_eq!(
-        setting.said(),
-        [format!(
-            "log file: cannot open {path}: No such file or directory; lines are lost until it \
-             can be opened"
-        )]
+    let why = format!(
+        "log file: cannot open {path}: No such file or directory; lines are lost until it can be opened"
     );
+    assert_eq!(file.trouble().get().as_ref(), Some(&why));
+    assert_eq!(setting.said(), [why]);
     fs::create_dir(setting.dir.path().join("logs")).unwrap();
     setting.reopen.store(true, Ordering::Relaxed);
     assert!(file.write_line(b"c\n") && file.write_line(b"d\n"));
+    assert_eq!(file.trouble().get(), None);
     assert_eq!(
         setting.said(),
         ["log file: it can be written again; 2 log lines were lost"]

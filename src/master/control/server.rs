@@ -48,6 +48,10 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// After an accept that failed.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
+/// Why nobody is answered when descriptors are few.
+const NO_DESCRIPTORS: &str = "the server has nearly as many files open as it may: what is left is for starting workers; \
+    it answers when clients have gone, or with a higher limit of open files (LimitNOFILE=)";
+
 /// Answers requests.
 pub(super) trait Answers {
     /// The answer to a request that came over the connection of `caller`.
@@ -73,7 +77,7 @@ impl Caller {
             Ok(conn) => conn.try_clone(),
             Err(error) => Err(error.kind().into()),
         };
-        conn.map_err(|error| Problem::Unavailable(format!("no descriptor is left: {error}")))
+        conn.map_err(|_| Problem::Unavailable(NO_DESCRIPTORS.to_owned()))
     }
 }
 
@@ -83,7 +87,7 @@ pub(super) struct Server<A> {
     reserve: Reserve,
     next: Cell<u64>,
     open: RefCell<BTreeMap<u64, Open>>,
-    /// Connections that are only told that there are too many.
+    /// Connections that are only told why they get no answer.
     refusing: Cell<usize>,
     /// Nobody is accepted.
     paused: Cell<bool>,
@@ -161,8 +165,9 @@ impl<A: Answers + 'static> Server<A> {
     }
 
     fn admit(self: &Rc<Self>, conn: OwnedFd, origin: Origin, full: bool) {
-        // The last descriptors are for starting workers.
-        if !self.reserve.has_room_for_handoff(&conn) {
+        // The last descriptors are for starting workers; one may be lent, to say so.
+        let scarce = !self.reserve.has_room_for_handoff(&conn);
+        if scarce && self.refusing.get() > 0 {
             return debug!("an operator's connection is closed: descriptors are few");
         }
         let conn = match Conn::from_fd(conn, origin) {
@@ -177,16 +182,21 @@ impl<A: Answers + 'static> Server<A> {
         self.next.set(number + 1);
         let server = Rc::clone(self);
         let its_state = Rc::clone(&state);
-        if full {
+        let refusal = if scarce {
+            Some(NO_DESCRIPTORS.to_owned())
+        } else {
+            full.then(|| format!("{MOST} requests are being answered; try again"))
+        };
+        if refusal.is_some() {
             self.refusing.set(self.refusing.get() + 1);
             spawn_local(async move {
-                server.serve(conn, &its_state, true).await;
+                server.serve(conn, &its_state, refusal).await;
                 server.refusing.set(server.refusing.get() - 1);
             });
             return;
         }
         let task = spawn_local(async move {
-            server.serve(conn, &its_state, false).await;
+            server.serve(conn, &its_state, None).await;
             server.open.borrow_mut().remove(&number);
         });
         let task = task.abort_handle();
@@ -222,17 +232,19 @@ impl<A: Answers + 'static> Server<A> {
         idle.min()
     }
 
-    async fn serve(&self, conn: Conn, state: &Rc<Cell<State>>, full: bool) {
+    async fn serve(&self, conn: Conn, state: &Rc<Cell<State>>, refusal: Option<String>) {
         let caller = Caller {
-            conn: conn.as_fd().try_clone_to_owned(),
+            conn: match refusal {
+                None => conn.as_fd().try_clone_to_owned(),
+                Some(_) => Err(io::ErrorKind::Other.into()),
+            },
             state: Rc::clone(state),
         };
+        let keep_alive = refusal.is_none();
         let service = service_fn(async |request| {
             state.set(State::Busy);
-            let answer = if full {
-                Err(Problem::Unavailable(format!(
-                    "{MOST} requests are being answered; try again"
-                )))
+            let answer = if let Some(why) = &refusal {
+                Err(Problem::Unavailable(why.clone()))
             } else {
                 let deadline = self.answers.deadline(&request);
                 timeout(deadline, self.answers.answer(request, &caller))
@@ -246,7 +258,7 @@ impl<A: Answers + 'static> Server<A> {
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_PATIENCE)
             .max_buf_size(MAX_HEAD)
-            .keep_alive(!full)
+            .keep_alive(keep_alive)
             .serve_connection(TokioIo::new(Patient::new(conn, WRITE_PATIENCE)), service)
             .await;
         if let Err(error) = served {
@@ -292,6 +304,30 @@ mod tests {
             }
         };
         timeout(SOON, wait).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn when_descriptors_are_few_one_at_a_time_is_told_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let listener = Rc::new(Listener::unix(listener, None).unwrap());
+        let server = Server::new(Rc::<Slow>::default(), Reserve::exhausted());
+        let test = async {
+            spawn_local(Rc::clone(&server).run(listener));
+            let mut first = UnixStream::connect(&path).await.unwrap();
+            until(|| server.refusing.get() == 1).await;
+            let mut second = UnixStream::connect(&path).await.unwrap();
+            let mut said = String::new();
+            second.read_to_string(&mut said).await.unwrap();
+            assert_eq!(said, "");
+            first.write_all(REQUEST).await.unwrap();
+            first.read_to_string(&mut said).await.unwrap();
+            assert!(said.starts_with("HTTP/1.1 503 "), "{said}");
+            assert!(said.contains("LimitNOFILE="), "{said}");
+            until(|| server.refusing.get() == 0 && server.rests()).await;
+        };
+        LocalSet::new().run_until(test).await;
     }
 
     #[tokio::test]

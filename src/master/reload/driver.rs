@@ -137,6 +137,8 @@ impl Driver {
             reloads,
             router,
             missing,
+            log,
+            faults,
             ..
         } = &self.parts;
         info!(
@@ -185,6 +187,8 @@ impl Driver {
                     .to_owned(),
             );
         }
+        log.settle().await;
+        remarks.extend(log.trouble(faults));
         Ok(Report {
             version_before: resumed.version,
             version: env!("CARGO_PKG_VERSION").to_owned(),

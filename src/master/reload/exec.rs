@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use super::program::Program;
 use crate::ipc::carrier::{CarrierError, Luggage};
-use crate::master::{hub::HubError, signals};
+use crate::master::hub::HubError;
 use crate::process;
 use crate::wire::handover::{HandoverError, State};
 use crate::wire::session_id::EntropyError;
@@ -62,12 +62,10 @@ pub(super) fn exec(program: &Program, stdin: OwnedFd) -> io::Result<Infallible> 
     let path = c_string(path)?;
     // Before, for there may be no descriptor left for it afterwards: what is in the carrier would stay open in there.
     let nothing = File::open("/dev/null")?;
-    signals::hold()?;
     let failed = rustix::stdio::dup2_stdin(stdin)
         .map_err(io::Error::from)
         .and_then(|()| Ok(nix::unistd::execve(&path, &args, &environment)?));
     rustix::stdio::dup2_stdin(nothing)?;
-    signals::release()?;
     failed
 }
 

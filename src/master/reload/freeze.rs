@@ -34,24 +34,26 @@ impl Master {
     /// The state in bytes, as it would travel.
     fn copy(&self) -> Result<Vec<u8>, ReloadError> {
         let state = self.pack(&mut Carrier::counting(), String::new(), 0);
-        Ok(state.map_err(ReloadError::Freeze)?.encode()?)
+        Ok(state.map_err(ReloadError::of_freeze)?.encode()?)
     }
 
     /// Nothing is awaited here. If it returns nothing has changed.
     fn freeze(&self, verdict: Verdict) -> Result<Infallible, ReloadError> {
         let frozen_at_ns = pause::now_ns();
         self.parts.log.guard().flush(LAST_LINES);
-        let (mut carrier, stdin) = Carrier::new().map_err(ReloadError::Freeze)?;
+        let (mut carrier, stdin) = Carrier::new().map_err(ReloadError::of_freeze)?;
         let state = self.pack(&mut carrier, verdict.config, frozen_at_ns);
-        let state = state.map_err(ReloadError::Freeze)?.encode()?;
+        let state = state.map_err(ReloadError::of_freeze)?.encode()?;
         let sent = carrier.finish(&state);
         drop(state);
-        sent.map_err(ReloadError::Freeze)?;
+        sent.map_err(ReloadError::of_freeze)?;
         let program = &self.parts.program;
         let path = program.path().map_err(ReloadError::Program)?;
-        exec(program, stdin).map_err(|source| ReloadError::Start {
-            path: path.to_owned(),
-            source,
+        exec(program, stdin).map_err(|error| {
+            ReloadError::of(error, |source| ReloadError::Start {
+                path: path.to_owned(),
+                source,
+            })
         })
     }
 

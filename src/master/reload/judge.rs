@@ -34,9 +34,11 @@ pub(super) async fn judge(
     patience: Duration,
 ) -> Result<Verdict, ReloadError> {
     let path = program.path().map_err(ReloadError::Program)?;
-    let start = |source| ReloadError::Start {
-        path: path.to_owned(),
-        source,
+    let start = |error| {
+        ReloadError::of(error, |source| ReloadError::Start {
+            path: path.to_owned(),
+            source,
+        })
     };
     let (carrier, stdin) = Carrier::new().map_err(start)?;
     carrier.finish(state).map_err(start)?;

@@ -23,6 +23,7 @@ mod trial;
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::driver::{Driver, Resumed, Step};
@@ -30,6 +31,7 @@ pub(crate) use self::exec::{ResumeError, receive};
 pub(crate) use self::program::Program;
 pub(crate) use self::queue::{Reloads, Stage};
 pub(crate) use self::trial::run as try_to_reload;
+use crate::process;
 use crate::wire::handover::HandoverError;
 
 /// What a program that was tried says of itself.
@@ -116,10 +118,30 @@ pub(crate) enum ReloadError {
     /// What there is could not be packed, or the program not be executed, after all.
     #[error("not reloaded: {0}")]
     Freeze(#[source] io::Error),
+    /// There are no descriptors for it.
+    #[error(
+        "not reloaded: too many open connections to pass on: of the {0} files that the server may have open too few \
+         are left for a reload; try again when clients have gone, or set LimitNOFILE= of the unit higher"
+    )]
+    NoDescriptors(u64),
     /// It could not be written.
     #[error("not reloaded: {0}")]
     State(#[from] HandoverError),
     /// The program took over, but its workers do not start.
     #[error("the new program runs, but its workers do not start, and those before serve on: {0}")]
     Workers(String),
+}
+
+impl ReloadError {
+    /// A step failed that needs descriptors: is it for want of them? If not it is what `otherwise` makes of it.
+    fn of(error: io::Error, otherwise: impl FnOnce(io::Error) -> Self) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(Errno::MFILE) => Self::NoDescriptors(process::descriptor_limit()),
+            _ => otherwise(error),
+        }
+    }
+
+    fn of_freeze(error: io::Error) -> Self {
+        Self::of(error, Self::Freeze)
+    }
 }

@@ -159,6 +159,13 @@ impl Reloads {
         let _ = answer.send(outcome);
     }
 
+    /// The server stops: there is no reload any more, and all who wait for one are told.
+    pub(crate) fn stop(&self) {
+        while !self.waiting.borrow().is_empty() {
+            self.done(Err(ReloadError::Phase("stopping")));
+        }
+    }
+
     /// How far the one is that goes on.
     pub(crate) fn stage(&self) -> Stage {
         self.stage.get()
@@ -272,6 +279,20 @@ mod tests {
         };
         let (asked, ()) = tokio::join!(reloads.ask(conn()), next);
         assert!(asked.is_ok(), "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn who_waits_when_the_server_stops_is_told_so() {
+        let reloads = Reloads::default();
+        let conn = || OwnedFd::from(UnixStream::pair().unwrap().0);
+        let stop = async { reloads.stop() };
+        let (first, second, ()) = tokio::join!(reloads.ask(conn()), reloads.ask(conn()), stop);
+        for refused in [first, second] {
+            let why = refused.unwrap_err().to_string();
+            assert!(why.contains("the server is stopping"), "{why}");
+        }
+        // What was under way ends later.
+        reloads.done(Ok(report()));
     }
 
     #[tokio::test]

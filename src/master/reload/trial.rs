@@ -78,10 +78,13 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), TrialError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    LocalSet::new().block_on(&runtime, async {
+    let tried = LocalSet::new().block_on(&runtime, async {
         try_new(&config, &state.listeners).await?;
         try_worker(&config).await
-    })?;
+    });
+    // A resolver that hangs holds up no answer.
+    runtime.shutdown_background();
+    tried?;
     let verdict = Verdict {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         state: STATE_VERSION,

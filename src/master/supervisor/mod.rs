@@ -74,6 +74,8 @@ pub(crate) struct Supervisor {
     generations: RefCell<Vec<Rc<Generation>>>,
     /// The number of the one that was started last.
     last: Cell<u16>,
+    /// All are to leave: there are no more generations.
+    stops: Cell<bool>,
     /// A slot is doing something else, or a generation is gone.
     changed: Notify,
 }
@@ -93,6 +95,7 @@ impl Supervisor {
             parts: parts.clone(),
             generations: RefCell::default(),
             last: Cell::new(last),
+            stops: Cell::new(false),
             changed: Notify::new(),
         }
     }
@@ -108,10 +111,13 @@ impl Supervisor {
         number
     }
 
-    /// Starts workers with this configuration. They get nothing new until the generation is
+    /// Starts workers with this configuration, unless all are to leave. They get nothing new until the generation is
     /// [made the current one](Self::make_current).
     pub(crate) fn start_generation(self: &Rc<Self>, number: u16, config: Rc<Config>) {
         self.last.set(number);
+        if self.stops.get() {
+            return;
+        }
         let table = Rc::new(SlotTable::new(config.workers));
         let slots = 0..config.workers;
         let generation = self.add(number, config, table, Order::Serve);
@@ -266,6 +272,7 @@ impl Supervisor {
 
     /// Tells all workers to end their sessions within `drain` and leave.
     pub(crate) fn stop(&self, drain: Duration) {
+        self.stops.set(true);
         for generation in self.generations.borrow().clone() {
             generation.leave(drain, true);
             self.ended(&generation);

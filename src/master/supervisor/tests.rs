@@ -321,3 +321,17 @@ async fn what_an_earlier_worker_had_not_begun_to_read_when_it_died_goes_to_a_cur
     };
     local.run_until(dies).await;
 }
+
+#[tokio::test]
+async fn when_all_are_to_leave_no_generation_begins() {
+    let local = LocalSet::new();
+    let stops = async {
+        let supervisor = Rc::new(Supervisor::new(&Parts::for_tests(PoolState::default()), 0));
+        supervisor.stop(Duration::ZERO);
+        let number = supervisor.next_generation();
+        supervisor.start_generation(number, Rc::clone(&supervisor.parts.config));
+        assert_eq!(supervisor.started(number).await, Err(StartError::Ended));
+        supervisor.left().await;
+    };
+    local.run_until(stops).await;
+}
