@@ -73,7 +73,7 @@ fn reloaded(answer: &Value) -> String {
     }
     if answer.pointer("/new_workers") == Some(&Value::Bool(false)) {
         return format!(
-            "reloaded: {workers} and all sessions go on{pause}, with another {changed}{remarks}"
+            "reloaded: {workers} and all sessions go on{pause}; changed: {changed}{remarks}"
         );
     }
     let drain = Duration::try_from_secs_f64(count("/drain_seconds")).unwrap_or_default();
@@ -94,7 +94,7 @@ fn reloaded(answer: &Value) -> String {
     let generation = count("/generation");
     let changed = match &*changed {
         "" => String::new(),
-        keys => format!("; another {keys}"),
+        keys => format!("; changed: {keys}"),
     };
     format!(
         "reloaded: {version}{pause}, generation {generation}, {workers}; {old}{changed}{remarks}"
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(
             reloaded(&answer),
             "reloaded: version 1.0.0 as before, generation 3, 1 worker; the old ones had no sessions; \
-             another workers; 1 of 2 workers is not ready"
+             changed: workers; 1 of 2 workers is not ready"
         );
         let answer = json!({
             "version_before": "1.0.0", "version": "1.0.0", "generation": 3, "workers": 2,
@@ -133,7 +133,7 @@ mod tests {
         });
         assert_eq!(
             reloaded(&answer),
-            "reloaded: 2 workers and all sessions go on after a pause of 4.1 ms, with another drain, log.level"
+            "reloaded: 2 workers and all sessions go on after a pause of 4.1 ms; changed: drain, log.level"
         );
     }
 }

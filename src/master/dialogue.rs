@@ -119,7 +119,7 @@ impl Slot {
             ToMaster::Answer { ticket, answer } => {
                 return self.parts.questions.answered(ticket, member.pid, answer);
             }
-            ToMaster::Ready | ToMaster::Pong => return,
+            ToMaster::Ready | ToMaster::Pong | ToMaster::Unconfigured => return,
         };
         if let Err(reply) = member.reply(answer) {
             self.unheard(member, reply);
@@ -153,7 +153,7 @@ pub(super) async fn welcome(
         .unwrap_or(Err(LinkError::Closed))
 }
 
-/// Tells a worker of another configuration. One that takes nothing hears it later: true: it was told.
+/// Tells a worker of another configuration; false: it takes nothing now, and is to be told later.
 ///
 /// # Errors
 /// When it cannot be written down, or the link is broken.

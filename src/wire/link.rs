@@ -143,6 +143,8 @@ pub(crate) enum ToMaster {
         /// The [reservation](Place::reservation) for the session that it opens.
         reservation: Option<u64>,
     },
+    /// A [`ToWorker::Config`] did not arrive; it is to be told again.
+    Unconfigured,
 }
 
 /// Where a session is to be opened.

@@ -78,7 +78,10 @@ impl Operator {
                 self.set_log_level(log);
             }
             Err(error) => {
-                warn!(%error, "a changed configuration did not arrive; the one before holds here");
+                warn!(%error, "a changed configuration did not arrive, and is asked for again");
+                let worker = Arc::clone(&self.worker);
+                // If the link is broken, so is the worker.
+                tokio::spawn(async move { worker.link.tell(&ToMaster::Unconfigured).await });
             }
         }
     }

@@ -79,7 +79,12 @@ fn stops(in_freeze: bool) -> Duration {
     assert_eq!(status.code(), Some(0));
     assert_eq!(server.count_lines("killed"), 0);
     // It may have ended before it was asked for a reload, on a busy machine.
-    let told = ["the server is stopping", "the server ended", "not running"];
+    let told = [
+        "the server is stopping",
+        "the server ended",
+        "not running",
+        "has closed the connection without an answer",
+    ];
     assert!(
         code == 0 || told.iter().any(|words| said.contains(words)),
         "{said}"
@@ -91,7 +96,7 @@ fn stops(in_freeze: bool) -> Duration {
 fn a_stop_at_any_time_of_a_reload_stops_the_server() {
     for nth in 0..10 {
         let took = stops(nth % 5 > 0);
-        assert!(took < STOP_DRAIN + Duration::from_secs(3), "{took:?}");
+        assert!(took < STOP_DRAIN + Duration::from_secs(8), "{took:?}");
     }
 }
 

@@ -148,7 +148,9 @@ impl Driver {
         );
         missing.replace(&renew(router, config, resumed.missing_units).await);
         let changes = self.changes();
-        if resumed.same_program && changes.are_live() {
+        let serve = pool.ready_of(pool.current()) > 0 && self.workers.current_is_last();
+        if resumed.same_program && changes.are_live() && serve {
+            reloads.set_stage(Stage::Telling);
             return Ok(self.reconfigure(changes, pause_ms).await);
         }
         let before = self.workers.numbers();
@@ -173,14 +175,7 @@ impl Driver {
         for generation in before {
             self.workers.drain_generation(generation, config.drain);
         }
-        let mut remarks = Vec::new();
-        if ready < usize::from(config.workers) {
-            let missing = usize::from(config.workers) - ready;
-            remarks.push(format!(
-                "{missing} of {} workers take no connections yet; `my-app status` tells why",
-                config.workers
-            ));
-        }
+        let mut remarks = self.absent(ready);
         if resumed.bus != frame::VERSION {
             remarks.push(
                 "broadcasts do not reach the sessions of the workers before: their bus is of another version"
@@ -203,6 +198,16 @@ impl Driver {
         })
     }
 
+    /// What is to be said if so many workers are ready.
+    fn absent(&self, ready: usize) -> Vec<String> {
+        let all = usize::from(self.parts.config.workers);
+        let missing = all.saturating_sub(ready);
+        let said = || {
+            format!("{missing} of {all} workers take no connections yet; `my-app status` tells why")
+        };
+        (missing > 0).then(said).into_iter().collect()
+    }
+
     /// What the configuration changes for those who get what is new.
     fn changes(&self) -> Changes {
         let before = self.workers.current_config();
@@ -212,17 +217,26 @@ impl Driver {
 
     /// The workers that there are go on with what has changed.
     async fn reconfigure(&self, changes: Changes, pause_ms: f64) -> Report {
-        let Parts { pool, config, .. } = &self.parts;
+        let Parts {
+            pool,
+            config,
+            log,
+            faults,
+            ..
+        } = &self.parts;
         let current = pool.current();
         let deadline = Instant::now() + HEARD_WITHIN;
         let config = Rc::clone(config);
         let unaware = self.workers.reconfigure(current, config, deadline).await;
-        let mut remarks = Vec::new();
+        let ready = pool.ready_of(current);
+        let mut remarks = self.absent(ready);
         if unaware > 0 {
             remarks.push(format!(
                 "{unaware} worker(s) have not heard of it yet, and are told as soon as they answer"
             ));
         }
+        log.settle().await;
+        remarks.extend(log.trouble(faults));
         let version = env!("CARGO_PKG_VERSION").to_owned();
         Report {
             version_before: version.clone(),
@@ -231,7 +245,7 @@ impl Driver {
             changed: changes.keys,
             new_workers: false,
             generation: current,
-            workers: u16::try_from(pool.ready_of(current)).unwrap_or(u16::MAX),
+            workers: u16::try_from(ready).unwrap_or(u16::MAX),
             sessions_before: 0,
             drain_seconds: 0.0,
             remarks,
@@ -254,7 +268,7 @@ impl Driver {
         systemd::notify_ready();
         match outcome {
             Ok(report) if !report.new_workers => info!(
-                "reloaded: the {} worker(s) go on, with another {}",
+                "reloaded: the {} worker(s) go on; changed: {}",
                 report.workers,
                 report.changed.join(", ")
             ),

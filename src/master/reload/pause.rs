@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_is_the_one_by_which_time_is_waited_for() {
+    fn the_clock_does_not_run_back_or_ahead() {
         let (began, from) = (std::time::Instant::now(), now_ns());
         let to = now_ns();
         assert!(to >= from && between(from, to) <= began.elapsed());

@@ -26,6 +26,8 @@ pub(crate) enum Stage {
     Trying,
     /// Waits until everything may stand still for a moment.
     Settling,
+    /// The new program runs, and tells the workers what has changed.
+    Telling,
     /// The new program runs, and starts this generation of workers.
     Starting(u16),
 }
@@ -37,6 +39,7 @@ impl Stage {
             Self::None => None,
             Self::Trying => Some("trying"),
             Self::Settling => Some("settling"),
+            Self::Telling => Some("telling"),
             Self::Starting(_) => Some("starting"),
         }
     }
@@ -47,6 +50,7 @@ impl Stage {
             Self::None => return None,
             Self::Trying => "reloading: the new program is tried".to_owned(),
             Self::Settling => "reloading: the new program is about to take over".to_owned(),
+            Self::Telling => "reloading: the workers are told what has changed".to_owned(),
             Self::Starting(generation) => {
                 format!("reloading: generation {generation} of the workers starts")
             }

@@ -6,18 +6,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
-use tracing::debug;
 
-use super::super::dialogue::{reconfigure, tell};
+use super::super::dialogue::tell;
 use super::super::hub::Left;
 use super::Order;
 use super::slot::{EndReason, Slot, Worker};
-use crate::config::Config;
 use crate::ipc::link::{Inbox, LinkError};
 use crate::wire::link::{ToMaster, ToWorker};
 
 /// How often a worker is asked whether it lives.
-const PING: Duration = Duration::from_millis(250);
+pub(super) const PING: Duration = Duration::from_millis(250);
 /// When it has been silent for this part of `watchdog`, no sender of broadcasts waits for it any more.
 const SILENT_PART: u128 = 4;
 /// After so many unanswered rounds it gets nothing new: one second.
@@ -55,8 +53,11 @@ impl Slot {
                         worker.ready.set(true);
                         unanswered = 0;
                         self.generation.table.ready(self.home.slot);
+                        self.tell_config(worker).await;
                         self.parts.pool.add(Rc::clone(member));
                     }
+                    // With the next ping.
+                    Ok((ToMaster::Unconfigured, _)) => drop(worker.told_config.take()),
                     Ok((ToMaster::Pong, _)) => {
                         unanswered = 0;
                         member.set_stalled(false);
@@ -156,26 +157,11 @@ impl Slot {
             return Ok(());
         }
         *unanswered += 1;
-        self.tell_config(worker).await;
-        self.tell_log(worker).await;
+        if matches!(sent, Ok(Ok(()))) {
+            self.tell_config(worker).await;
+            self.tell_log(worker).await;
+        }
         Ok(())
-    }
-
-    async fn tell_config(&self, worker: &Worker) {
-        let config = self.config();
-        if !worker.ready.get() || worker.knows(&config) {
-            return;
-        }
-        match reconfigure(&worker.member.link, &config, PING).await {
-            Ok(false) => {}
-            Ok(true) => {
-                worker.told_config.replace(Some(config));
-                self.moved();
-            }
-            Err(error) => {
-                debug!(%error, pid = worker.member.pid, "a worker is told later what changed");
-            }
-        }
     }
 
     async fn tell_log(&self, worker: &Worker) {
@@ -192,14 +178,6 @@ impl Slot {
             }
             worker.told_log.borrow_mut().heard(log, &command);
         }
-    }
-}
-
-impl Worker {
-    /// Is that the configuration which it has?
-    pub(super) fn knows(&self, config: &Rc<Config>) -> bool {
-        let told = self.told_config.borrow();
-        told.as_ref().is_some_and(|it| Rc::ptr_eq(it, config))
     }
 }
 

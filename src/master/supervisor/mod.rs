@@ -6,6 +6,7 @@
 
 mod care;
 mod handover;
+mod reconfigure;
 mod slot;
 
 use std::cell::{Cell, RefCell};
@@ -191,40 +192,6 @@ impl Supervisor {
         }
     }
 
-    /// The configuration of the generation that gets what is new, if that is the one which was started last.
-    pub(crate) fn current_config(&self) -> Option<Rc<Config>> {
-        let current = self.parts.pool.current();
-        let started_last = self.last.get() == current;
-        let generation = self.generation(current).filter(|_| started_last);
-        generation.map(|it| it.config())
-    }
-
-    /// From now on a generation has this configuration, which needs no new workers. How many of its workers do not
-    /// know it by `deadline`; they are told when they listen.
-    pub(crate) async fn reconfigure(
-        &self,
-        number: u16,
-        config: Rc<Config>,
-        deadline: Instant,
-    ) -> usize {
-        let Some(generation) = self.generation(number) else {
-            return 0;
-        };
-        generation.config.send_replace(config);
-        let all_know = async {
-            loop {
-                let changed = self.changed.notified();
-                if generation.unaware() == 0 {
-                    return;
-                }
-                changed.await;
-            }
-        };
-        // Who is late is counted.
-        let _ = timeout_at(deadline, all_know).await;
-        generation.unaware()
-    }
-
     /// Has a generation end its sessions, spread over `over`, and leave. If too many do, the oldest of them gets
     /// less time.
     pub(crate) fn drain_generation(&self, number: u16, over: Duration) {
@@ -362,14 +329,6 @@ impl Supervisor {
 impl Generation {
     fn config(&self) -> Rc<Config> {
         Rc::clone(&self.config.borrow())
-    }
-
-    /// How many of its workers do not know its configuration.
-    fn unaware(&self) -> usize {
-        let config = self.config();
-        let workers = self.slots.borrow();
-        let workers = workers.iter().filter_map(|slot| slot.worker());
-        workers.filter(|worker| !worker.knows(&config)).count()
     }
 
     fn is_leaving(&self) -> bool {

@@ -335,3 +335,37 @@ async fn when_all_are_to_leave_no_generation_begins() {
     };
     local.run_until(stops).await;
 }
+
+/// Waits until a worker is told of another configuration.
+async fn hears_of_a_configuration(link: &Link) {
+    let hears = async { while !matches!(link.heard().await, (ToWorker::Config, Some(_))) {} };
+    timeout(DEADLINE, hears).await.unwrap();
+}
+
+#[tokio::test]
+async fn workers_are_told_another_configuration_as_soon_as_they_listen() {
+    let local = LocalSet::new();
+    let test = async {
+        let parts = Parts::for_tests(PoolState::default());
+        let supervisor = Rc::new(Supervisor::new(&parts, 0));
+        let generation = serving(&supervisor, 0);
+        let (worker, link) = worker(&supervisor, &generation);
+        let another = || Rc::new(Config::clone(&parts.config));
+        let told = supervisor.reconfigure(0, another(), Instant::now() + DEADLINE);
+        assert_eq!(told.await, 0);
+        hears_of_a_configuration(&link).await;
+
+        // Its link takes no more.
+        let fill = async { while worker.member.link.send(&ToWorker::Bus, None).await.is_ok() {} };
+        assert!(timeout(Duration::from_millis(200), fill).await.is_err());
+        let told = supervisor.reconfigure(0, another(), Instant::now());
+        assert_eq!(told.await, 1);
+        hears_of_a_configuration(&link).await;
+        until(|| generation.unaware() == 0).await;
+
+        // It could not read it.
+        link.send(&ToMaster::Unconfigured, None).await.unwrap();
+        hears_of_a_configuration(&link).await;
+    };
+    local.run_until(test).await;
+}

@@ -107,6 +107,7 @@ impl Connection {
         first: &mut First,
     ) -> Result<Route, Refused> {
         let worker = &self.worker;
+        let (config, cors) = (worker.config(), worker.cors());
         if let Some(refused) = first.refused.take() {
             return Err(refused);
         }
@@ -114,20 +115,16 @@ impl Connection {
         if let Some(check) = HealthCheck::of(parts.method.as_str(), &target) {
             return Ok(Route::Health(check));
         }
-        if !target.is_engine(&worker.config().engine.path) {
+        if !target.is_engine(&config.engine.path) {
             return Ok(Route::App);
         }
         // Whatever page it is: scripts are nobody's secret, and browsers load them from everywhere.
-        if let Some(name) = worker
-            .config()
-            .engine
-            .client_file(parts.method.as_str(), &target)
-        {
+        if let Some(name) = config.engine.client_file(parts.method.as_str(), &target) {
             return Ok(Route::ClientFile(name));
         }
         if parts.method == Method::OPTIONS {
-            worker.cors().check(&parts.headers)?;
-            if worker.cors().is_on() {
+            cors.check(&parts.headers)?;
+            if cors.is_on() {
                 return Ok(Route::Preflight);
             }
         }
@@ -136,12 +133,7 @@ impl Connection {
             purpose,
             protocol,
             base64,
-        } = request::read(
-            &worker.config().engine,
-            &parts.method,
-            &parts.headers,
-            query,
-        )?;
+        } = request::read(&config.engine, &parts.method, &parts.headers, query)?;
         match purpose {
             Purpose::Handshake(transport) => {
                 let wish = Wish {

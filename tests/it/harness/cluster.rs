@@ -41,7 +41,7 @@ pub fn chat(server: &Server, count: usize) -> Crowd {
 }
 
 /// Clients that came at once are spread. How evenly is told, not asked: whoever has a processor gets more, for the master
-/// gives each worker what it can take (`src/master/pace.rs`). Nobody is left out.
+/// gives each worker what it can take (`src/master/pace.rs`). Nobody is left out: no worker has less than a tenth of its share.
 #[track_caller]
 pub fn shared_out(sessions: &[u64], clients: u64) {
     saw("sessions of each worker", format!("{sessions:?}"));
