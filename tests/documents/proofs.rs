@@ -197,7 +197,7 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
         "scripts/rename my-chat --force && git add -A && git commit -m 'Their next version'",
         "git checkout main && git merge theirs",
     ]),
-    (BeforeRelease, &["make long-tests", "make bench", "make bench BENCH=--quick", "make bench BENCH=\"--rounds 1\"",
+    (BeforeRelease, &["make long-tests", "make bench", "make bench BENCH=--quick",
         "make bench BENCH=\"--storm avalanche,jitter,pause,idle\"",
         "make bench BENCH=\"--storm avalanche --clients 5000,10000,20000\"",
         "make bench BENCH=\"--storm idle --idle 15000\"",
