@@ -119,10 +119,7 @@ pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, info: ConnInfo) {
         departure: Mutex::new(None),
         leaving: Notify::new(),
     });
-    let service = service_fn(|request| {
-        let answered = Arc::clone(&connection).handle(request);
-        async move { Ok::<_, Infallible>(answered.await) }
-    });
+    let service = service_fn(|request| Arc::clone(&connection).handle(request));
     let mut http = http1::Builder::new()
         .max_buf_size(MAX_HEAD)
         .serve_connection(TokioIo::new(stream), service);
@@ -171,11 +168,12 @@ pub(crate) async fn serve(worker: Arc<Worker>, stream: Stream, info: ConnInfo) {
 }
 
 impl Connection {
-    /// An answer to a request. An `async fn` would have room for the request twice, for as long as it is answered.
+    /// An answer to a request, as hyper wants it: an `async` block around this, or an `async fn`, would have room for all
+    /// of it twice, for as long as it is answered, and would copy it.
     fn handle(
         self: Arc<Self>,
         mut request: Request<Incoming>,
-    ) -> impl Future<Output = Response<Body>> {
+    ) -> impl Future<Output = Result<Response<Body>, Infallible>> {
         self.control.goes_on();
         self.control.set_activity(Activity::Busy);
         let mark = request.headers().get(MARK).cloned();
@@ -196,7 +194,7 @@ impl Connection {
                 response.headers_mut().insert(CONNECTION, close);
             }
             self.control.set_activity(Activity::Idle(Instant::now()));
-            response
+            Ok(response)
         }
     }
 
