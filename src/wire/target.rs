@@ -136,6 +136,10 @@ fn pairs(query: &str) -> impl Iterator<Item = (Cow<'_, str>, &str)> {
 }
 
 fn decode(text: &str) -> Cow<'_, str> {
+    // Clients encode next to nothing of what is theirs.
+    if !text.as_bytes().contains(&b'%') {
+        return Cow::Borrowed(text);
+    }
     percent_decode_str(text).decode_utf8_lossy()
 }
 
