@@ -73,7 +73,7 @@ fn reloaded(answer: &Value) -> String {
     }
     if answer.pointer("/new_workers") == Some(&Value::Bool(false)) {
         return format!(
-            "reloaded: {workers} and all sessions go on{pause}; changed: {changed}{remarks}"
+            "reloaded: {workers} and their sessions go on{pause}; changed: {changed}{remarks}"
         );
     }
     let drain = Duration::try_from_secs_f64(count("/drain_seconds")).unwrap_or_default();
@@ -133,7 +133,7 @@ mod tests {
         });
         assert_eq!(
             reloaded(&answer),
-            "reloaded: 2 workers and all sessions go on after a pause of 4.1 ms; changed: drain, log.level"
+            "reloaded: 2 workers and their sessions go on after a pause of 4.1 ms; changed: drain, log.level"
         );
     }
 }

@@ -87,6 +87,20 @@ impl Log {
         self.wanted.get().level.unwrap_or(self.configured)
     }
 
+    /// That another level than the configured one is in force, for an operator wanted it, if that is so.
+    pub(crate) fn override_words(&self) -> Option<String> {
+        let level = self.wanted.get().level?;
+        let until = self.until.get().map(|until| {
+            let left = until.duration_since(SystemTime::now()).unwrap_or_default();
+            let left = Duration::from_secs(left.as_secs());
+            format!(" for {} yet", humantime::format_duration(left))
+        });
+        let until = until.unwrap_or_default();
+        Some(format!(
+            "the log stays at {level}{until}, as an operator asked by command"
+        ))
+    }
+
     /// Until when it is, if it is not for good.
     pub(crate) fn until(&self) -> Option<SystemTime> {
         self.until.get()

@@ -192,7 +192,10 @@ pub(crate) async fn renew(router: &Rc<Router>, config: &Config, units: Vec<Strin
             listener.serve_for(Some(configured.clone()), *port_of);
         } else {
             info!("listening on {} no more", listener.place());
-            router.close(listener);
+            // Whoever accepts has a share in it.
+            if let Some(accepts) = router.close(listener) {
+                let _ = accepts.await;
+            }
         }
     }
     drop(listeners);
@@ -237,6 +240,24 @@ pub(crate) async fn try_new(config: &Config, state: &ListenersState) -> Result<(
         return Ok(());
     }
     Err(refused.swap_remove(0).error)
+}
+
+/// Can the control socket be had, if it is to be somewhere else? It is closed again.
+///
+/// # Errors
+/// When it cannot.
+pub(crate) fn try_control(
+    config: &Config,
+    before: Option<&ListenerState>,
+) -> Result<(), ListenError> {
+    let Some(path) = &config.control.socket else {
+        return Ok(());
+    };
+    let place = ListenAddr::Unix(path.clone()).to_string();
+    match before {
+        Some(before) if before.place == place => Ok(()),
+        _ => bind::bind_control(path).map(drop),
+    }
 }
 
 #[cfg(test)]

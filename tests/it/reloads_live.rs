@@ -11,7 +11,7 @@ fn reloaded_with_another(server: &Server, keys: &str) -> String {
     let (code, said) = reload(server);
     assert_eq!(code, 0, "{said}");
     assert!(
-        said.starts_with("reloaded: 2 workers and all sessions go on after a pause of "),
+        said.starts_with("reloaded: 2 workers and their sessions go on after a pause of "),
         "{said}"
     );
     let (_, rest) = said.split_once(" ms; changed: ").unwrap();
@@ -144,4 +144,49 @@ fn a_worker_that_does_not_listen_hears_of_a_change_later_and_its_successor_begin
     for _ in 0..2 {
         assert!(lets_in(&mut Raw::patient(server.addr), "https://b.test"));
     }
+}
+
+#[test]
+fn a_control_socket_that_cannot_be_had_stays_where_it_was() {
+    let server = Setup::new().start();
+    let workers = server.workers();
+    let was = server.control().path.display().to_string();
+    let nowhere = server.dir.path().join("nowhere/control.sock");
+    change(&server, &was, &nowhere.display().to_string());
+    let (code, said) = reload(&server);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("nowhere/control.sock"), "{said}");
+    assert_eq!(server.workers(), workers);
+    assert_eq!(server.control().get("/status")["pid"], server.pid);
+}
+
+#[test]
+fn a_level_of_the_log_that_an_operator_wants_stays_and_is_told() {
+    let server = Setup::new().start();
+    let level = serde_json::json!({"level": "debug"});
+    server.control().post("/log", &level);
+    change(&server, "level = \"info\"", "level = \"warn\"");
+    let remark = reloaded_with_another(&server, "log.level");
+    assert_eq!(
+        remark,
+        "; the log stays at debug, as an operator asked by command"
+    );
+}
+
+#[test]
+fn a_worker_that_hangs_is_replaced_whatever_is_reloaded_meanwhile() {
+    let server = Setup::new()
+        .top("watchdog = \"3s\"\ndrain = \"1s\"")
+        .start();
+    let hung = server.workers()[0];
+    signal_process(hung, "STOP");
+    let mut drain = 1;
+    eventually("another in its place", SOON, || {
+        let is = format!("drain = \"{}s\"", drain + 1);
+        change(&server, &format!("drain = \"{drain}s\""), &is);
+        drain += 1;
+        // It may be between two workers.
+        reload(&server);
+        !server.workers().contains(&hung)
+    });
 }

@@ -28,6 +28,8 @@ pub(crate) struct Served {
     control: Option<Rc<Listener>>,
     collectors: Rc<Server<Metrics>>,
     metrics: Vec<Rc<Listener>>,
+    /// Why the control socket is not where it should be.
+    trouble: Option<String>,
 }
 
 /// Nobody is accepted until this is dropped: who comes waits.
@@ -42,12 +44,14 @@ impl Control {
         control: Option<Listener>,
     ) -> Served {
         let reserve = Reserve::of_the_master(self.parts.config.workers);
+        let (control, trouble) = self.open(control);
         let mut served = Served {
             tasks: Vec::new(),
             operators: Server::new(Operators(Rc::clone(self)), reserve),
-            control: self.open(control).map(Rc::new),
+            control: control.map(Rc::new),
             collectors: Server::new(Metrics(Rc::clone(self)), reserve),
             metrics: metrics.into_iter().map(Rc::new).collect(),
+            trouble,
         };
         if let Some(listener) = &served.control {
             served.tasks.push(accept(&served.operators, listener));
@@ -58,19 +62,31 @@ impl Control {
         served
     }
 
-    fn open(&self, before: Option<Listener>) -> Option<Listener> {
-        let path = self.parts.config.control.socket.as_ref()?;
+    /// The control socket; if it cannot be had the one before stays, and why is told.
+    fn open(&self, before: Option<Listener>) -> (Option<Listener>, Option<String>) {
+        let Some(path) = &self.parts.config.control.socket else {
+            return (None, None);
+        };
         let place = format!("unix:{}", path.display());
         // Another one goes with its file.
-        if let Some(listener) = before.filter(|listener| listener.place() == place) {
-            return Some(listener);
+        if before
+            .as_ref()
+            .is_some_and(|listener| listener.place() == place)
+        {
+            return (before, None);
         }
         match bind::bind_control(path) {
-            Ok(listener) => Some(listener),
+            Ok(listener) => (Some(listener), None),
             Err(error) => {
-                warn!("{error}; the server runs on without its control socket");
-                self.parts.faults.record(error.to_string());
-                None
+                let trouble = match &before {
+                    Some(before) => {
+                        format!("{error}; operators are answered at {}", before.place())
+                    }
+                    None => format!("{error}; the server runs on without its control socket"),
+                };
+                warn!("{trouble}");
+                self.parts.faults.record(trouble.clone());
+                (before, Some(trouble))
             }
         }
     }
@@ -91,6 +107,11 @@ impl Served {
             sleep(LOOK).await;
         }
         settled
+    }
+
+    /// Why the control socket is not where it should be.
+    pub(crate) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     fn pause(&self, paused: bool) {

@@ -147,6 +147,24 @@ async fn another_configuration_opens_and_closes_only_what_it_changes() {
 }
 
 #[tokio::test]
+async fn the_same_port_at_another_address_is_had_at_once() {
+    let check = async {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let config = listening(&[&format!("127.0.0.1:{port}")]);
+        let (listeners, _) = bind::bind(bind::wanted(&config.listen, None, 1)).await;
+        let router = Router::start(Rc::new(config), pool(), listeners);
+        for all in [format!("0.0.0.0:{port}"), format!("127.0.0.1:{port}")] {
+            let missing = renew(&router, &listening(&[&all]), Vec::new()).await;
+            assert_eq!(missing.describe(), [""; 0], "{all}");
+            std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        }
+    };
+    LocalSet::new().run_until(check).await;
+}
+
+#[tokio::test]
 async fn a_trial_asks_for_what_is_new_alone() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();

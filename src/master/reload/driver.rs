@@ -176,6 +176,9 @@ impl Driver {
             self.workers.drain_generation(generation, config.drain);
         }
         let mut remarks = self.absent(ready);
+        if resumed.same_program && changes.keys.is_empty() {
+            remarks.push("nothing had changed: the workers are new ones".to_owned());
+        }
         if resumed.bus != frame::VERSION {
             remarks.push(
                 "broadcasts do not reach the sessions of the workers before: their bus is of another version"
@@ -198,14 +201,21 @@ impl Driver {
         })
     }
 
-    /// What is to be said if so many workers are ready.
+    /// What is not as the configuration says, if so many workers are ready.
     fn absent(&self, ready: usize) -> Vec<String> {
         let all = usize::from(self.parts.config.workers);
         let missing = all.saturating_sub(ready);
         let said = || {
             format!("{missing} of {all} workers take no connections yet; `my-app status` tells why")
         };
-        (missing > 0).then(said).into_iter().collect()
+        let workers = (missing > 0).then(said);
+        let listeners = self.parts.missing.describe();
+        let control = self.served.trouble().map(ToOwned::to_owned);
+        workers
+            .into_iter()
+            .chain(listeners)
+            .chain(control)
+            .collect()
     }
 
     /// What the configuration changes for those who get what is new.
@@ -234,6 +244,9 @@ impl Driver {
             remarks.push(format!(
                 "{unaware} worker(s) have not heard of it yet, and are told as soon as they answer"
             ));
+        }
+        if changes.keys.contains(&"log.level") {
+            remarks.extend(log.override_words());
         }
         log.settle().await;
         remarks.extend(log.trouble(faults));

@@ -21,7 +21,7 @@ use crate::master::child::Process;
 use crate::master::dialogue::welcome;
 use crate::master::hub::Hub;
 use crate::master::listeners::ListenError;
-use crate::master::rebind::try_new;
+use crate::master::rebind::{try_control, try_new};
 use crate::process;
 use crate::wire::frame;
 use crate::wire::handover::{HandoverError, STATE_VERSION, State};
@@ -80,6 +80,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), TrialError> {
         .build()?;
     let tried = LocalSet::new().block_on(&runtime, async {
         try_new(&config, &state.listeners).await?;
+        try_control(&config, state.control.asked.control.as_ref())?;
         try_worker(&config).await
     });
     // A resolver that hangs holds up no answer.

@@ -18,7 +18,7 @@ mod refusal;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::{JoinHandle, spawn_local};
 
 use self::connections::Connections;
 use self::counted::Counts;
@@ -52,7 +52,7 @@ impl Accepting {
 #[derive(Debug)]
 struct Acceptor {
     listener: Rc<Listener>,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 /// One for all listeners. Connections that no worker has yet are its own.
@@ -98,7 +98,7 @@ impl Router {
     pub(crate) fn listen(self: &Rc<Self>, listener: Listener) {
         let listener = Rc::new(listener);
         let accept = Rc::clone(self).accept(Rc::clone(&listener));
-        let task = spawn_local(accept).abort_handle();
+        let task = spawn_local(accept);
         self.acceptors
             .borrow_mut()
             .push(Acceptor { listener, task });
@@ -110,15 +110,15 @@ impl Router {
         acceptors.iter().map(|it| Rc::clone(&it.listener)).collect()
     }
 
-    /// Accepts from this one no more. It is closed when the caller has no share in it any more.
-    pub(crate) fn close(&self, listener: &Rc<Listener>) {
-        self.acceptors.borrow_mut().retain(|acceptor| {
-            let is_it = Rc::ptr_eq(&acceptor.listener, listener);
-            if is_it {
-                acceptor.task.abort();
-            }
-            !is_it
-        });
+    /// Accepts from this one no more. It is closed when what this returns has ended, and the caller has no share in it
+    /// any more.
+    pub(crate) fn close(&self, listener: &Rc<Listener>) -> Option<JoinHandle<()>> {
+        let mut acceptors = self.acceptors.borrow_mut();
+        let is_it = |it: &Acceptor| Rc::ptr_eq(&it.listener, listener);
+        let at = acceptors.iter().position(is_it)?;
+        let Acceptor { task, .. } = acceptors.remove(at);
+        task.abort();
+        Some(task)
     }
 
     /// Where it accepts connections, or did until it was stopped.

@@ -39,7 +39,6 @@ impl Slot {
         let mut inbox = Inbox::default();
         let mut ping = interval(PING);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut unanswered: u32 = 0;
         let mut config = self.generation.config.subscribe();
         let closed = async |what| {
             let outlived = process.outlives(what).await;
@@ -51,7 +50,7 @@ impl Slot {
                 heard = member.link.recv(&mut inbox) => match heard {
                     Ok((ToMaster::Ready, _)) => {
                         worker.ready.set(true);
-                        unanswered = 0;
+                        worker.unanswered.set(0);
                         self.generation.table.ready(self.home.slot);
                         self.tell_config(worker).await;
                         self.parts.pool.add(Rc::clone(member));
@@ -59,7 +58,7 @@ impl Slot {
                     // With the next ping.
                     Ok((ToMaster::Unconfigured, _)) => drop(worker.told_config.take()),
                     Ok((ToMaster::Pong, _)) => {
-                        unanswered = 0;
+                        worker.unanswered.set(0);
                         member.set_stalled(false);
                         self.parts.hub.set_silent(member.pid, false);
                     }
@@ -87,7 +86,7 @@ impl Slot {
                 }
                 Ok(()) = config.changed() => self.tell_config(worker).await,
                 _ = ping.tick() => {
-                    if let Err(reason) = self.look_at(worker, &mut unanswered).await {
+                    if let Err(reason) = self.look_at(worker).await {
                         return Some(reason);
                     }
                 }
@@ -124,7 +123,7 @@ impl Slot {
     }
 
     /// A round of questions. Rounds are counted, not time: a machine that was suspended kills nobody.
-    async fn look_at(&self, worker: &Worker, unanswered: &mut u32) -> Result<(), EndReason> {
+    async fn look_at(&self, worker: &Worker) -> Result<(), EndReason> {
         let (config, member) = (self.config(), &worker.member);
         let rounds = |time: Duration| time.as_millis().div_ceil(PING.as_millis());
         if !worker.ready.get() {
@@ -138,7 +137,8 @@ impl Slot {
         }
         let patience = rounds(config.watchdog);
         let silent_after = patience.div_ceil(SILENT_PART).max(2);
-        if u128::from(*unanswered) >= patience {
+        let unanswered = worker.unanswered.get();
+        if u128::from(unanswered) >= patience {
             return Err(EndReason::Silent(config.watchdog));
         }
         let hub = &self.parts.hub;
@@ -146,8 +146,8 @@ impl Slot {
         self.parts
             .totals
             .waits_in_hub(self.home.slot, member.pid, waits);
-        member.set_stalled(*unanswered >= STALLED_AFTER);
-        hub.set_silent(member.pid, u128::from(*unanswered) >= silent_after);
+        member.set_stalled(unanswered >= STALLED_AFTER);
+        hub.set_silent(member.pid, u128::from(unanswered) >= silent_after);
         // A link that takes nothing more is as good as no answer.
         let ask = ToWorker::Ping {
             taken_out: self.parts.pool.is_taken_out(),
@@ -156,7 +156,7 @@ impl Slot {
         if matches!(sent, Ok(Err(LinkError::Closed))) {
             return Ok(());
         }
-        *unanswered += 1;
+        worker.unanswered.set(unanswered + 1);
         if matches!(sent, Ok(Ok(()))) {
             self.tell_config(worker).await;
             self.tell_log(worker).await;

@@ -51,6 +51,8 @@ pub(super) struct Worker {
     pub(super) ready: Cell<bool>,
     /// How many rounds it has been waited for until then.
     pub(super) rounds: Cell<u32>,
+    /// Pings in a row that it has not answered.
+    pub(super) unanswered: Cell<u32>,
     /// It has been told to leave.
     pub(super) told_to_leave: Cell<bool>,
     /// What it has been told of the log.
@@ -271,6 +273,7 @@ impl Slot {
             member: Rc::new(Member::new(self.home, pid, link)),
             ready: Cell::new(false),
             rounds: Cell::new(0),
+            unanswered: Cell::new(0),
             told_to_leave: Cell::new(false),
             told_log: RefCell::new(Told::newly(&self.parts.log)),
             told_config: RefCell::new(Some(Rc::clone(&config))),

@@ -89,6 +89,7 @@ fn worker(supervisor: &Rc<Supervisor>, generation: &Rc<Generation>) -> (Rc<Worke
         member: Rc::new(member),
         ready: true.into(),
         rounds: 0.into(),
+        unanswered: 0.into(),
         told_to_leave: false.into(),
         told_log: Told::default().into(),
         told_config: Some(generation.config()).into(),

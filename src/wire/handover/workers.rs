@@ -86,6 +86,8 @@ pub(crate) struct WorkerState {
     pub ready: bool,
     /// How many rounds it has been waited for until it is.
     pub rounds: u32,
+    /// Pings in a row that it has not answered.
+    pub unanswered: u32,
     /// Has it been told to end its sessions and leave?
     pub told_to_leave: bool,
     /// The level of the log that it was told; none: the configured one.

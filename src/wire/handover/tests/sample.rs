@@ -21,7 +21,7 @@ use crate::wire::handover::*;
 use crate::wire::link::{Handoff, LetIn, NoPlace, Origin, Place, Report};
 use crate::wire::session_id::{Home, Keyring};
 
-/// A state that has something everywhere. No place, name or number in it is a machine's.
+/// No place, name or number in it is a machine's.
 pub(super) fn state() -> State {
     State {
         program: program(),
@@ -87,6 +87,7 @@ fn worker(home: Home, fd: u32) -> WorkerState {
         age_ms: 60_000,
         ready: true,
         rounds: 3,
+        unanswered: 3,
         told_to_leave: home.generation == 0,
         log_level: Some("debug".to_owned()),
         log_reopened: 2,
