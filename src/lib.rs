@@ -23,6 +23,7 @@ mod bus;
 mod cli;
 mod client_files;
 mod config;
+mod control_group;
 mod ipc;
 mod logging;
 mod master;

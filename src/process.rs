@@ -143,63 +143,7 @@ pub(crate) fn worker_memory(configured: u64, workers: u16) -> u64 {
 fn available() -> u64 {
     let machine = rustix::system::sysinfo();
     let machine = machine.totalram.saturating_mul(machine.mem_unit.into());
-    service_limits().fold(machine, u64::min)
-}
-
-/// The limits of the control group of this process and of those around it (cgroup v2, memory.max).
-fn service_limits() -> impl Iterator<Item = u64> {
-    let groups = groups(Path::new(GROUPS));
-    let limits: Vec<_> = groups.filter_map(|group| figure(&group, LIMIT)).collect();
-    limits.into_iter()
-}
-
-/// Where cgroup v2 is.
-const GROUPS: &str = "/sys/fs/cgroup";
-/// What a group may have in memory at most, and what it has; see the kernel's cgroup-v2 document.
-const LIMIT: &str = "memory.max";
-const USED: &str = "memory.current";
-
-/// The folders of the control group of this process and of those around it, below `root`.
-fn groups(root: &Path) -> impl Iterator<Item = PathBuf> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let group = groups.lines().find_map(|line| line.strip_prefix("0::/"));
-    let group = root.join(group.unwrap_or_default());
-    let folders: Vec<_> = group
-        .ancestors()
-        .take_while(|folder| folder.starts_with(root))
-        .map(Path::to_path_buf)
-        .collect();
-    folders.into_iter()
-}
-
-/// The number that is alone in a file; none where there is no limit ("max") or no such file.
-fn figure(group: &Path, name: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(group.join(name)).ok()?;
-    text.trim().parse().ok()
-}
-
-/// Has the service, with all its processes, sockets and what it started, nearly all the memory that it may have? The
-/// kernel ends a process of it when nothing is left.
-pub(crate) fn service_is_full() -> bool {
-    groups(Path::new(GROUPS)).any(|group| is_full(&group))
-}
-
-/// Is less than a sixteenth left? Files' pages are given back when others need them.
-fn is_full(group: &Path) -> bool {
-    let (Some(limit), Some(used)) = (figure(group, LIMIT), figure(group, USED)) else {
-        return false;
-    };
-    let most = limit / 16 * 15;
-    if used <= most {
-        return false;
-    }
-    let stat = std::fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
-    let of_files = stat.lines().filter_map(|line| {
-        let (name, bytes) = line.split_once(' ')?;
-        let of_files = ["inactive_file", "active_file"].contains(&name);
-        of_files.then(|| bytes.parse::<u64>().ok()).flatten()
-    });
-    used.saturating_sub(of_files.sum()) > most
+    control_group::limits().fold(machine, u64::min)
 }
 
 /// Gives memory that is free back to the system, for as long as this process lives.
@@ -281,29 +225,5 @@ mod tests {
         let (one, four) = (worker_memory(0, 1), worker_memory(0, 4));
         assert!(one < available() && one > 64 << 20, "{one}");
         assert!(one / 4 - four <= 1);
-    }
-
-    #[test]
-    fn a_group_is_full_when_little_is_left_that_no_file_has() {
-        let group = tempfile::tempdir().unwrap();
-        let say = |name: &str, text: &str| std::fs::write(group.path().join(name), text).unwrap();
-        assert!(!is_full(group.path()), "there is none");
-        say(LIMIT, "max\n");
-        say(USED, "1000000\n");
-        assert!(!is_full(group.path()), "no limit");
-        say(LIMIT, "1000000\n");
-        assert!(is_full(group.path()));
-        say(
-            "memory.stat",
-            "anon 900000\ninactive_file 60000\nactive_file 40000\nsock 5\n",
-        );
-        assert!(!is_full(group.path()), "files' pages are to be had");
-        say(
-            "memory.stat",
-            "anon 960000\ninactive_file 40000\nactive_file 0\n",
-        );
-        assert!(is_full(group.path()));
-        say(USED, "900000\n");
-        assert!(!is_full(group.path()));
     }
 }

@@ -18,8 +18,9 @@ use tracing::{debug, warn};
 use super::COMPLAINT_PAUSE;
 use super::context::Worker;
 use crate::config::Config;
+use crate::control_group;
 use crate::logging::RateLimit;
-use crate::process::{resident, service_is_full, worker_memory};
+use crate::process::{resident, worker_memory};
 
 /// How often a worker looks at its memory.
 const LOOK: Duration = Duration::from_millis(100);
@@ -62,7 +63,7 @@ pub(crate) async fn keep_below_ceiling(worker: &Worker) {
         if service_is_due {
             service_looked = Instant::now();
         }
-        if service_is_due && service_is_full() != service_full {
+        if service_is_due && control_group::is_full() != service_full {
             service_full = !service_full;
             worker.admission.set_full(service_full || grew.is_some());
             if service_full && complaints.allows(COMPLAINT_PAUSE) {

@@ -62,6 +62,7 @@ mod machines_cost;
 mod machines_disks;
 mod machines_harness;
 mod machines_links;
+mod machines_memory;
 mod machines_operators;
 mod machines_outages;
 mod machines_reloads;
