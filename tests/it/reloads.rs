@@ -336,10 +336,11 @@ impl Drop for Killer {
 
 #[test]
 fn when_the_new_workers_do_not_start_those_before_serve_on() {
-    let program = Replaceable::new();
+    // They take their time, so that there is enough to kill them before they are ready.
     let server = Setup::new()
-        .program(&program)
-        .top("start_timeout = \"4s\"")
+        .example("slow_start")
+        .under(&["env", "SLOW_WORKERS=0,1", "SLOW_SECONDS=1"])
+        .top("start_timeout = \"10s\"")
         .start();
     let before = server.workers();
     let mut client = WebSocket::open(Raw::tcp(server.addr));
