@@ -59,7 +59,9 @@ impl Hierarchy {
         let root = Path::new(self.root);
         let group = group_in(&list, self.controller).map(|group| root.join(group));
         let folders = group.into_iter().flat_map(|group| {
-            let folders = group.ancestors().take_while(|folder| folder.starts_with(root));
+            let folders = group
+                .ancestors()
+                .take_while(|folder| folder.starts_with(root));
             folders.map(Path::to_path_buf).collect::<Vec<_>>()
         });
         folders.collect::<Vec<_>>().into_iter()
@@ -121,7 +123,10 @@ mod tests {
             let stat = format!("anon 900000\n{inactive} 60000\n{active} 40000\nsock 5\n");
             say("memory.stat", &stat);
             assert!(!hierarchy.is_full(group), "files' pages are to be had");
-            say("memory.stat", &format!("anon 960000\n{inactive} 40000\n{active} 0\n"));
+            say(
+                "memory.stat",
+                &format!("anon 960000\n{inactive} 40000\n{active} 0\n"),
+            );
             assert!(hierarchy.is_full(group));
             say(hierarchy.used, "900000\n");
             assert!(!hierarchy.is_full(group));

@@ -4,13 +4,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use tokio::time::sleep;
 use tracing::{debug, warn};
+
+use crate::control_group;
 
 /// How often memory that is free is given back to the system.
 const GIVE_BACK: Duration = Duration::from_secs(1);

@@ -28,7 +28,12 @@ impl Group {
         let (folder, limit, used, of_files) = if let Some((_, own)) = of_v1 {
             let folder = Path::new("/sys/fs/cgroup/memory").join(own);
             let of_files = ["total_inactive_file", "total_active_file"];
-            (folder, "memory.limit_in_bytes", "memory.usage_in_bytes", of_files)
+            (
+                folder,
+                "memory.limit_in_bytes",
+                "memory.usage_in_bytes",
+                of_files,
+            )
         } else {
             let folder = PathBuf::from("/sys/fs/cgroup");
             fs::write(folder.join("cgroup.subtree_control"), "+memory").unwrap();
@@ -47,7 +52,10 @@ impl Group {
 
     /// A shell's words that put what is started by them into the group.
     fn enter(&self) -> Vec<String> {
-        let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.folder.display());
+        let enter = format!(
+            "echo $$ > {}/cgroup.procs && exec \"$@\"",
+            self.folder.display()
+        );
         ["sh", "-c", &enter, "sh"].map(str::to_owned).to_vec()
     }
 
@@ -63,7 +71,9 @@ impl Group {
         let stat = read("memory.stat");
         let lines = stat.lines().filter_map(|line| line.split_once(' '));
         let of_files = lines.filter(|(name, _)| self.of_files.contains(name));
-        let of_files: u64 = of_files.map(|(_, bytes)| bytes.parse::<u64>().unwrap()).sum();
+        let of_files: u64 = of_files
+            .map(|(_, bytes)| bytes.parse::<u64>().unwrap())
+            .sum();
         let used: u64 = read(self.used).trim().parse().unwrap();
         used.saturating_sub(of_files)
     }
@@ -72,7 +82,9 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         // Once its processes have gone.
-        eventually("the group goes", SOON, || fs::remove_dir(&self.folder).is_ok());
+        eventually("the group goes", SOON, || {
+            fs::remove_dir(&self.folder).is_ok()
+        });
     }
 }
 
