@@ -296,7 +296,12 @@ fn a_redis_far_away_is_reached_over_tls_with_a_password(release: &'static Releas
         format!("{client} --tls --cacert /root/tls/ca.crt -h redis.test -p 6380 --no-auth-warning");
     talker.ask("begin");
     machine.sh(&format!("{cli} -a first config set requirepass second"));
-    machine.sh("echo second >/root/password; echo second >/etc/my-app/bridge-password");
+    // systemd tells when it started a unit in whole seconds.
+    machine.sh(
+        "until [ $(date +%s) -gt $(systemctl show --timestamp=unix -P ActiveEnterTimestamp \
+         my-app-bridge.service | tr -d @) ]; do sleep 0.1; done; \
+         echo second >/root/password; echo second >/etc/my-app/bridge-password",
+    );
     let stale = machine.check();
     assert!(
         stale
