@@ -40,8 +40,9 @@ setInterval(() => {
 
 function begin() {
   mark = now();
-  // lateMs: of this program at most; ends: when sessions ended; polled: those of polling; back: how long their clients were away, in milliseconds.
-  seen = { lateMs: 0, ends: [], polled: [], back: [], lastBackMs: 0, reasons: {}, errors: {}, again: 0 };
+  // away: who had no session at that moment, and so none to lose; lateMs: of this program at most; ends: when sessions ended; polled: those of polling; back: how long their clients were away, in milliseconds.
+  const away = members.filter((member) => member.awayAt !== undefined).length;
+  seen = { away, lateMs: 0, ends: [], polled: [], back: [], lastBackMs: 0, reasons: {}, errors: {}, again: 0 };
 }
 
 /** Why a session ended: the client's word, and the code of WebSocket or the status of HTTP behind it. */
