@@ -61,8 +61,20 @@ fn newcomers(machine: &Machine, what: &str, act: impl FnOnce()) -> u64 {
 /// Waits until every client has been away and is back, within this time more than the drain, and gives what was seen.
 fn everybody_moves(machine: &Machine, crowd: &mut Talker, what: &str) -> Value {
     let mut seen = Value::Null;
-    eventually("everybody is back", drain() + 4 * SOON, || {
+    let within = drain() + 4 * SOON;
+    eventually("everybody is back", within + SOON, || {
         seen = crowd.ask("stats");
+        let since = Duration::from_millis(seen["sinceMs"].as_u64().unwrap());
+        let counts = ["ends", "back", "polled"].map(|which| numbers(&seen[which]).len());
+        assert!(
+            since < within,
+            "not everybody is back: ends, back and polled {counts:?}, connected {}, away {}, again {}, {} {}",
+            seen["connected"],
+            seen["away"],
+            seen["again"],
+            seen["reasons"],
+            seen["errors"]
+        );
         let away = usize::try_from(seen["away"].as_u64().unwrap()).unwrap();
         numbers(&seen["ends"]).len() + away >= clients() && seen["connected"] == clients()
     });
