@@ -60,6 +60,18 @@ pub fn refused(server: &Server, reason: &str) {
     assert!(faults.contains("not reloaded"), "{faults}");
 }
 
+/// Connections that stand before the end of their first line, and are accepted.
+pub fn half_read_heads(server: &Server, count: usize) -> Vec<Raw> {
+    let heads = (0..count).map(|_| {
+        let mut raw = Raw::patient(server.addr);
+        raw.send("GET /socket.io/?EIO=4&trans");
+        raw
+    });
+    let heads = heads.collect();
+    eventually("all are accepted", SOON, || descriptors(server.pid) > count);
+    heads
+}
+
 fn status(server: &Server, pointer: &str) -> Value {
     let status = server.control().get("/status");
     status.pointer(pointer).cloned().unwrap_or_default()
@@ -366,15 +378,7 @@ fn when_the_new_workers_do_not_start_those_before_serve_on() {
 #[test]
 fn without_descriptors_for_it_there_is_no_reload() {
     let server = Setup::new().top("limits.head_timeout = \"60s\"").start();
-    // They stand before the first line of their request.
-    let heads: Vec<_> = (0..300)
-        .map(|_| {
-            let mut raw = Raw::tcp(server.addr);
-            raw.send("GET /socket.io/?EIO=4&trans");
-            raw
-        })
-        .collect();
-    eventually("all are accepted", SOON, || descriptors(server.pid) > 300);
+    let heads = half_read_heads(&server, 300);
     let limit = descriptors(server.pid) + 40;
     let set = |limit: usize| {
         let limit = format!("--nofile={limit}:");
@@ -397,14 +401,7 @@ fn without_descriptors_for_it_there_is_no_reload() {
 fn five_thousand_heads_that_are_half_read_are_read_to_their_end() {
     const HEADS: usize = 5_000;
     let server = Setup::new().top("limits.head_timeout = \"60s\"").start();
-    let heads: Vec<_> = (0..HEADS)
-        .map(|_| {
-            let mut raw = Raw::patient(server.addr);
-            raw.send("GET /socket.io/?EIO=4&trans");
-            raw
-        })
-        .collect();
-    eventually("all are accepted", SOON, || descriptors(server.pid) > HEADS);
+    let heads = half_read_heads(&server, HEADS);
     reloaded(&server);
     for mut raw in heads {
         raw.send("port=polling HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::harness::*;
-use super::reloads::{reload, reloaded};
+use super::reloads::{half_read_heads, reload, reloaded};
 
 /// How long the sessions may take to end.
 const STOP_DRAIN: Duration = Duration::from_millis(300);
@@ -28,14 +28,7 @@ fn server() -> (Server, Vec<Raw>) {
         .top(&top)
         .top("limits.head_timeout = \"60s\"")
         .start();
-    let heads = (0..HEADS)
-        .map(|_| {
-            let mut raw = Raw::patient(server.addr);
-            raw.send("GET /socket.io/?EIO=4&trans");
-            raw
-        })
-        .collect();
-    eventually("all are accepted", SOON, || descriptors(server.pid) > HEADS);
+    let heads = half_read_heads(&server, HEADS);
     (server, heads)
 }
 
