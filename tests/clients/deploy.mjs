@@ -40,9 +40,11 @@ setInterval(() => {
 
 function begin() {
   mark = now();
-  // away: who had no session at that moment, and so none to lose; lateMs: of this program at most; ends: when sessions ended; polled: those of polling; back: how long their clients were away, in milliseconds.
+  // away: who had no session at that moment, and so none to lose; lateMs: of this program at most; ends: when sessions ended;
+  // polled: those of polling; back: how long their clients were away, in milliseconds; again: sessions of those who had lost
+  // one before; unjoined: sessions that ended before their namespace was joined.
   const away = members.filter((member) => member.awayAt !== undefined).length;
-  seen = { away, lateMs: 0, ends: [], polled: [], back: [], lastBackMs: 0, reasons: {}, errors: {}, again: 0 };
+  seen = { away, lateMs: 0, ends: [], polled: [], back: [], lastBackMs: 0, reasons: {}, errors: {}, again: 0, unjoined: 0 };
 }
 
 /** Why a session ended: the client's word, and the code of WebSocket or the status of HTTP behind it. */
@@ -72,6 +74,11 @@ class Member {
     });
     this.socket.on("connect_error", (error) => tally(seen.errors, describeError(error)));
     this.socket.on("disconnect", (reason, details) => {
+      // The client says it of these sessions, too.
+      if (!this.spans.length || this.awayAt !== undefined) {
+        seen.unjoined++;
+        return;
+      }
       connected--;
       if (this.firstEndAfter === mark) seen.again++;
       else {

@@ -38,6 +38,7 @@ mod install;
 mod links;
 mod listeners;
 mod logs;
+mod memory;
 mod metrics;
 mod neighbours;
 mod nginx;

@@ -68,10 +68,11 @@ fn everybody_moves(machine: &Machine, crowd: &mut Talker, what: &str) -> Value {
         let counts = ["ends", "back", "polled"].map(|which| numbers(&seen[which]).len());
         assert!(
             since < within,
-            "not everybody is back: ends, back and polled {counts:?}, connected {}, away {}, again {}, {} {}",
+            "not everybody is back: ends, back and polled {counts:?}, connected {}, away {}, again {}, unjoined {}, {} {}",
             seen["connected"],
             seen["away"],
             seen["again"],
+            seen["unjoined"],
             seen["reasons"],
             seen["errors"]
         );
@@ -150,7 +151,9 @@ fn moves(machine: &Machine, crowd: &mut Talker, what: &str, deploy: impl FnOnce(
                 "{tenths:?}"
             );
         }
-        assert_eq!(seen["again"], 0, "somebody moved twice");
+        for twice in ["again", "unjoined"] {
+            assert_eq!(seen[twice], 0, "somebody moved twice: {twice}");
+        }
         let reasons = seen["reasons"].as_object().unwrap();
         assert_eq!(reasons["transport close 1001"], websockets(), "{reasons:?}");
         // The session is unknown: nothing was cut off.

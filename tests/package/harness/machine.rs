@@ -1,7 +1,6 @@
 //! A booted Debian.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::thread;
@@ -11,6 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::files::{overlay, project, run, share};
+use super::groups::Groups;
 use super::{Release, SOON, Talker, eventually, saw};
 
 /// A container with systemd as its first process. It ends with the value.
@@ -19,8 +19,7 @@ pub struct Machine {
     nspawn: Child,
     /// Its first process, as this machine sees it.
     leader: u32,
-    /// Its control group.
-    cgroup: PathBuf,
+    groups: Groups,
     _scratch: TempDir,
 }
 
@@ -65,7 +64,27 @@ impl Machine {
         machine
     }
 
+    /// The same, and systemd can limit memory.
+    pub fn serving_with_memory_limits(release: &'static Release) -> Self {
+        let machine = Self::boot_in(release, &["nginx"], Groups::that_limit_memory);
+        if machine.groups.are_of_version_1 {
+            // The container's program mounts it read-only, and systemd does not use what it cannot write.
+            machine.sh("mount -o remount,bind,rw /sys/fs/cgroup/memory && systemctl daemon-reexec");
+        }
+        machine.install();
+        machine.echo("http://127.0.0.1", "websocket");
+        machine
+    }
+
     fn boot(release: &'static Release, layers: &[&str]) -> Self {
+        Self::boot_in(release, layers, Groups::of_version_2)
+    }
+
+    fn boot_in(
+        release: &'static Release,
+        layers: &[&str],
+        groups: impl FnOnce(&str) -> Groups,
+    ) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let scratch = tempfile::tempdir_in("/var/tmp").unwrap();
         let mount = overlay(release, layers, scratch.path());
@@ -75,20 +94,24 @@ impl Machine {
             std::process::id(),
             COUNT.fetch_add(1, Relaxed)
         );
-        // Without one of its own it would share those of its services with the other containers.
-        let cgroup = cgroups().join(format!("my-app-tests-{name}"));
-        fs::create_dir(&cgroup).unwrap();
+        let groups = groups(&name);
         // There are many installations here: neither the manual's index is made anew each time, nor, whenever systemd
         // reads its files, units for what only another machine has.
         let nspawn = format!(
-            "echo $$ >{cgroup}/cgroup.procs && {mount} && \
+            "{enter} && {mount} && \
              rm -f {root}/var/lib/man-db/auto-update {root}/usr/lib/systemd/system-generators/* && exec systemd-nspawn --quiet --boot --register=no --keep-unit \
              --private-network --machine={name} --directory={root} \
-             --bind-ro={tests}:/opt/tests --bind-ro={share}:/srv/share",
-            cgroup = cgroup.display(),
+             --bind-ro={tests}:/opt/tests --bind-ro={share}:/srv/share {kernel}",
+            enter = groups.enter(),
             root = scratch.path().join("root").display(),
             tests = project().join("tests").display(),
             share = share().display(),
+            // Or systemd of Debian 13 would not start.
+            kernel = if groups.are_of_version_1 {
+                "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"
+            } else {
+                ""
+            },
         );
         let console = fs::File::create(scratch.path().join("console")).unwrap();
         // The mount is in a namespace of its own and goes with it. So are all processes: should this
@@ -99,8 +122,10 @@ impl Machine {
             .args(["--fork", "--kill-child=KILL", "--mount-proc"])
             .args(["sh", "-euc"])
             .arg(nspawn)
-            // As on today's machines, whatever this one has.
-            .env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1")
+            .env(
+                "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY",
+                if groups.are_of_version_1 { "0" } else { "1" },
+            )
             .stdin(Stdio::null())
             .stdout(console.try_clone().unwrap())
             .stderr(console)
@@ -110,7 +135,7 @@ impl Machine {
             release,
             nspawn,
             leader: 0,
-            cgroup,
+            groups,
             _scratch: scratch,
         };
         eventually("the machine is up", Duration::from_secs(90), || {
@@ -368,31 +393,5 @@ impl Drop for Machine {
             .args(["-KILL", &victim.to_string()])
             .status();
         let _ = self.nspawn.wait();
-        remove_groups(&self.cgroup);
-    }
-}
-
-/// Where this machine has its control groups, version 2.
-fn cgroups() -> PathBuf {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let fields = mounts
-        .lines()
-        .map(|line| line.split(' ').collect::<Vec<_>>());
-    let mut of_version_2 = fields.filter(|fields| fields[2] == "cgroup2");
-    of_version_2.next().expect("control groups version 2")[1].into()
-}
-
-/// Removes a group and those below it. A process that is just ending keeps its group for a moment.
-fn remove_groups(group: &Path) {
-    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
-        if entry.path().is_dir() {
-            remove_groups(&entry.path());
-        }
-    }
-    for _ in 0..100 {
-        if fs::remove_dir(group).is_ok() || !group.exists() {
-            return;
-        }
-        thread::sleep(Duration::from_millis(20));
     }
 }

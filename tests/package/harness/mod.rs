@@ -1,6 +1,7 @@
 //! The tests' vocabulary.
 
 mod files;
+mod groups;
 mod machine;
 mod report;
 mod street;
