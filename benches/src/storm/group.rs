@@ -5,6 +5,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Pid, setpriority_process};
 use serde::{Deserialize, Serialize};
 
 use super::crowd::{OPEN, Part};
@@ -51,6 +52,15 @@ impl Group {
             if line(lines)? != OPEN {
                 return Err(BenchError::Broken("not all clients came in".into()));
             }
+        }
+        Ok(())
+    }
+
+    /// Has these clients take what others leave of the processors, as if they were on machines of their own.
+    pub(super) fn stand_back(&self) -> Result<(), BenchError> {
+        for (child, _) in &self.processes {
+            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+            setpriority_process(pid, 19).map_err(|error| BenchError::Clients(error.into()))?;
         }
         Ok(())
     }

@@ -48,6 +48,7 @@ pub(super) fn run(servers: &Servers, clients: usize) -> Result<Moved, BenchError
     let _server = servers.start_on(&held, Who::Ours, WORKERS)?;
     let mut rest = Group::begin(Part::Rest, held.address(), clients, 0)?;
     rest.wait_until_open()?;
+    rest.stand_back()?;
     let mut staying = Group::begin(Part::Stay, held.address(), STAYING, 0)?;
     staying.wait_until_open()?;
     sleep(BEFORE);
