@@ -111,12 +111,13 @@ pub(crate) fn descriptor_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// When memory runs out the kernel kills a worker, whose clients reconnect, and not the master.
+/// When memory runs out the kernel kills a worker, whose clients reconnect, or a trial, and not the master (proc(5),
+/// `oom_score_adj`): it has what the unit gives it (`OOMScoreAdjust=`), which they inherit, and they 200, or 200 more.
 pub(crate) fn raise_oom_score() {
     const PATH: &str = "/proc/self/oom_score_adj";
     let raise = || {
         let now: i32 = std::fs::read_to_string(PATH)?.trim().parse().unwrap_or(0);
-        std::fs::write(PATH, (now + 200).min(1000).to_string())
+        std::fs::write(PATH, (now.max(0) + 200).min(1000).to_string())
     };
     if let Err(error) = raise() {
         debug!(%error, "oom_score_adj stays as it is");

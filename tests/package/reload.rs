@@ -83,10 +83,13 @@ fn everybody_moves(machine: &Machine, crowd: &mut Talker, what: &str) -> Value {
     machine.saw(
         what,
         format!(
-            "sessions ended from {} to {} ms, by {}; clients were away for {} ms (half of them), {} ms (the longest)",
+            "sessions ended from {} to {} ms, by {}, {} of them again, and {} before they joined; \
+             clients were away for {} ms (half of them), {} ms (the longest)",
             ends[0],
             ends[ends.len() - 1],
             seen["reasons"],
+            seen["again"],
+            seen["unjoined"],
             back[back.len() / 2],
             back[back.len() - 1]
         ),

@@ -67,6 +67,7 @@ pub(crate) enum TrialError {
 /// # Errors
 /// Why a reload would not work.
 pub(crate) fn run(args: &RunArgs) -> Result<(), TrialError> {
+    process::raise_oom_score();
     let dies = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     dies.map_err(io::Error::from)?;
     let luggage = Luggage::receive(process::take_stdin()?)?;
