@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal};
 use tokio::time::sleep;
-use tracing::{debug, warn};
+use tracing::warn;
 
 use crate::control_group;
 
@@ -115,13 +115,12 @@ pub(crate) fn descriptor_limit() -> u64 {
 /// `oom_score_adj`): it has what the unit gives it (`OOMScoreAdjust=`), which they inherit, and they 200, or 200 more.
 pub(crate) fn raise_oom_score() {
     const PATH: &str = "/proc/self/oom_score_adj";
-    let raise = || {
+    let raise = || -> io::Result<()> {
         let now: i32 = std::fs::read_to_string(PATH)?.trim().parse().unwrap_or(0);
         std::fs::write(PATH, (now.max(0) + 200).min(1000).to_string())
     };
-    if let Err(error) = raise() {
-        debug!(%error, "oom_score_adj stays as it is");
-    }
+    // Anybody may raise it; without a /proc it stays as it is.
+    let _ = raise();
 }
 
 /// What this process has in memory, in bytes (proc(5), statm).

@@ -97,6 +97,7 @@ pub(crate) enum WorkerError {
 /// # Errors
 /// When it cannot start, or the master is gone.
 pub(crate) fn run(app: App, slot: u16) -> Result<(), WorkerError> {
+    process::raise_oom_score();
     // If the master dies, this process does, whatever it is doing (prctl(2), PR_SET_PDEATHSIG).
     // Should it be dead already, the link is at its end.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
@@ -132,7 +133,6 @@ async fn serve(app: App, slot: u16, link: OwnedFd) -> Result<(), WorkerError> {
     let bus: tokio::net::UnixStream = bus.map_err(WorkerError::Start)?;
     let config = read_config(config).map_err(WorkerError::Config)?;
     let log = logging::init(&config.log, LogRole::Worker { slot })?;
-    process::raise_oom_score();
     let worker = Worker::new(app, link, welcome, config);
 
     let engine = worker.engine.clone();

@@ -221,7 +221,7 @@ impl<'a> Crowd<'a> {
             {
                 self.timers.pop();
                 if self.clients[index].turn == turn {
-                    self.is_due(index)?;
+                    self.is_due(index, at)?;
                 }
             }
             if self.joined < self.clients.len()
@@ -236,21 +236,31 @@ impl<'a> Crowd<'a> {
     }
 
     fn set_timer(&mut self, index: usize, after: Duration) {
+        self.set_timer_at(index, Instant::now() + after);
+    }
+
+    fn set_timer_at(&mut self, index: usize, at: Instant) {
         let client = &mut self.clients[index];
         client.turn = client.turn.wrapping_add(1);
-        let at = Instant::now() + after;
         self.timers.push(Reverse((at, index, client.turn)));
     }
 
-    /// A client's timer has run off.
-    fn is_due(&mut self, index: usize) -> Result<(), BenchError> {
+    /// When a probe asks for the first time: each at a time of its own, evenly.
+    fn first_question(&self, index: usize) -> Duration {
+        let share = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        PROBE_EVERY * share(index) / share(self.clients.len()).max(1)
+    }
+
+    /// A client's timer, which was set to this time, has run off.
+    fn is_due(&mut self, index: usize, at: Instant) -> Result<(), BenchError> {
         match (self.clients[index].stage, self.plan.part) {
             (Stage::Away, _) => self.connect(index),
             (Stage::Joined, Part::Rest) => Ok(()),
             (Stage::Joined, Part::Probe | Part::Stay) => {
                 let event = format!("42[\"echo\",\"{}\"]", self.began.elapsed().as_micros());
                 let sent = self.clients[index].send(&frame::client(&event));
-                self.set_timer(index, PROBE_EVERY);
+                // Not from now on: those who are late together would ask together for ever after.
+                self.set_timer_at(index, at + PROBE_EVERY);
                 self.unless_lost(index, sent);
                 Ok(())
             }
@@ -369,7 +379,7 @@ impl<'a> Crowd<'a> {
             self.heard[index].since = 0;
             match self.plan.part {
                 Part::Rest => self.clients[index].turn += 1,
-                Part::Probe | Part::Stay => self.set_timer(index, Duration::ZERO),
+                Part::Probe | Part::Stay => self.set_timer(index, self.first_question(index)),
                 Part::Jitter => self.set_timer(index, EVERY.saturating_sub(GONE)),
             }
         }

@@ -54,8 +54,8 @@ pub(crate) struct Sizes {
     /// How the service ends before an avalanche.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = How::ALL)]
     how: Vec<How>,
-    /// Within how many seconds a reload moves its clients.
-    #[arg(long, default_value_t = 10)]
+    /// Within how many seconds a reload moves its clients; 30 is what a server does by itself.
+    #[arg(long, default_value_t = 30)]
     drain_seconds: u64,
     /// How many clients have jitter, and for how many seconds.
     #[arg(long, default_value_t = 1000)]
@@ -142,7 +142,7 @@ fn avalanches(servers: &Servers, whos: &[Who], sizes: &Sizes) -> Result<(), Benc
         for &who in whos {
             eprintln!("         avalanche: {clients} clients, {who}, reloaded");
             match who {
-                Who::Ours => print!("{}", moved::run(servers, clients)?),
+                Who::Ours => print!("{}", moved::run(servers, clients, sizes.drain_seconds)?),
                 // It has no such thing.
                 _ => println!("{clients:>7}  {:<8}      -", who.to_string()),
             }

@@ -17,17 +17,18 @@ const STAYING: usize = 200;
 /// How long they do so before the reload.
 const BEFORE: Duration = Duration::from_secs(5);
 
-/// Seconds within which so many are moved.
-const WITHIN: [u64; 3] = [2, 5, 10];
+/// After these parts of the time it is told how many are moved.
+const PARTS: [u64; 3] = [6, 2, 1];
 
 /// What stands above the lines.
 pub(super) fn head(drain_seconds: u64) -> String {
+    let [first, second, third] = PARTS.map(|part| format!("{} s", drain_seconds / part));
     format!(
         "
 A reload moves all clients within {drain_seconds} s: how many lost their session within so many seconds of it, and how many came back;
 seconds that each was away; attempts that were refused, and that failed otherwise; an echo of 200 clients, in ms: p99 in the
 5 s before, then p50, p99 and the longest of those that had not been moved yet; seconds until the reload was done
-clients  server        2 s    5 s   10 s   back    p50    p99   last refused failed  before    p50    p99   last   done
+clients  server   {first:>7}{second:>7}{third:>7}   back    p50    p99   last refused failed  before    p50    p99   last   done
 "
     )
 }
@@ -35,6 +36,8 @@ clients  server        2 s    5 s   10 s   back    p50    p99   last refused fai
 /// What became of the clients.
 pub(super) struct Moved {
     clients: usize,
+    /// Within which all are to be moved.
+    drain_seconds: u64,
     /// When the reload began, by the machine's clock.
     began: u64,
     took: Duration,
@@ -43,7 +46,11 @@ pub(super) struct Moved {
 }
 
 /// Opens the sessions, reloads the server, and waits until all were moved.
-pub(super) fn run(servers: &Servers, clients: usize) -> Result<Moved, BenchError> {
+pub(super) fn run(
+    servers: &Servers,
+    clients: usize,
+    drain_seconds: u64,
+) -> Result<Moved, BenchError> {
     let held = Held::new(Ipv4Addr::LOCALHOST)?;
     let _server = servers.start_on(&held, Who::Ours, WORKERS)?;
     let mut rest = Group::begin(Part::Rest, held.address(), clients, 0)?;
@@ -59,6 +66,7 @@ pub(super) fn run(servers: &Servers, clients: usize) -> Result<Moved, BenchError
     let stayed = staying.told()?;
     Ok(Moved {
         clients,
+        drain_seconds,
         began,
         took,
         told,
@@ -69,8 +77,8 @@ pub(super) fn run(servers: &Servers, clients: usize) -> Result<Moved, BenchError
 impl fmt::Display for Moved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>7}  {:<8} ", self.clients, Who::Ours.to_string())?;
-        for seconds in WITHIN {
-            let until = self.began + seconds * 1000;
+        for part in PARTS {
+            let until = self.began + self.drain_seconds * 1000 / part;
             let moved = self.told.lost.iter().filter(|lost| **lost <= until).count();
             write!(f, "{moved:>7}")?;
         }
