@@ -110,6 +110,17 @@ impl Assembly {
         unread
     }
 
+    /// What has arrived of a header that is not whole, or how many bytes of a frame's payload have not.
+    pub(crate) fn into_unfinished(self) -> (Vec<u8>, u64) {
+        let Some(partial) = self.0 else {
+            return (Vec::new(), 0);
+        };
+        let left = partial
+            .frame
+            .map_or(0, |(header, have)| header.len - have as u64);
+        (partial.header, left)
+    }
+
     /// Bytes that are kept of what is not whole.
     #[must_use]
     pub fn kept(&self) -> usize {

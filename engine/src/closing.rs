@@ -1,8 +1,10 @@
 //! The end of a WebSocket: what was queued, the close frame, and time in which the client may read it.
 //!
-//! Closing a socket with unread data in it resets the connection, and the client loses what it has not read yet.
-//! So the write side is shut first, and what still arrives is read until the client closes. The session is over by
-//! then; this is a task of its own, with a deadline.
+//! The connection stays open until the client has answered with a close frame of its own (RFC 6455 section 7.1.1), and has
+//! so read all: a proxy that sees our end would close its connection to the client, and what is still on its way there
+//! would be lost as soon as the client sends something. Closing a socket with unread data in it resets the connection,
+//! too. So then the write side is shut first, and what still arrives is read until the client closes. The session is over
+//! by then; this is a task of its own, with a deadline.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::assembly::Assembly;
 use crate::conn::Conn;
 use crate::frame::write_close;
 use crate::line::{Line, Out, Transport, WebSocket};
+use crate::skim::Skim;
 use crate::work::Work;
 use crate::write::{Scratch, Written};
 
@@ -33,15 +36,25 @@ pub(crate) struct Rest {
     work: Arc<Work>,
     /// Is there something to be written yet?
     unwritten: bool,
+    /// Where the client's close frame is to be looked for, and what is to be looked at first; none if it is not waited for.
+    answer: Option<(Skim, Vec<u8>)>,
 }
 
 impl Rest {
     /// Takes the connection of `line`, and what waits for it. None if there is nobody to be told.
-    pub(crate) fn of(line: &mut Line, work: &Arc<Work>, payload: &[u8]) -> Option<Self> {
-        let socket = match std::mem::replace(&mut line.transport, Transport::Gone) {
+    ///
+    /// `answers`: the client is to answer with a close frame.
+    pub(crate) fn of(
+        line: &mut Line,
+        work: &Arc<Work>,
+        payload: &[u8],
+        answers: bool,
+    ) -> Option<Self> {
+        let mut socket = match std::mem::replace(&mut line.transport, Transport::Gone) {
             Transport::WebSocket(socket) if !socket.broken => socket,
             _ => return None,
         };
+        let assembly = std::mem::take(&mut socket.assembly);
         // What deflates is the pump's, and not worth having another one for this.
         let socket = WebSocket {
             deflate: None,
@@ -53,7 +66,9 @@ impl Rest {
         let mut rest = Line::new(Transport::WebSocket(socket), line.revision3);
         rest.queue = std::mem::take(&mut line.queue);
         rest.waiting = std::mem::take(&mut line.waiting);
-        Some(Self::counted(rest, work))
+        let mut rest = Self::counted(rest, work);
+        rest.answer = answers.then(|| Skim::after(assembly));
+        Some(rest)
     }
 
     /// A connection that has no session: it is sent these bytes, and a close frame with this payload.
@@ -76,6 +91,7 @@ impl Rest {
             line,
             work: Arc::clone(work),
             unwritten: true,
+            answer: None,
         }
     }
 
@@ -129,7 +145,15 @@ impl Rest {
         if !all {
             return socket.conn.shut(Shutdown::Both);
         }
-        socket.conn.shut(Shutdown::Write);
+        let mut answer = self.answer.take();
+        if let Some((skim, unread)) = &mut answer
+            && skim.is_over(unread)
+        {
+            answer = None;
+        }
+        if answer.is_none() {
+            socket.conn.shut(Shutdown::Write);
+        }
         let mut scrap = [0; 4096];
         let mut left = LINGER_BYTES;
         // What was written may be in this machine's socket still. A reset would throw it away, and only a client that
@@ -142,6 +166,12 @@ impl Rest {
                     break;
                 }
                 left = left.saturating_sub(buf.filled().len());
+                if let Some((skim, _)) = &mut answer
+                    && skim.is_over(buf.filled())
+                {
+                    answer = None;
+                    socket.conn.shut(Shutdown::Write);
+                }
             }
         };
         let _ = timeout(stall, read).await;

@@ -55,6 +55,7 @@ mod pump;
 mod query;
 pub mod service;
 mod sessions;
+mod skim;
 pub mod socket;
 mod spliced;
 mod upgrade;

@@ -218,6 +218,9 @@ impl Connection {
         let upgrade = request::is_upgrade(&parts.headers);
         let judged = self.judge(&parts, client, &mut first).await;
         judge::count(&judged);
+        // It came to a worker that stands in for one that is gone. Whoever sent it is not to send more this way: what is for
+        // the next worker in that place would end here, too.
+        let strayed = self.origin == Origin::Worker && judged.is_err();
         let answered = match judged {
             Ok(Route::Health(check)) => return answer::health(check.answer(worker.readiness())),
             Ok(Route::App) => return Box::pin(self.app(parts, body, client)).await,
@@ -251,6 +254,10 @@ impl Connection {
         let mut response = answered.unwrap_or_else(|refused| answer::refused(&refused, upgrade));
         for (name, value) in worker.cors().headers(origin.as_ref()) {
             response.headers_mut().append(name, value);
+        }
+        if strayed {
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
         }
         // What became of its session is known.
         drop(first);
