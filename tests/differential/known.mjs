@@ -135,8 +135,8 @@ const LISTED = [
     ],
   ],
   [
-    "a client that does not answer a close frame is waited for half of write_stall_timeout, not 30 seconds",
-    ["a client that does not answer the server's close", "upgrade timeout of a client that does not answer the close"],
+    "the connection of an upgrade that has failed is shut at once; Node waits 30 seconds for the answer to its close frame",
+    ["upgrade timeout of a client that does not answer the close"],
   ],
   ["a poll is freed for an upgrade at once, and then every 100 ms; Node waits 100 ms first", ["how soon a poll is freed after the probe"]],
   ["a ping that was sent by polling must be answered after the upgrade, too; on Node the session then has no heartbeat any more", ["an upgrade between ping and pong"]],

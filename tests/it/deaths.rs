@@ -76,28 +76,6 @@ fn behind_nginx_too_a_killed_worker_costs_its_own_clients_alone() {
     assert_eq!(number(&stats, "disconnects"), sessions[0], "{stats:#?}");
 }
 
-#[test]
-fn behind_nginx_who_comes_back_after_a_death_is_not_turned_out_again() {
-    let server = Setup::new().unix().start();
-    let nginx = Nginx::shipped(&server.unix, 2);
-    let arguments = ["--every", "20", "--transport", "polling", "--reconnect"];
-    let mut clients = Held::connect(&nginx.url(), 40, &arguments);
-    let sessions = server.sessions();
-    saw("sessions", format!("{sessions:?}"));
-    thread::sleep(Duration::from_millis(500));
-    let victim = server.workers()[0];
-    signal_process(victim, "KILL");
-    eventually("a new worker", SOON, || replaced(&server, victim));
-    eventually("all are back", SOON, || {
-        number(&clients.stats(), "connected") == 40
-    });
-    thread::sleep(Duration::from_secs(3));
-    let stats = clients.quit();
-    saw("reasons", &stats["reasons"]);
-    assert_eq!(number(&stats, "disconnects"), sessions[0], "{stats:#?}");
-    assert_eq!(number(&stats, "reconnects"), sessions[0], "{stats:#?}");
-}
-
 /// How often a worker is killed. With `DEATHS=13`, which takes two minutes, the pauses reach their maximum.
 const DEATHS: usize = 5;
 

@@ -54,6 +54,53 @@ fn a_long_poll_waits_at_its_worker_while_others_go_on() {
 }
 
 #[test]
+fn what_was_on_its_way_to_a_dead_worker_is_no_way_to_its_successor() {
+    let server = Server::start();
+    let sessions = sessions_everywhere(&server);
+    let session = &sessions[0];
+    let slot = ["AA", "AB"].iter().position(|it| session.slot() == *it);
+    let victim = server.workers()[slot.unwrap()];
+    let raws = (0..16).map(|_| Raw::patient(server.addr));
+    let mut raws: Vec<_> = raws
+        .filter_map(|mut raw| (Polling::open(&mut raw).slot() != session.slot()).then_some(raw))
+        .collect();
+    let all_post = |raws: &mut [Raw], sessions: &mut dyn Iterator<Item = &Polling>| {
+        for (raw, session) in raws.iter_mut().zip(sessions) {
+            let target = session.target();
+            raw.send(format!(
+                "POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n42[\"x\"]"
+            ));
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    };
+    // The master learns of the death and of those who want to reach the dead one at the same time.
+    signal_process(server.pid, "STOP");
+    signal_process(victim, "KILL");
+    all_post(&mut raws, &mut std::iter::repeat(session));
+    signal_process(server.pid, "CONT");
+    for raw in &mut raws {
+        assert_eq!(raw.response().status, 400);
+    }
+    eventually("a successor", SOON, || {
+        let workers = server.workers();
+        workers.len() == 2
+            && workers.iter().all(|pid| {
+                *pid != victim && server.count_lines(&format!("Worker {pid} started")) == 1
+            })
+    });
+    let newcomers = (0..100).map(|_| Polling::open(&mut Raw::tcp(server.addr)));
+    let its: Vec<_> = newcomers
+        .filter(|it| it.slot() == session.slot())
+        .take(raws.len())
+        .collect();
+    assert_eq!(its.len(), raws.len());
+    all_post(&mut raws, &mut its.iter());
+    for raw in &mut raws {
+        assert_eq!(raw.response().status, 200);
+    }
+}
+
+#[test]
 fn a_full_size_body_reaches_another_worker_and_comes_back() {
     let server = Server::start();
     let mut raw = Raw::tcp(server.addr);

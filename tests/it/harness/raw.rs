@@ -390,7 +390,7 @@ impl WebSocket {
         self.raw.send(Self::frame(0x82, bytes));
     }
 
-    /// The next frame: its opcode and payload.
+    /// The next frame: its opcode and payload. A close frame is answered, as every client does.
     pub fn read(&mut self) -> io::Result<(u8, Vec<u8>)> {
         let head = self.raw.take(2)?;
         let length = match head[1] {
@@ -398,10 +398,12 @@ impl WebSocket {
             127 => u64::from_be_bytes(self.raw.take(8)?.try_into().unwrap()),
             short => u64::from(short),
         };
-        Ok((
-            head[0] & 0x0f,
-            self.raw.take(usize::try_from(length).unwrap())?,
-        ))
+        let opcode = head[0] & 0x0f;
+        let payload = self.raw.take(usize::try_from(length).unwrap())?;
+        if opcode == 8 {
+            let _ = self.raw.try_send(Self::frame(0x88, &payload));
+        }
+        Ok((opcode, payload))
     }
 
     /// The next text that is no ping of the engine's.
