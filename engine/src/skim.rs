@@ -68,7 +68,7 @@ mod tests {
         match payload.len() {
             len @ ..126 => frame.push(0x80 | u8::try_from(len).unwrap()),
             len => {
-                frame.push(0x80 | 126);
+                frame.push(0xfe);
                 frame.extend_from_slice(&u16::try_from(len).unwrap().to_be_bytes());
             }
         }
