@@ -36,8 +36,8 @@ pub(crate) struct Rest {
     work: Arc<Work>,
     /// Is there something to be written yet?
     unwritten: bool,
-    /// Where the client's close frame is to be looked for, and what is to be looked at first; none if it is not waited for.
-    answer: Option<(Skim, Vec<u8>)>,
+    /// Looks for the client's close frame, if that is waited for.
+    answer: Option<Skim>,
 }
 
 impl Rest {
@@ -67,7 +67,8 @@ impl Rest {
         rest.queue = std::mem::take(&mut line.queue);
         rest.waiting = std::mem::take(&mut line.waiting);
         let mut rest = Self::counted(rest, work);
-        rest.answer = answers.then(|| Skim::after(assembly));
+        let (mut skim, unread) = Skim::after(assembly);
+        rest.answer = (answers && !skim.is_over(&unread)).then_some(skim);
         Some(rest)
     }
 
@@ -146,11 +147,6 @@ impl Rest {
             return socket.conn.shut(Shutdown::Both);
         }
         let mut answer = self.answer.take();
-        if let Some((skim, unread)) = &mut answer
-            && skim.is_over(unread)
-        {
-            answer = None;
-        }
         if answer.is_none() {
             socket.conn.shut(Shutdown::Write);
         }
@@ -166,7 +162,7 @@ impl Rest {
                     break;
                 }
                 left = left.saturating_sub(buf.filled().len());
-                if let Some((skim, _)) = &mut answer
+                if let Some(skim) = &mut answer
                     && skim.is_over(buf.filled())
                 {
                     answer = None;

@@ -14,7 +14,8 @@ fn eighty_clients(server: &Server) -> [Held; 2] {
     })
 }
 
-fn replaced(server: &Server, pid: u32) -> bool {
+/// Is there a worker in place of this one of two, and has it said so?
+pub fn replaced(server: &Server, pid: u32) -> bool {
     let workers = server.workers();
     workers.len() == 2
         && !workers.contains(&pid)

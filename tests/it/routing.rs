@@ -1,5 +1,6 @@
 //! One connection, requests of many sessions: each is answered by its own session's worker.
 
+use super::deaths::replaced;
 use super::harness::*;
 
 /// Sessions on both workers, each opened on a connection of its own.
@@ -17,6 +18,12 @@ fn elsewhere(raw: &mut Raw, server: &Server) -> Polling {
     let here = Polling::open(raw).slot();
     let mut all = sessions_everywhere(server).into_iter();
     all.find(|session| session.slot() != here).unwrap()
+}
+
+/// The worker, of two, that has a session.
+fn worker_of(server: &Server, session: &Polling) -> u32 {
+    let slot = ["AA", "AB"].iter().position(|it| session.slot() == *it);
+    server.workers()[slot.unwrap()]
 }
 
 #[test]
@@ -58,8 +65,7 @@ fn what_was_on_its_way_to_a_dead_worker_is_no_way_to_its_successor() {
     let server = Server::start();
     let sessions = sessions_everywhere(&server);
     let session = &sessions[0];
-    let slot = ["AA", "AB"].iter().position(|it| session.slot() == *it);
-    let victim = server.workers()[slot.unwrap()];
+    let victim = worker_of(&server, session);
     let raws = (0..16).map(|_| Raw::patient(server.addr));
     let mut raws: Vec<_> = raws
         .filter_map(|mut raw| (Polling::open(&mut raw).slot() != session.slot()).then_some(raw))
@@ -81,13 +87,7 @@ fn what_was_on_its_way_to_a_dead_worker_is_no_way_to_its_successor() {
     for raw in &mut raws {
         assert_eq!(raw.response().status, 400);
     }
-    eventually("a successor", SOON, || {
-        let workers = server.workers();
-        workers.len() == 2
-            && workers.iter().all(|pid| {
-                *pid != victim && server.count_lines(&format!("Worker {pid} started")) == 1
-            })
-    });
+    eventually("a successor", SOON, || replaced(&server, victim));
     let newcomers = (0..100).map(|_| Polling::open(&mut Raw::tcp(server.addr)));
     let its: Vec<_> = newcomers
         .filter(|it| it.slot() == session.slot())
@@ -200,8 +200,7 @@ fn who_polls_for_a_session_of_a_dead_worker_over_another_ones_connection_is_answ
     for round in 1..=5 {
         let mut raw = Raw::tcp(server.addr);
         let session = elsewhere(&mut raw, &server);
-        let slot = ["AA", "AB"].iter().position(|slot| session.slot() == *slot);
-        let home = server.workers()[slot.unwrap()];
+        let home = worker_of(&server, &session);
         signal_process(home, "KILL");
         eventually("the master knows", SOON, || {
             server.count_lines(" died") == round

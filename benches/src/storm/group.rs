@@ -59,8 +59,8 @@ impl Group {
     /// Has these clients take what others leave of the processors, as if they were on machines of their own.
     pub(super) fn stand_back(&self) -> Result<(), BenchError> {
         for (child, _) in &self.processes {
-            let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-            setpriority_process(pid, 19).map_err(|error| BenchError::Clients(error.into()))?;
+            setpriority_process(Some(Pid::from_child(child)), 19)
+                .map_err(|error| BenchError::Clients(error.into()))?;
         }
         Ok(())
     }
