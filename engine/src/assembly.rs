@@ -40,6 +40,8 @@ struct Partial {
     control: Vec<u8>,
     /// What was read before the connection came to the engine.
     unread: Vec<u8>,
+    /// A close frame has come, or what no client may send: the rest means nothing.
+    over: bool,
 }
 
 /// A message that is not whole.
@@ -57,6 +59,23 @@ impl Assembly {
     /// # Errors
     /// The code to close with; what was right before it is in `out`.
     pub fn feed(
+        &mut self,
+        bytes: &mut [u8],
+        rules: Rules,
+        inflater: &mut Inflater,
+        out: &mut Vec<Incoming>,
+    ) -> Result<(), CloseCode> {
+        if self.is_over() {
+            return Ok(());
+        }
+        let fed = self.feed_on(bytes, rules, inflater, out);
+        if fed.is_err() || matches!(out.last(), Some(Incoming::Close(_))) {
+            self.0.get_or_insert_default().over = true;
+        }
+        fed
+    }
+
+    fn feed_on(
         &mut self,
         mut bytes: &mut [u8],
         rules: Rules,
@@ -82,6 +101,11 @@ impl Assembly {
                 return Ok(());
             }
         }
+    }
+
+    /// Has its client closed, or broken the protocol? Whatever comes then means nothing.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.as_ref().is_some_and(|partial| partial.over)
     }
 
     /// Is there something that is to be fed first?
@@ -186,6 +210,7 @@ impl Partial {
             && self.frame.is_none()
             && self.message.is_none()
             && self.unread.is_empty()
+            && !self.over
     }
 
     /// Bytes of the message that is not whole.

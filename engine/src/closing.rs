@@ -36,20 +36,13 @@ pub(crate) struct Rest {
     work: Arc<Work>,
     /// Is there something to be written yet?
     unwritten: bool,
-    /// Looks for the client's close frame, if that is waited for.
+    /// Looks for the client's close frame, if that is still to come.
     answer: Option<Skim>,
 }
 
 impl Rest {
     /// Takes the connection of `line`, and what waits for it. None if there is nobody to be told.
-    ///
-    /// `answers`: the client is to answer with a close frame.
-    pub(crate) fn of(
-        line: &mut Line,
-        work: &Arc<Work>,
-        payload: &[u8],
-        answers: bool,
-    ) -> Option<Self> {
+    pub(crate) fn of(line: &mut Line, work: &Arc<Work>, payload: &[u8]) -> Option<Self> {
         let mut socket = match std::mem::replace(&mut line.transport, Transport::Gone) {
             Transport::WebSocket(socket) if !socket.broken => socket,
             _ => return None,
@@ -67,8 +60,7 @@ impl Rest {
         rest.queue = std::mem::take(&mut line.queue);
         rest.waiting = std::mem::take(&mut line.waiting);
         let mut rest = Self::counted(rest, work);
-        let (mut skim, unread) = Skim::after(assembly);
-        rest.answer = (answers && !skim.is_over(&unread)).then_some(skim);
+        rest.answer = Skim::after(assembly);
         Some(rest)
     }
 

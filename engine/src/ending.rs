@@ -27,10 +27,8 @@ const LEAVE: Millis = 2_000;
 /// How a session's client is told that it is over.
 #[derive(Debug)]
 pub(crate) enum Farewell {
-    /// After what was queued: a WebSocket's close frame with this payload, which it answers; a polling client's answer.
+    /// After what was queued: a WebSocket's close frame with this payload; a polling client's answer.
     Frame(Bytes),
-    /// Likewise, to a client that closes itself, or whose frames cannot be told apart any more.
-    Last(Bytes),
     /// Not at all: the connection is broken, or is to be.
     None,
 }
@@ -57,8 +55,7 @@ impl<H: EngineIoHandler> Core<H> {
                 } else {
                     EndReason::ProtocolError
                 };
-                let payload = Bytes::copy_from_slice(&code.payload());
-                self.end_session(socket, reason, Farewell::Last(payload));
+                self.end_session(socket, reason, Farewell::code(code));
             }
         }
     }
@@ -198,7 +195,7 @@ impl<H: EngineIoHandler> Core<H> {
         let mut rest = None;
         let mut leaves = false;
         match (&mut line.transport, farewell) {
-            (Transport::Polling(polling), Farewell::Frame(_) | Farewell::Last(_)) => {
+            (Transport::Polling(polling), Farewell::Frame(_)) => {
                 polling.wake_poll();
                 // Who is to be told, or to have what was emitted before the end. Who left, or broke a protocol, is
                 // unknown at once, as in Node.
@@ -209,10 +206,7 @@ impl<H: EngineIoHandler> Core<H> {
                 line.transport = Transport::Gone;
             }
             (Transport::WebSocket(_), Farewell::Frame(payload)) => {
-                rest = Rest::of(&mut line, &self.work, &payload, true);
-            }
-            (Transport::WebSocket(_), Farewell::Last(payload)) => {
-                rest = Rest::of(&mut line, &self.work, &payload, false);
+                rest = Rest::of(&mut line, &self.work, &payload);
             }
             (Transport::WebSocket(websocket), Farewell::None) => {
                 websocket.conn.shut(Shutdown::Both);

@@ -39,7 +39,7 @@ impl<H: EngineIoHandler> Core<H> {
             Incoming::Packet(packet) => self.on_packet(socket, packet, false, now),
             Incoming::Ping(data) => self.on_ws_ping(socket, data),
             Incoming::Close(payload) => {
-                self.end_session(socket, EndReason::ClientLeft, Farewell::Last(payload));
+                self.end_session(socket, EndReason::ClientLeft, Farewell::Frame(payload));
             }
             Incoming::Malformed => self.malformed(socket),
         }

@@ -15,16 +15,19 @@ pub(crate) struct Skim {
 }
 
 impl Skim {
-    /// Goes on where `assembly` has stopped. Behind it stands what that has not taken in yet.
-    pub(crate) fn after(mut assembly: Assembly) -> (Self, Vec<u8>) {
+    /// Goes on where `assembly` has stopped. None: the client has closed there already, or has broken the protocol.
+    pub(crate) fn after(mut assembly: Assembly) -> Option<Self> {
+        if assembly.is_over() {
+            return None;
+        }
         let unread = assembly.take_unread();
         let (header, left) = assembly.into_unfinished();
-        let skim = Self {
+        let mut skim = Self {
             header,
             left,
             closes: false,
         };
-        (skim, unread)
+        (!skim.is_over(&unread)).then_some(skim)
     }
 
     /// Passes over what has arrived. True: the client has closed, or breaks the protocol; nothing comes after it.
@@ -118,15 +121,28 @@ mod tests {
                 .unwrap();
             let (unread, read) = stream[cut..].split_at(3);
             assembly.set_unread(unread);
-            let (mut skim, unread) = Skim::after(assembly);
-            assert!(!skim.is_over(&unread), "{cut}");
+            let mut skim = Skim::after(assembly).unwrap();
             assert!(!skim.is_over(&read[..read.len() - 1]), "{cut}");
             assert!(skim.is_over(&read[read.len() - 1..]), "{cut}");
         }
     }
 
     #[test]
-    fn who_breaks_the_protocol_is_not_waited_for() {
-        assert!(Skim::default().is_over(&[0x83, 0x80]));
+    fn who_has_closed_or_breaks_the_protocol_is_not_waited_for() {
+        let rules = Rules {
+            max_payload: 1000,
+            revision3: false,
+            deflate: false,
+        };
+        for bytes in [frame(0x88, b""), frame(0x83, b"")] {
+            assert!(Skim::default().is_over(&bytes));
+            let mut assembly = Assembly::default();
+            let (mut inflater, mut out) = (Inflater::default(), Vec::new());
+            let _ = assembly.feed(&mut bytes.clone(), rules, &mut inflater, &mut out);
+            assert!(Skim::after(assembly).is_none());
+            let mut assembly = Assembly::default();
+            assembly.set_unread(&bytes);
+            assert!(Skim::after(assembly).is_none());
+        }
     }
 }

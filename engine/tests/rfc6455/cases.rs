@@ -98,6 +98,8 @@ pub struct Case {
     answers: Vec<Frame>,
     close: Option<Vec<u8>>,
     reason: Option<EndReason>,
+    /// Does the client answer the server's close frame?
+    answers_close: bool,
 }
 
 /// A case in which these bytes are sent, and nothing comes of it but that the session goes on.
@@ -108,6 +110,7 @@ pub fn case(name: impl Into<String>, sent: impl Into<Vec<u8>>) -> Case {
         answers: Vec::new(),
         close: None,
         reason: None,
+        answers_close: false,
     }
 }
 
@@ -135,6 +138,12 @@ impl Case {
         self
     }
 
+    /// The session ends with a close frame without a code, and the connection when the client has answered that.
+    pub fn ends_when_answered(mut self, reason: EndReason) -> Self {
+        self.answers_close = true;
+        self.ends(&[], reason)
+    }
+
     /// The client's close frame comes back.
     pub fn leaves(self, payload: &[u8]) -> Self {
         self.ends(payload, EndReason::ClientLeft)
@@ -143,6 +152,7 @@ impl Case {
     async fn try_it(&self, server: &Server, delivery: Delivery) {
         let failing = Failing(&self.name, delivery);
         let mut client = server.websocket();
+        client.answers_close = self.answers_close;
         client.opened().await;
         client.deliver(&self.sent, delivery).await;
         for answer in &self.answers {

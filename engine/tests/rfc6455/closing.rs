@@ -171,11 +171,11 @@ async fn a_server_that_closes_says_so_and_reads_the_answer() {
             frame(CLOSE, &payload),
             [say("late"), frame(PING, "late"), frame(CLOSE, &payload)].concat(),
             frame(CLOSE, close_payload(4000, "my own")),
-            vec![],
             vec![0xff; 20],
         ] {
             let server = Server::start();
             let mut client = server.websocket();
+            client.answers_close = false;
             client.opened().await;
             client.send("4a").await;
             assert_eq!(client.next().await, echo("a"));

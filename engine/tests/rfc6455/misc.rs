@@ -12,7 +12,7 @@ fn no_packet(name: &str, payload: &str) -> Case {
     let sent = [say("before"), frame(TEXT, payload), say("after")].concat();
     case(name, sent)
         .gets(echo("before"))
-        .ends(&[], EndReason::ProtocolError)
+        .ends_when_answered(EndReason::ProtocolError)
 }
 
 #[tokio::test]
@@ -23,7 +23,7 @@ async fn the_examples_of_section_5_7() {
         case("a ping", masked(PING)).gets(pong("Hello")),
         case("a binary message", masked(BINARY)).gets(Frame::Binary(b"Hello".to_vec())),
         // It is right, and no packet.
-        case("a text", masked(TEXT)).ends(&[], EndReason::ProtocolError),
+        case("a text", masked(TEXT)).ends_when_answered(EndReason::ProtocolError),
         case("an unmasked text", *b"\x81\x05Hello").fails(1002),
         case("an unmasked ping", *b"\x89\x05Hello").fails(1002),
         case("an unmasked fragment", *b"\x01\x03Hel\x80\x02lo").fails(1002),

@@ -16,6 +16,8 @@ pub struct WebSocket<S = UnixStream> {
     greeted: bool,
     /// It reads no more bytes than these at a time.
     pub sip: usize,
+    /// Does it answer a close frame, as all clients do?
+    pub answers_close: bool,
 }
 
 /// A frame of the server.
@@ -100,6 +102,7 @@ impl<S> WebSocket<S> {
             sid,
             greeted: sid.is_none(),
             sip: usize::MAX,
+            answers_close: true,
         }
     }
 }
@@ -163,6 +166,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
         if deflated {
             assert!(matches!(frame, Frame::Text(_) | Frame::Binary(_)));
             return Frame::Deflated(frame.into());
+        }
+        if let (Frame::Close(payload), true) = (&frame, self.answers_close) {
+            // The server may have closed the connection.
+            let _ = soon(self.conn.write_all(&client_frame(0x88, payload))).await;
         }
         frame
     }
