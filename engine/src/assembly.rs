@@ -134,15 +134,16 @@ impl Assembly {
         unread
     }
 
-    /// What has arrived of a header that is not whole, or how many bytes of a frame's payload have not.
-    pub(crate) fn into_unfinished(self) -> (Vec<u8>, u64) {
+    /// What has arrived of a header that is not whole, or the frame whose payload is arriving, and how many bytes of
+    /// that are to come.
+    pub(crate) fn into_unfinished(self) -> (Vec<u8>, Option<(Opcode, u64)>) {
         let Some(partial) = self.0 else {
-            return (Vec::new(), 0);
+            return (Vec::new(), None);
         };
-        let left = partial
+        let frame = partial
             .frame
-            .map_or(0, |(header, have)| header.len - have as u64);
-        (partial.header, left)
+            .map(|(header, have)| (header.opcode, header.len - have as u64));
+        (partial.header, frame)
     }
 
     /// Bytes that are kept of what is not whole.

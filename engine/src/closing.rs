@@ -29,6 +29,8 @@ use crate::write::{Scratch, Written};
 const LINGER_BYTES: usize = 4 << 20;
 /// How often a socket without room is asked again: a slow reader's is told of late.
 const ASK: Duration = Duration::from_millis(500);
+/// Where more than this waits, in bytes, it is given up when the memory is full.
+const MUCH: usize = 64 * 1024;
 
 /// What is left of a session that has ended.
 pub(crate) struct Rest {
@@ -61,6 +63,9 @@ impl Rest {
         rest.waiting = std::mem::take(&mut line.waiting);
         let mut rest = Self::counted(rest, work);
         rest.answer = Skim::after(assembly);
+        if rest.answer.is_some() {
+            work.unanswered.fetch_add(1, Relaxed);
+        }
         Some(rest)
     }
 
@@ -95,6 +100,13 @@ impl Rest {
         }
     }
 
+    /// The client has answered, or will not.
+    fn answered(&mut self) {
+        if self.answer.take().is_some() {
+            self.work.unanswered.fetch_sub(1, Relaxed);
+        }
+    }
+
     /// What waits, and how much of its first piece is written: a long one may take long.
     fn left(&self) -> (usize, usize) {
         match &self.line.transport {
@@ -108,6 +120,7 @@ impl Rest {
         let mut scratch = Scratch::default();
         let mut left = self.left();
         let mut since = Instant::now();
+        let given_up = self.work.given_up.load(Relaxed);
         let all = loop {
             let wrote =
                 poll_fn(|cx| Poll::Ready(self.line.write(&self.work, 0, &mut scratch, cx))).await;
@@ -119,6 +132,9 @@ impl Rest {
                 Written::Broken => break false,
                 Written::More => tokio::task::yield_now().await,
                 Written::Waits if since.elapsed() >= stall => break false,
+                Written::Waits if left.0 > MUCH && self.work.given_up.load(Relaxed) != given_up => {
+                    break false;
+                }
                 Written::Waits => {
                     if let Transport::WebSocket(socket) = &self.line.transport {
                         let _ = timeout(ASK.min(stall), socket.conn.writable()).await;
@@ -138,8 +154,7 @@ impl Rest {
         if !all {
             return socket.conn.shut(Shutdown::Both);
         }
-        let mut answer = self.answer.take();
-        if answer.is_none() {
+        if self.answer.is_none() {
             socket.conn.shut(Shutdown::Write);
         }
         let mut scrap = [0; 4096];
@@ -154,10 +169,10 @@ impl Rest {
                     break;
                 }
                 left = left.saturating_sub(buf.filled().len());
-                if let Some(skim) = &mut answer
+                if let Some(skim) = &mut self.answer
                     && skim.is_over(buf.filled())
                 {
-                    answer = None;
+                    self.answered();
                     socket.conn.shut(Shutdown::Write);
                 }
             }
@@ -169,5 +184,6 @@ impl Rest {
 impl Drop for Rest {
     fn drop(&mut self) {
         self.settle();
+        self.answered();
     }
 }

@@ -263,6 +263,20 @@ impl Engine {
             .map_or(0, |port| port.work().closing.load(Relaxed))
     }
 
+    /// How many sessions are over whose client is to answer the close frame of their `WebSocket` yet.
+    #[must_use]
+    pub fn unanswered(&self) -> usize {
+        self.port()
+            .map_or(0, |port| port.work().unanswered.load(Relaxed))
+    }
+
+    /// Closes the `WebSockets` of sessions that are over for which much waits still: the memory is needed.
+    pub fn give_up_closing(&self) {
+        if let Some(port) = self.port() {
+            port.work().given_up.fetch_add(1, Relaxed);
+        }
+    }
+
     /// What each session has in memory beside itself.
     #[must_use]
     pub fn weights(&self) -> Vec<Weight> {

@@ -21,11 +21,11 @@ impl Skim {
             return None;
         }
         let unread = assembly.take_unread();
-        let (header, left) = assembly.into_unfinished();
+        let (header, frame) = assembly.into_unfinished();
         let mut skim = Self {
             header,
-            left,
-            closes: false,
+            left: frame.map_or(0, |(_, left)| left),
+            closes: matches!(frame, Some((Opcode::Close, _))),
         };
         (!skim.is_over(&unread)).then_some(skim)
     }
@@ -111,15 +111,17 @@ mod tests {
             revision3: false,
             deflate: false,
         };
-        // Up to the deflated one, which this assembly would not take.
-        for cut in 0..stream.len() - 16 {
+        // Without the deflated one, which would have to be one.
+        let deflated = stream.len() - 16..stream.len() - 8;
+        let stream = [&stream[..deflated.start], &stream[deflated.end..]].concat();
+        for cut in 0..stream.len() - 1 {
             let mut assembly = Assembly::default();
             let mut before = stream[..cut].to_vec();
             let (mut inflater, mut out) = (Inflater::default(), Vec::new());
             assembly
                 .feed(&mut before, rules, &mut inflater, &mut out)
                 .unwrap();
-            let (unread, read) = stream[cut..].split_at(3);
+            let (unread, read) = stream[cut..].split_at(3.min(stream.len() - 1 - cut));
             assembly.set_unread(unread);
             let mut skim = Skim::after(assembly).unwrap();
             assert!(!skim.is_over(&read[..read.len() - 1]), "{cut}");

@@ -30,6 +30,10 @@ pub(crate) struct Work {
     pub(crate) sessions: AtomicUsize,
     /// Each a `WebSocket` whose session is over, and to which something is to be written yet.
     pub(crate) closing: AtomicUsize,
+    /// Likewise, of which the client is to answer the close frame yet.
+    pub(crate) unanswered: AtomicUsize,
+    /// How often those were given up for which much waits.
+    pub(crate) given_up: AtomicUsize,
     /// Bytes that wait for clients, or of clients for handlers, over all sessions.
     pub(crate) waiting: AtomicUsize,
     /// What is counted.

@@ -20,7 +20,7 @@ use super::context::Worker;
 const GRACE: Duration = Duration::from_secs(1);
 /// How long the last answers may take, and clients to close their connections.
 const TO_CLOSE: Duration = Duration::from_millis(500);
-/// For so long of it a client may poll for what is left, over a connection that it keeps.
+/// For so long of it a client may poll for what is left, over a connection that it keeps, or answer a close frame.
 const LINGER: Duration = Duration::from_millis(250);
 /// So often it is looked who is there.
 const SLICES: u32 = 16;
@@ -153,8 +153,15 @@ pub(crate) async fn run(worker: &Worker, mut told: watch::Receiver<Option<Leave>
             worker.sessions.abort_idle();
         }
         let open = worker.sessions.open_connections() + worker.sessions.count();
-        let waits = owed || open > 0 && begun.elapsed() < TO_CLOSE;
-        if !waits && worker.engine.closing() == 0 {
+        // Who has yet to answer a close frame may have yet to read what came before it. Some are gone and never will.
+        let unanswered = worker.engine.unanswered();
+        let patience = match leave.reason {
+            EndReason::Stopped => LINGER,
+            _ => GRACE,
+        };
+        let waits =
+            open > 0 && begun.elapsed() < TO_CLOSE || unanswered > 0 && begun.elapsed() < patience;
+        if !owed && !waits && worker.engine.closing() == 0 {
             break;
         }
         sleep(Duration::from_millis(10)).await;
