@@ -113,7 +113,7 @@ pub enum EndReason {
     PingTimeout,
     /// The client took nothing of what it was sent for too long.
     WriteStall,
-    /// The worker's memory was full, and much was waiting for this client.
+    /// The worker's memory was full, and this client had much of it.
     Memory,
     /// A message was larger than is accepted. A polling client is told so, and its session goes on; if it then leaves,
     /// this is why.

@@ -75,6 +75,11 @@ impl Inbox {
     fn is_empty(&self) -> bool {
         !self.has_messages() && self.partial.is_none()
     }
+
+    /// All of it, in bytes.
+    fn weight(&self) -> usize {
+        self.bytes + self.partial.as_ref().map_or(0, Message::cost)
+    }
 }
 
 impl Line {
@@ -189,6 +194,7 @@ impl Line {
             Transport::WebSocket(socket) => socket.assembly.kept(),
             _ => 0,
         };
-        self.waiting + inbox.map_or(0, |inbox| inbox.bytes + inbox.attached) + assembly
+        let probe = self.probe.as_ref().map_or(0, |probe| probe.kept());
+        self.waiting + inbox.map_or(0, |inbox| inbox.weight()) + assembly + probe
     }
 }

@@ -76,6 +76,12 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// What it keeps for the next poll, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.packets.iter().map(Packet::data_len).sum()
+    }
+
     /// The answer left whole, and its connection has not failed since.
     pub fn delivered(mut self) {
         self.packets = Vec::new();

@@ -73,6 +73,12 @@ impl Probe {
         }
     }
 
+    /// Bytes of a message that is not whole.
+    pub(crate) fn kept(&self) -> usize {
+        let assembly = self.conn.as_ref().map(|(_, assembly)| assembly);
+        assembly.map_or(0, Assembly::kept)
+    }
+
     /// Writes what waits.
     fn flush(&mut self, cx: &mut Context<'_>) -> bool {
         let Some((conn, _)) = &self.conn else {

@@ -51,7 +51,7 @@ const REASONS: [(&str, &str); 13] = [
     ),
     (
         "memory",
-        "its worker's memory was full (limits.worker_memory), and much was waiting for this client",
+        "its worker's memory was full (limits.worker_memory), and this client had much of it: it read slowly, or sent half of something",
     ),
     (
         "too-large",

@@ -24,7 +24,7 @@ pub enum Reason {
     PingTimeout,
     /// The client took nothing of what it was sent for `write_stall_timeout`.
     WriteStall,
-    /// The worker's memory was full, and much was waiting for this client.
+    /// The worker's memory was full, and this client had much of it.
     Memory,
     /// The client sent a message larger than `max_payload`.
     TooLarge,

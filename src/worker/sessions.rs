@@ -264,10 +264,20 @@ impl Sessions {
         self.pinged.swap(false, Relaxed)
     }
 
-    /// Ends all connections under hyper on which nothing is going on.
+    /// The connections under hyper for which more than so many bytes are in memory.
+    pub(crate) fn holding(&self, more_than: usize) -> Vec<Arc<Control>> {
+        let lists = self.lists();
+        let holding = lists.http.values();
+        holding
+            .filter(|control| control.held().bytes > more_than)
+            .cloned()
+            .collect()
+    }
+
+    /// Ends all connections under hyper on which nothing is going on. Where a head has begun to arrive, something is.
     pub(crate) fn abort_idle(&self) {
         for control in self.lists().http.values() {
-            if !control.is_stalled() && !matches!(control.activity(), Activity::Busy) {
+            if !control.is_stalled() && matches!(control.activity(), Activity::Idle(_)) {
                 control.abort();
             }
         }

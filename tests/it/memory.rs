@@ -33,13 +33,19 @@ fn dawdle(mut slow: WebSocket, over: Arc<AtomicBool>) {
     over.store(true, Relaxed);
 }
 
+/// What a worker may have in these tests, in bytes.
+const CEILING: u64 = 60_000_000;
+
+fn server() -> Server {
+    Setup::new()
+        .workers(1)
+        .config(&format!("[limits]\nworker_memory = {CEILING}"))
+        .start()
+}
+
 #[test]
 fn a_slow_reader_goes_before_the_memory_does_and_the_others_get_everything() {
-    let ceiling = 60_000_000;
-    let server = Setup::new()
-        .workers(1)
-        .config(&format!("[limits]\nworker_memory = {ceiling}"))
-        .start();
+    let server = server();
     let worker = server.workers()[0];
     let mut sender = member(&server);
     let mut fast = member(&server);
@@ -83,9 +89,9 @@ fn a_slow_reader_goes_before_the_memory_does_and_the_others_get_everything() {
     let mut fast = reading.join().unwrap();
     saw("sent to each, MB", count * PAYLOAD / 1_000_000);
     saw("the worker's memory at most, MB", most / 1_000_000);
-    assert!(most < 2 * ceiling);
+    assert!(most < 2 * CEILING);
     assert!(slow_is_over.load(Relaxed), "the slow reader was not ended");
-    let ended = "or whose clients read too slowly, were ended";
+    let ended = "or had most in memory, were ended";
     let lines = server.count_lines(ended);
     saw("times that sessions were ended", lines);
     assert!((1..=4).contains(&lines), "the slow reader and the poller");
@@ -96,4 +102,122 @@ fn a_slow_reader_goes_before_the_memory_does_and_the_others_get_everything() {
     assert!(sender.read_text().contains(&worker.to_string()));
     fast.text("42[\"echo\",\"still\"]");
     assert_eq!(fast.read_text(), "42[\"echo\",\"still\"]");
+}
+
+/// As much as one message or post may have, nearly.
+const LARGE: usize = 950_000;
+
+/// 200 polling clients do something that makes the worker hold this much, in bytes, for each of them, and then nothing
+/// more. The memory stays in bounds, and who talks meanwhile is answered.
+fn hoarders(what: &str, each: usize, hoard: impl Fn(&Server, &Polling, Raw) -> Vec<Raw>) {
+    let server = server();
+    let worker = server.workers()[0];
+    let mut talker = WebSocket::open(Raw::tcp(server.addr));
+    let clients: Vec<_> = std::iter::repeat_with(|| {
+        let mut raw = Raw::tcp(server.addr);
+        (Polling::open(&mut raw), raw)
+    })
+    .take(200)
+    .collect();
+    let all = (clients.len() * each) as u64;
+    assert!(all > 3 * CEILING);
+    let mut held = Vec::new();
+    let mut most = 0;
+    for (session, raw) in clients {
+        held.push(hoard(&server, &session, raw));
+        talker.echo("still");
+        most = most.max(memory(worker).pss * 1024);
+    }
+    let ended = server.count_lines("or had most in memory, were ended");
+    saw(&format!("{what}: MB in all"), all / 1_000_000);
+    saw("the worker's memory at most, MB", most / 1_000_000);
+    assert!(ended > 0, "nobody was ended");
+    // It is looked at ten times a second, and may grow by tens of megabytes meanwhile.
+    assert!(most < CEILING + all * 3 / 5, "{most}");
+    talker.echo("still");
+}
+
+#[test]
+fn posts_that_stop_half_way_do_not_fill_the_memory() {
+    hoarders("half posts", LARGE, |_, session, mut raw| {
+        let head = format!(
+            "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
+            session.target(),
+            LARGE + 1
+        );
+        let _ = raw.try_send(head + &"4".repeat(LARGE));
+        vec![raw]
+    });
+}
+
+/// Has as much echoed as one may before it polls, and polls; then it reads the answer, or not.
+fn poller(what: &str, each: usize, headers: &str, reads: bool) {
+    hoarders(what, each, |_, session, mut raw| {
+        let target = session.target();
+        let large = format!("42[\"echo\",\"{}\"]", "l".repeat(LARGE));
+        let length = large.len();
+        let post = format!(
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{large}"
+        );
+        for _ in 0..2 {
+            // It may have been ended, and its connection, too.
+            if raw.try_send(&post).is_err() || raw.try_response().is_err() {
+                return vec![raw];
+            }
+        }
+        let poll = format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n");
+        if raw.try_send(poll).is_ok() && reads {
+            let _ = raw.try_response();
+        }
+        vec![raw]
+    });
+}
+
+#[test]
+fn answers_that_are_not_read_do_not_fill_the_memory() {
+    // Encoded, and as it is kept in case that it does not arrive.
+    poller("unread answers", 4 * LARGE, "", false);
+}
+
+#[test]
+fn what_is_kept_of_answers_does_not_fill_the_memory() {
+    poller("answers that were read last", 2 * LARGE, "", true);
+    poller(
+        "small answers of much",
+        2 * LARGE,
+        "Accept-Encoding: gzip\r\n",
+        false,
+    );
+}
+
+#[test]
+fn half_events_do_not_fill_the_memory() {
+    hoarders("half events", LARGE, |_, session, mut raw| {
+        let text = "b".repeat(LARGE);
+        let event = format!("451-[\"echo\",\"{text}\",{{\"_placeholder\":true,\"num\":0}}]");
+        let length = event.len();
+        let post = format!(
+            "POST {} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{event}",
+            session.target()
+        );
+        if raw.try_send(post).is_ok() {
+            let _ = raw.try_response();
+        }
+        vec![raw]
+    });
+}
+
+#[test]
+fn half_messages_before_an_upgrade_do_not_fill_the_memory() {
+    hoarders("half messages", LARGE, |server, session, raw| {
+        let mut second = Raw::tcp(server.addr);
+        let target = session.target().replace("polling", "websocket");
+        second.send(WebSocket::request(&target));
+        // The session may have been ended.
+        if second.response().status == 101 {
+            let frame = WebSocket::frame(0x81, &[b'4'; LARGE]);
+            let _ = second.try_send(&frame[..LARGE]);
+        }
+        vec![raw, second]
+    });
 }

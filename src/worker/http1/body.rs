@@ -21,11 +21,12 @@ pub(super) enum BodyError {
     Broken,
 }
 
-/// Reads a body of at most `limit` bytes.
+/// Reads a body of at most `limit` bytes; `holds` is told how much of it is in memory.
 pub(super) async fn collect<B>(
     mut body: B,
     limit: usize,
     within: Duration,
+    mut holds: impl FnMut(usize),
 ) -> Result<Bytes, BodyError>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -51,6 +52,7 @@ where
                 joined.extend_from_slice(&std::mem::take(&mut whole));
                 joined.extend_from_slice(&data);
             }
+            holds(whole.len() + joined.len());
         }
         Ok(if joined.is_empty() {
             whole
@@ -135,11 +137,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_may_be_as_long_as_its_limit_however_it_arrives() {
-        let whole = collect(pieces(&["ab", "", "c", "d"]), 4, SOON).await;
+        let mut held = 0;
+        let pieces_of_four = pieces(&["ab", "", "c", "d"]);
+        let whole = collect(pieces_of_four, 4, SOON, |bytes| held = bytes).await;
         assert_eq!(whole.as_deref(), Ok(&b"abcd"[..]));
-        let longer = collect(pieces(&["ab", "cde"]), 4, SOON).await;
+        assert_eq!(held, 4);
+        let longer = collect(pieces(&["ab", "cde"]), 4, SOON, drop).await;
         assert_eq!(longer, Err(BodyError::TooLarge));
-        let announced = collect(Full::new(Bytes::from_static(b"abcde")), 4, SOON).await;
+        let announced = collect(Full::new(Bytes::from_static(b"abcde")), 4, SOON, drop).await;
         assert_eq!(announced, Err(BodyError::TooLarge));
     }
 
@@ -147,7 +152,7 @@ mod tests {
     async fn a_body_that_does_not_come_is_waited_for_no_longer_than_agreed() {
         let silent =
             futures_util::stream::pending::<Result<Frame<Bytes>, std::convert::Infallible>>();
-        let late = collect(StreamBody::new(silent), 4, SOON).await;
+        let late = collect(StreamBody::new(silent), 4, SOON, drop).await;
         assert_eq!(late, Err(BodyError::Late));
     }
 

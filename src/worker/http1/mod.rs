@@ -318,7 +318,7 @@ impl Connection {
                     id: worker.repeats.id_of(&parts.headers).filter(|_| trusted),
                     client,
                 };
-                session::post(worker, post, parts, body).await
+                session::post(worker, post, parts, body, &self.control).await
             }
             Action::Upgrade => {
                 worker.cors().check(&parts.headers)?;
@@ -399,7 +399,10 @@ impl Connection {
         }
         // The session's worker learns from the internal connection what became of the answer.
         let receipt = detour.into_receipt();
-        response.map(|body| Body::Polled(body, Some((receipt, Arc::clone(&self.control)))))
+        response.map(|body| {
+            let body = self.control.hold_answer(None, body);
+            Body::Polled(body, Some((receipt, Arc::clone(&self.control))))
+        })
     }
 
     /// Has another worker open a session; none if it cannot be asked.

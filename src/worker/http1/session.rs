@@ -35,11 +35,16 @@ pub(super) async fn poll(
         receipt,
     } = waiting.await;
     let encoding = Encoding::of(&worker.config().engine, &parts.headers, body.len());
+    let receipt = Receipt::Poll(receipt);
     let body = match encoding {
-        Some(encoding) => encoding.encode(body).await,
+        Some(encoding) => {
+            let mut holding = control.hold(Some(sid));
+            holding.set(body.len() + receipt.bytes());
+            encoding.encode(body).await
+        }
         None => body,
     };
-    let receipt = Receipt::Poll(receipt);
+    let body = control.hold_answer(Some(sid), body);
     let body = Body::Polled(body, Some((receipt, Arc::clone(control))));
     let mut response = answer::packets(body, binary);
     if let Some(encoding) = encoding {
@@ -81,6 +86,7 @@ pub(super) async fn post(
     post: Post,
     parts: &Parts,
     body: Incoming,
+    control: &Arc<Control>,
 ) -> Result<Response<Body>, Refused> {
     let Post {
         sid,
@@ -93,11 +99,12 @@ pub(super) async fn post(
     let limit = worker.config().engine.max_payload;
     let mut body = Some(body);
     let mut read = None;
+    let mut holding = control.hold(Some(sid));
     if let Some(id) = id
         && let Some(handled) = worker.repeats.handled(sid, id).await
         && let Some(body) = body.take()
     {
-        let again = body::collect(body, limit, within).await;
+        let again = body::collect(body, limit, within, |bytes| holding.set(bytes)).await;
         if matches!(&again, Ok(body) if worker.repeats.digest(body) == handled) {
             debug!(%client, "a post that came twice was handled once");
             return Ok(answer::posted());
@@ -119,7 +126,7 @@ pub(super) async fn post(
         return Ok(answer::bare(StatusCode::BAD_REQUEST));
     }
     if let Some(body) = body {
-        read = Some(body::collect(body, limit, within).await);
+        read = Some(body::collect(body, limit, within, |bytes| holding.set(bytes)).await);
     }
     let body = match read.unwrap_or(Err(BodyError::Broken)) {
         Ok(body) => body,
@@ -140,6 +147,8 @@ pub(super) async fn post(
     let Some(posting) = begun.posting.take() else {
         return Err(RequestError::BadRequest.into());
     };
+    // From here on the session has it.
+    drop(holding);
     let handled = timeout(within, posting.deliver(body, binary)).await;
     if handled.is_err() {
         warn!(%client, "a client posts and does not poll; its session was ended");

@@ -6,12 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 
+use bytes::Bytes;
 use engineioxide::Delivery;
 use futures_util::task::AtomicWaker;
 use rustix::event::{PollFd, PollFlags, Timespec};
+use socketioxide::socket::Sid;
 use tokio::time::Instant;
 
 use crate::ipc::conn::Conn;
+
+/// A smaller answer is not worth being held, in bytes.
+const WORTH_HOLDING: usize = 16 * 1024;
 
 /// Shared with the connection's [`Stream`](super::Stream): either may outlive the other.
 #[derive(Debug)]
@@ -26,6 +31,51 @@ pub(crate) struct Control {
 struct State {
     activity: Activity,
     answer: Answer,
+    held: Held,
+}
+
+/// What is in memory for a connection's requests: a body that arrives, an answer that leaves, and what is kept of that
+/// until its client is known to have it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Held {
+    pub(crate) bytes: usize,
+    /// Of whose session the last request was; none: another worker's.
+    pub(crate) sid: Option<Sid>,
+}
+
+/// A part of what is held. Dropped, it is not any more.
+#[derive(Debug)]
+pub(crate) struct Holding {
+    control: Arc<Control>,
+    bytes: usize,
+}
+
+impl Holding {
+    /// It is so much now, in bytes.
+    pub(crate) fn set(&mut self, bytes: usize) {
+        let mut state = self.control.state();
+        state.held.bytes = state.held.bytes.saturating_sub(self.bytes) + bytes;
+        drop(state);
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+/// An answer's body, which is held until hyper has written all of it.
+struct HeldBody(
+    Bytes,
+    #[expect(dead_code, reason = "it is dropped with the body")] Holding,
+);
+
+impl AsRef<[u8]> for HeldBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// What an HTTP connection is doing.
@@ -52,6 +102,14 @@ impl Receipt {
         match self {
             Self::Poll(receipt) => receipt.delivered(),
             Self::Detour(delivered) => delivered(),
+        }
+    }
+
+    /// What it keeps of the answer, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Poll(receipt) => receipt.bytes(),
+            Self::Detour(_) => 0,
         }
     }
 
@@ -96,6 +154,15 @@ enum Answer {
     Left(Receipt),
 }
 
+impl Answer {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::Leaves(receipt) | Self::Left(receipt) => receipt.bytes(),
+        }
+    }
+}
+
 impl Control {
     pub(crate) fn new() -> Self {
         Self {
@@ -104,6 +171,7 @@ impl Control {
             state: Mutex::new(State {
                 activity: Activity::Busy,
                 answer: Answer::None,
+                held: Held::default(),
             }),
             reader: AtomicWaker::new(),
         }
@@ -147,6 +215,34 @@ impl Control {
     pub(crate) fn abort(&self) {
         self.abort.store(true, Relaxed);
         self.reader.wake();
+    }
+
+    /// What is in memory for this connection's requests.
+    pub(crate) fn held(&self) -> Held {
+        let state = self.state();
+        Held {
+            bytes: state.held.bytes + state.answer.bytes(),
+            ..state.held
+        }
+    }
+
+    /// Something is in memory from now on for a request of this session: so far nothing.
+    pub(crate) fn hold(self: &Arc<Self>, sid: Option<Sid>) -> Holding {
+        self.state().held.sid = sid;
+        Holding {
+            control: Arc::clone(self),
+            bytes: 0,
+        }
+    }
+
+    /// An answer to a request of this session, which is held until hyper has written all of it.
+    pub(crate) fn hold_answer(self: &Arc<Self>, sid: Option<Sid>, body: Bytes) -> Bytes {
+        let mut holding = self.hold(sid);
+        if body.len() < WORTH_HOLDING {
+            return body;
+        }
+        holding.set(body.len());
+        Bytes::from_owner(HeldBody(body, holding))
     }
 
     /// hyper has taken all of an answer.

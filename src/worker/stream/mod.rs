@@ -321,6 +321,9 @@ impl AsyncWrite for Stream {
         let this = self.get_mut();
         let first = bufs.iter().find(|buf| !buf.is_empty());
         let first = first.map_or(&[][..], |buf| buf);
+        if this.control.is_aborted() && this.dead.is_none() {
+            this.die(io::ErrorKind::ConnectionAborted);
+        }
         if let Some(dead) = this.dead {
             return Poll::Ready(Err(dead.into()));
         }
