@@ -311,26 +311,31 @@ fn denied(path: PathBuf) -> ClientError {
 
 /// The places where the socket of this machine's server may be.
 fn candidates(file: Option<&Path>) -> Result<Vec<PathBuf>, ClientError> {
-    let configured = match Config::load(file) {
+    let (configured, has_file) = match Config::load(file) {
         Ok(loaded) => {
+            let has_file = loaded.file.is_some();
             let socket = loaded.config.control.socket;
-            if loaded.file.is_some() {
-                return socket.map(|it| vec![it]).ok_or(ClientError::SwitchedOff);
+            if has_file && socket.is_none() {
+                return Err(ClientError::SwitchedOff);
             }
-            socket
+            (socket, has_file)
         }
         // The server that runs may have started with a better one.
         Err(error) if file.is_none() => {
             eprintln!("my-app: {error}");
-            None
+            (None, false)
         }
         Err(error) => return Err(error.into()),
     };
+    if file.is_some() {
+        return Ok(configured.into_iter().collect());
+    }
     // Without a configuration it is run by hand, or is the service whose configuration was removed.
-    let by_hand = runtime_directory().join("control.sock");
+    let by_hand = (!has_file).then(|| runtime_directory().join("control.sock"));
+    // The service may have been started before its configuration named another one.
     let standard = Config::default().control.socket;
     let mut candidates = Vec::new();
-    for path in configured.into_iter().chain([by_hand]).chain(standard) {
+    for path in configured.into_iter().chain(by_hand).chain(standard) {
         if !candidates.contains(&path) {
             candidates.push(path);
         }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::Exit;
 use super::client::{Client, ClientError, SocketArgs};
@@ -32,6 +33,8 @@ pub(crate) struct ReloadArgs {
 /// Has the server reload, and tells what has changed.
 pub(super) async fn reload(args: &ReloadArgs) -> Result<Exit, ClientError> {
     let client = Client::new(&args.at)?;
+    // Sent to all processes of the unit, they are for the server; whoever only asks it would be ended by them.
+    let _unheard = [SignalKind::hangup(), SignalKind::user_defined1()].map(signal);
     let answer = match client.post_patiently("/reload", &json!({}), PATIENCE).await {
         Err(ClientError::Refused { status, .. }) if status == StatusCode::NOT_FOUND => {
             let words = KNOWS_NO_RELOAD.to_owned();

@@ -73,6 +73,7 @@ pub(super) async fn afresh(
         hub,
         reloads: Rc::default(),
         program: Rc::new(Program::this()),
+        renew_bridge: Rc::default(),
         has_own_bridge: own_bridge.is_some(),
     };
     let bridges = Bridges::start(&parts, own_bridge, None);
@@ -120,12 +121,12 @@ pub(super) fn again(
     let log = Log::new(log, config.log.level);
     log.adopt(&control.log);
     let fresh = Keyring::draw(machine(&config))?;
-    let machine = fresh.machine();
     let pool = Pool::adopt(pool, config.balance, &config.limits, fresh);
     let pool = Rc::new(pool);
     let hub = Hub::adopt(hub, luggage)?;
     if config.bridge.url.is_some() {
-        hub.expect_bridge(Identity::draw(machine)?);
+        // The number that is in the ids of the sessions.
+        hub.expect_bridge(Identity::draw(pool.keyring().machine())?);
     }
     let totals = Totals::new(config.workers);
     totals.adopt(control.totals);
@@ -158,6 +159,7 @@ pub(super) fn again(
         hub: Rc::new(hub),
         reloads: Rc::new(Reloads::adopt(&program.waiting, luggage)?),
         program: Rc::new(Program::started_at(program.path)),
+        renew_bridge: Rc::default(),
         has_own_bridge: program.has_own_bridge,
     };
     let own_bridge = program.has_own_bridge.then(|| BridgeArgs::of(args));

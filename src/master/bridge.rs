@@ -127,6 +127,8 @@ struct Keeper {
     /// None: there is to be none any more when the one that there is has ended.
     args: Option<BridgeArgs>,
     stopped: watch::Receiver<bool>,
+    /// Is the one that runs to end, for another one to be started?
+    renews: bool,
 }
 
 impl Keeper {
@@ -141,6 +143,7 @@ impl Keeper {
             own: Rc::clone(own),
             args: args.filter(|_| parts.config.bridge.url.is_some()),
             stopped,
+            renews: false,
         }
     }
 
@@ -158,6 +161,11 @@ impl Keeper {
             self.own.replace(Own::Nobody);
             if *self.stopped.borrow() {
                 return;
+            }
+            if std::mem::take(&mut self.renews) {
+                info!("the bridge is started anew, with what has changed");
+                pause = first;
+                continue;
             }
             let what = match ended {
                 Ok((pid, status)) => format!("the bridge (pid {pid}) ended: {status}"),
@@ -211,6 +219,11 @@ impl Keeper {
                 }
                 _ = self.stopped.wait_for(|stopped| *stopped), if !told_to_stop => {
                     told_to_stop = true;
+                    terminate(&child);
+                }
+                () = self.parts.renew_bridge.notified(), if !told_to_stop => {
+                    told_to_stop = true;
+                    self.renews = true;
                     terminate(&child);
                 }
             }

@@ -183,6 +183,8 @@ struct Parts {
     hub: Rc<Hub>,
     reloads: Rc<Reloads>,
     program: Rc<Program>,
+    /// The master's own bridge is to be started anew.
+    renew_bridge: Rc<tokio::sync::Notify>,
     /// Is the bridge a child of the master, and not a unit of systemd's?
     has_own_bridge: bool,
 }

@@ -91,14 +91,14 @@ fn a_program_that_cannot_be_run_after_a_good_trial_changes_nothing() {
     let newcomers = Newcomers::come(server.addr, 2);
     let (workers, real) = (server.workers(), program.dir_copy());
     for (spoil, why) in [
-        ("rm $0", "No such file or directory"),
-        ("chmod 644 $0", "Permission denied"),
-        (": > $0", "Exec format error"),
+        ("rm $0", "cannot be run: No such file or directory"),
+        ("chmod 644 $0", "cannot be run: Permission denied"),
+        (": > $0", "was replaced while it was tried; try again"),
     ] {
         let run = format!("exec {} \"$@\"", real.display());
         program.put_script(&format!("{{ [ $1 != trial ] || {spoil}; {run}; }}"));
         let path = program.path();
-        refused(&server, &format!("{} cannot be run: {why}", path.display()));
+        refused(&server, &format!("{} {why}", path.display()));
         assert_eq!(server.workers(), workers);
         server.wait_for_notification("RELOADING=1");
         server.wait_for_notification("READY=1");

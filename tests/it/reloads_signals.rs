@@ -98,13 +98,19 @@ fn a_reload_goes_on_when_whoever_asked_for_it_is_interrupted() {
     let program = Replaceable::new();
     let server = Setup::new().program(&program).start();
     let real = program.dir_copy();
-    program.put_script(&format!("sleep 0.3; exec {} \"$@\"", real.display()));
+    program.put_script(&format!("sleep 1; exec {} \"$@\"", real.display()));
     let mut command = Command::new(&real);
     command.args(["reload", "--socket"]);
     command.arg(&server.control().path);
     let mut asks = command.spawn().unwrap();
     let status = |name: &str| server.control().get("/status")[name].clone();
     eventually("it has begun", SOON, || status("reload") == "trying");
+    // What is meant for the server may be sent to everybody in its unit.
+    for signal in ["HUP", "USR1"] {
+        signal_process(asks.id(), signal);
+    }
+    thread::sleep(Duration::from_millis(100));
+    assert!(asks.try_wait().unwrap().is_none(), "it was ended");
     signal_process(asks.id(), "INT");
     assert_eq!(asks.wait().unwrap().code(), None);
     eventually("it is done", SOON, || {

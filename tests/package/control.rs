@@ -35,4 +35,14 @@ fn the_control_socket_is_for_root_and_the_services_group_and_goes_with_the_servi
     machine.sh("systemctl stop my-app.socket && test ! -e /run/my-app-ctl");
     machine.sh("systemctl start my-app.service");
     machine.sh(ASK);
+
+    // Where it is changes at a reload, for which the server is asked at the standard place, too.
+    machine.write(
+        "/etc/my-app/my-app.toml",
+        "control.socket = \"/run/my-app-ctl/other.sock\"",
+    );
+    machine.sh(
+        "systemctl reload my-app.service
+         my-app status && test -S /run/my-app-ctl/other.sock && test ! -e /run/my-app-ctl/control.sock",
+    );
 }

@@ -171,6 +171,18 @@ const STATES: &[State] = &[
     )
     .mend("systemctl stop other; systemctl restart my-app-tcp.socket"),
     State::new(
+        "port-taken",
+        "warning",
+        "mkdir /etc/systemd/system/my-app-tcp.socket.d
+         printf '[Socket]\\nListenStream=\\nListenStream=127.0.0.1:3900\\n' >/etc/systemd/system/my-app-tcp.socket.d/port.conf
+         systemctl daemon-reload",
+        "nobody listens at 127.0.0.1:3900, which my-app-tcp.socket names",
+    )
+    .mend(
+        "systemctl restart my-app-tcp.socket; rm -r /etc/systemd/system/my-app-tcp.socket.d
+         systemctl daemon-reload; systemctl restart my-app-tcp.socket",
+    ),
+    State::new(
         "service-stopped",
         "note",
         "systemctl stop my-app.service",

@@ -8,7 +8,7 @@ use super::finding::{Finding, Id, Seen};
 use super::http::{Answer, ask};
 use super::look;
 use super::ports::{self, Holder, Listener};
-use super::units::{SERVICE, TCP_SOCKET, Units};
+use super::units::{SERVICE, TCP_SOCKET, Unit, Units};
 use crate::config::{Config, ListenAddr};
 
 /// How long a name may take to be resolved.
@@ -21,6 +21,11 @@ pub(super) fn of_the_service(machine: &Machine<'_>) -> Seen {
         let (there, holders) = at(address, &mut seen);
         seen.findings.push(taken(address, &there, &holders));
     }
+    let listeners = ports::listeners();
+    let closed = closed(&machine.units, |address| {
+        listeners.iter().any(|it| it.takes(address))
+    });
+    seen.findings.extend(closed.into_iter().map(changed));
     if machine.is_the_services && machine.units.service.is("active") {
         seen.findings
             .extend(unopened(&worker_ports(machine.config)));
@@ -84,8 +89,34 @@ fn missing(units: &Units) -> Vec<SocketAddr> {
     if !wanted || tcp.is("active") {
         return Vec::new();
     }
-    let words = tcp.get("Listen").split_whitespace();
+    addresses(tcp)
+}
+
+fn addresses(unit: &Unit) -> Vec<SocketAddr> {
+    let words = unit.get("Listen").split_whitespace();
     words.filter_map(|it| it.parse().ok()).collect()
+}
+
+/// Where my-app-tcp.socket is to listen, is active, and nobody does: systemd has read another unit since it opened it.
+fn closed(units: &Units, is_open: impl Fn(SocketAddr) -> bool) -> Vec<SocketAddr> {
+    let mut closed = if units.tcp.is("active") {
+        addresses(&units.tcp)
+    } else {
+        Vec::new()
+    };
+    closed.retain(|address| !is_open(*address));
+    closed
+}
+
+fn changed(address: SocketAddr) -> Finding {
+    Finding::warning(
+        Id::PortTaken,
+        format!(
+            "nobody listens at {address}, which {TCP_SOCKET} names: it was changed after its start"
+        ),
+        "clients that connect to that port are refused, and the service may lose the one that it had",
+        format!("systemctl restart {TCP_SOCKET}"),
+    )
 }
 
 fn taken(address: SocketAddr, there: &[Listener], holders: &[Holder]) -> Finding {
@@ -174,6 +205,20 @@ mod tests {
             assert_eq!(found.len(), missed, "{tcp} {socket} {enabled}");
         }
         assert_eq!(missing(&Units::default()), []);
+    }
+
+    #[test]
+    fn a_port_that_the_unit_names_since_it_was_changed_is_told() {
+        for (tcp, open, told) in [
+            ("active", true, 0),
+            ("active", false, 2),
+            ("inactive", false, 0),
+        ] {
+            let found = closed(&units(tcp, "active", "enabled"), |_| open);
+            assert_eq!(found.len(), told, "{tcp} {open}");
+        }
+        let finding = changed("127.0.0.1:3000".parse().unwrap());
+        assert!(finding.what.contains("was changed after its start"));
     }
 
     #[test]

@@ -112,6 +112,7 @@ impl Driver {
         let path = self.parts.program.path().map_err(ReloadError::Program)?;
         info!("reloading: {} is tried", path.display());
         let state = self.ask(Step::Copy).await??;
+        let tried = self.parts.program.at_path();
         let verdict = judge(&self.parts.program, &state, patience).await?;
         drop(state);
         reloads.set_stage(Stage::Settling);
@@ -125,6 +126,11 @@ impl Driver {
             .served
             .settle(until.saturating_duration_since(Instant::now()))
             .await;
+        let now = self.parts.program.at_path();
+        // Where there is none any more, that is said when it is executed.
+        if now.is_some() && now != tried {
+            return Err(ReloadError::Replaced(path.to_owned()));
+        }
         info!("reloading: version {} takes over", verdict.version);
         self.ask(|failed| Step::Freeze(verdict, failed)).await
     }
@@ -146,6 +152,9 @@ impl Driver {
             env!("CARGO_PKG_VERSION"),
             resumed.version
         );
+        if self.steps.is_closed() {
+            return Err(ReloadError::Phase("stopping"));
+        }
         missing.replace(&renew(router, config, resumed.missing_units).await);
         let changes = self.changes();
         let serve = pool.ready_of(pool.current()) > 0 && self.workers.current_is_last();
@@ -185,6 +194,7 @@ impl Driver {
                     .to_owned(),
             );
         }
+        remarks.extend(self.bridge(&changes, resumed.bus));
         log.settle().await;
         remarks.extend(log.trouble(faults));
         Ok(Report {
@@ -216,6 +226,32 @@ impl Driver {
             .chain(listeners)
             .chain(control)
             .collect()
+    }
+
+    /// The bridge goes on over a reload. If that is not as the configuration says now, the own one is renewed; of others
+    /// it is told.
+    fn bridge(&self, changes: &Changes, bus: u8) -> Vec<String> {
+        let mut remarks = Vec::new();
+        let mut keys = changes.keys.iter();
+        if changes.keys.contains(&"bridge.machine") {
+            remarks.push(
+                "bridge.machine takes a restart: this machine keeps its number until then"
+                    .to_owned(),
+            );
+        }
+        let other = keys.any(|key| key.starts_with("bridge.") && *key != "bridge.machine");
+        if self.parts.config.bridge.url.is_none() || !(other || bus != frame::VERSION) {
+            return remarks;
+        }
+        if self.parts.has_own_bridge {
+            self.parts.renew_bridge.notify_one();
+        } else {
+            remarks.push(
+                "the bridge goes on as before: 'systemctl restart my-app-bridge.service' renews it"
+                    .to_owned(),
+            );
+        }
+        remarks
     }
 
     /// What the configuration changes for those who get what is new.
@@ -278,7 +314,9 @@ impl Driver {
     }
 
     fn tell(&self, outcome: &Result<Report, ReloadError>) {
-        systemd::notify_ready();
+        if !self.steps.is_closed() {
+            systemd::notify_ready();
+        }
         match outcome {
             Ok(report) if !report.new_workers => info!(
                 "reloaded: the {} worker(s) go on; changed: {}",

@@ -1,16 +1,17 @@
 //! Has the program that is there now tried, before it takes over: [`trial`](super::trial) is what it does then.
 
+use std::cell::Cell;
 use std::io;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use humantime::format_duration;
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Command;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::program::Program;
-use super::{ReloadError, Verdict};
+use super::{Patience, ReloadError, Verdict};
 use crate::ipc::carrier::Carrier;
 use crate::wire::handover::STATE_VERSION;
 use crate::wire::link::LINK_VERSION;
@@ -56,22 +57,42 @@ pub(super) async fn judge(
     let mut child = command.spawn().map_err(start)?;
     // It holds the far end of the carrier.
     drop(command);
-    let (mut stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let began = Instant::now();
+    let patience = Cell::new(patience);
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let ran = async {
-        let answer = async {
-            let mut bytes = Vec::new();
-            if let Some(stdout) = &mut stdout {
-                stdout.take(LARGEST_VERDICT).read_to_end(&mut bytes).await?;
-            }
-            io::Result::Ok(bytes)
-        };
+        let answer = answer(stdout, |longer| patience.set(patience.get().max(longer)));
         tokio::try_join!(answer, complaint(stderr), child.wait())
     };
-    match timeout(patience, ran).await {
-        Err(_) => Err(ReloadError::Hangs(format_duration(patience))),
-        Ok(Err(error)) => Err(start(error)),
-        Ok(Ok((answer, complaint, status))) => verdict(&answer, &complaint, status),
+    let mut ran = std::pin::pin!(ran);
+    loop {
+        match timeout_at(began + patience.get(), &mut ran).await {
+            Err(_) if began.elapsed() < patience.get() => {}
+            Err(_) => return Err(ReloadError::Hangs(format_duration(patience.get()))),
+            Ok(Err(error)) => return Err(start(error)),
+            Ok(Ok((answer, complaint, status))) => return verdict(&answer, &complaint, status),
+        }
     }
+}
+
+/// What it prints; `longer` is told how long it may take, if it says so.
+async fn answer(
+    stdout: Option<impl AsyncRead + Unpin>,
+    longer: impl Fn(Duration),
+) -> io::Result<Vec<u8>> {
+    let mut rest = Vec::new();
+    let Some(stdout) = stdout else {
+        return Ok(rest);
+    };
+    let mut stdout = BufReader::new(stdout.take(LARGEST_VERDICT));
+    let mut line = Vec::new();
+    stdout.read_until(b'\n', &mut line).await?;
+    match serde_json::from_slice::<Patience>(&line) {
+        Ok(patience) => longer(Duration::from_millis(patience.start_timeout_ms)),
+        Err(_) => rest = line,
+    }
+    stdout.read_to_end(&mut rest).await?;
+    Ok(rest)
 }
 
 /// The end of what it complains of.
@@ -142,6 +163,20 @@ mod tests {
         assert!(said("", "", 7).contains("exit status: 7"));
         assert!(said("", "my-app: line 3: workers = \"x\"", 1).contains("line 3"));
         assert!(said("", "error: unrecognized subcommand", 64).contains("systemctl restart"));
+    }
+
+    #[tokio::test]
+    async fn a_program_may_say_first_how_long_it_may_take() {
+        for (said, longer, rest) in [
+            ("{\"start_timeout_ms\":1500}\n{\"v\":1}", 1500, "{\"v\":1}"),
+            ("{\"v\":1}", 0, "{\"v\":1}"),
+            ("what?\n", 0, "what?\n"),
+        ] {
+            let told = Cell::new(Duration::ZERO);
+            let answer = answer(Some(said.as_bytes()), |it| told.set(it)).await;
+            assert_eq!(answer.unwrap(), rest.as_bytes());
+            assert_eq!(told.get(), Duration::from_millis(longer), "{said}");
+        }
     }
 
     #[tokio::test]

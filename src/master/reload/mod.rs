@@ -49,6 +49,14 @@ pub(crate) struct Verdict {
     config: String,
 }
 
+/// What a program that is tried says first, in a line of its own: the configuration that it has read may give it longer
+/// than the one of the running server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Patience {
+    /// How long it may take.
+    start_timeout_ms: u64,
+}
+
 /// What a reload has changed; the answer to `POST /reload`, see docs/CONTROL.md.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Report {
@@ -96,6 +104,9 @@ pub(crate) enum ReloadError {
          needs longer to start, set start_timeout higher"
     )]
     Hangs(humantime::FormattedDuration),
+    /// It is not the one that was tried any more.
+    #[error("not reloaded: {} was replaced while it was tried; try again", .0.display())]
+    Replaced(PathBuf),
     /// It ended.
     #[error("not reloaded: the new program was tried and ended {0}")]
     Ended(String),

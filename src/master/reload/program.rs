@@ -54,6 +54,13 @@ impl Program {
         Some((file.dev(), file.ino()))
     }
 
+    /// The file at the path, and when it was written: one that was written over is another, too. None: there is no file.
+    pub(crate) fn at_path(&self) -> Option<(u64, u64, u64, (i64, i64))> {
+        let file = std::fs::metadata(self.path.as_deref()?).ok()?;
+        let written = (file.mtime(), file.mtime_nsec());
+        Some((file.dev(), file.ino(), file.len(), written))
+    }
+
     /// The arguments of a program that takes this process over.
     pub(crate) fn to_resume(&self) -> Vec<OsString> {
         self.with(&[MASTER, RESUME])

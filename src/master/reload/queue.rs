@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::net::SendFlags;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
 use tokio::sync::{Notify, oneshot};
 use tracing::debug;
 
@@ -68,6 +69,19 @@ struct Waiter {
     conn: OwnedFd,
     /// Whoever answers over it; none: somebody did in the program before, and the answer is written as it is.
     answer: Option<oneshot::Sender<Outcome>>,
+}
+
+impl Waiter {
+    fn is_gone(&self) -> bool {
+        if let Some(answer) = &self.answer {
+            return answer.is_closed();
+        }
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match rustix::net::recv(&self.conn, &mut [0; 1], flags) {
+            Ok((count, _)) => count == 0,
+            Err(error) => error != Errno::AGAIN && error != Errno::INTR,
+        }
+    }
 }
 
 /// See the module's text.
@@ -137,9 +151,13 @@ impl Reloads {
             .unwrap_or(Err(ReloadError::Phase("stopping")))
     }
 
-    /// Waits until a reload is wanted.
+    /// Waits until a reload is wanted, which is by nobody who has gone since.
     pub(crate) async fn wanted(&self) {
-        while self.waiting.borrow().is_empty() {
+        loop {
+            self.waiting.borrow_mut().retain(|waiter| !waiter.is_gone());
+            if !self.waiting.borrow().is_empty() {
+                return;
+            }
             self.arrived.notified().await;
         }
     }
@@ -204,6 +222,8 @@ fn refusal(error: &dyn std::error::Error) -> String {
 mod tests {
     use std::io::Read;
     use std::os::unix::net::UnixStream;
+
+    use futures_util::FutureExt;
 
     use super::*;
 
@@ -274,15 +294,34 @@ mod tests {
             std::task::Poll::Ready(())
         });
         arrives.await;
+        reloads.wanted().await;
         reloads.set_stage(Stage::Trying);
         drop(leaves);
         let next = async {
-            reloads.wanted().await;
             reloads.done(Err(ReloadError::KnowsNoReload));
             reloads.done(Ok(report()));
         };
         let (asked, ()) = tokio::join!(reloads.ask(conn()), next);
         assert!(asked.is_ok(), "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn a_reload_that_has_not_begun_is_not_done_for_who_has_gone() {
+        let reloads = Reloads::default();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let adopted = Waiter {
+            conn: ours.into(),
+            answer: None,
+        };
+        assert!(!adopted.is_gone());
+        reloads.waiting.borrow_mut().push_back(adopted);
+        reloads.wanted().await;
+        drop(theirs);
+        let mut leaves = Box::pin(reloads.ask(UnixStream::pair().unwrap().0.into()));
+        assert!((&mut leaves).now_or_never().is_none());
+        drop(leaves);
+        assert!(reloads.wanted().now_or_never().is_none());
+        assert!(reloads.waiting.borrow().is_empty());
     }
 
     #[tokio::test]

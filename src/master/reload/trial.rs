@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-use super::Verdict;
+use super::{Patience, Verdict};
 use crate::cli::RunArgs;
 use crate::config::{Config, ConfigError, LogLevel};
 use crate::ipc::carrier::{CarrierError, Luggage};
@@ -71,10 +71,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), TrialError> {
     let dies = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
     dies.map_err(io::Error::from)?;
     let luggage = Luggage::receive(process::take_stdin()?)?;
-    let answer = take_stdout()?;
+    let mut answer = File::from(take_stdout()?);
     let state = State::decode(luggage.state())?;
     let mut config = args.load()?.config;
     config.workers = config.worker_count();
+    let start_timeout_ms = u64::try_from(config.start_timeout.as_millis()).unwrap_or(u64::MAX);
+    let patience =
+        serde_json::to_string(&Patience { start_timeout_ms }).map_err(io::Error::from)?;
+    writeln!(answer, "{patience}")?;
     // The worker's standard output is the trial's error: only what goes wrong shall stand there.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -95,7 +99,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<(), TrialError> {
         config: serde_json::to_string(&config).map_err(io::Error::from)?,
     };
     let verdict = serde_json::to_vec(&verdict).map_err(io::Error::from)?;
-    Ok(File::from(answer).write_all(&verdict)?)
+    Ok(answer.write_all(&verdict)?)
 }
 
 /// Standard output is for the verdict alone; what the worker prints is told as the reason, if it does not start.

@@ -52,6 +52,10 @@ impl Router {
         let Some((to, reservation)) = entry.passing(|it| (it.to, it.reservation)) else {
             return;
         };
+        // Another worker would be taken for the one that is gone, whose place the next one gets.
+        if entry.origin == Origin::Worker && self.pool.at(to).is_none() {
+            return gone(&entry, false).await;
+        }
         let member = timeout(WORKER_PATIENCE, self.at_or_any(to, entry.port_of)).await;
         let handoff = entry.passing(|it| it.handoff.clone());
         let opens = handoff.as_ref().is_some_and(|it| it.opens);

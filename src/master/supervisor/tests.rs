@@ -46,6 +46,7 @@ impl Parts {
             questions: Rc::default(),
             log: Log::new(crate::logging::unheard(), LogLevel::Info),
             hub: Rc::default(),
+            renew_bridge: Rc::default(),
             has_own_bridge: false,
             config,
         }
