@@ -52,7 +52,7 @@ SHELL := /bin/bash
 # The steps of `test` stand in order of what fails fastest, even under `make -j`.
 .NOTPARALLEL:
 .PHONY: help run client client-files fmt check deb install ping repo test-deps release-build test-builds unit-tests black-box-tests \
-	package-tests fork-tests deploys fuzz fuzz-briefly bench bench-builds long-tests test all-tests
+	package-tests fork-tests same-bytes deploys fuzz fuzz-briefly bench bench-builds long-tests test all-tests
 
 # Prints what begins, and the seconds since `make` did.
 BEGAN := $(shell date +%s)
@@ -142,16 +142,20 @@ define as_root
 endef
 package_tests = $(call as_root,package) --test-threads=$(PACKAGE_THREADS)
 
-# Those of `beside` are fork-tests, for which a second package is built.
+# Those of `beside` are fork-tests, for which a second package is built; for `two_builds_` all crates are compiled anew.
 package-tests: test-builds deb ## The package on booted Debian 12 and 13, as root or through sudo; `make test` ends with it
 	@scripts/meanwhile --wait
 	$(call say,Package tests)
-	$(package_tests) --skip beside::
+	$(package_tests) --skip beside:: --skip two_builds_
 
 fork-tests: test-builds deb ## A renamed fork beside my-app on one machine, as root or through sudo; part of long-tests
 	$(call say,A fork)
 	scripts/build-fork
 	$(package_tests) --nocapture beside::
+
+same-bytes: test-builds deb ## Whether two builds of a commit are the same bytes, as root or through sudo; part of long-tests
+	$(call say,The package once more)
+	$(package_tests) two_builds_
 
 # The same that package-tests does with a quarter of the clients.
 deploys: test-builds deb
@@ -195,6 +199,7 @@ long-tests: test-deps bench-builds ## Soak, fuzzing, lost answers, several machi
 	scripts/fuzz $$(( $(LONG_FUZZ_SECONDS) * $$(ls fuzz/corpus | wc -l) ))
 	$(call say,Soak)
 	$(TARGET_DIR)/release/bench soak --server $(TARGET_DIR)/release/my-app --minutes $(SOAK_MINUTES)
+	@$(MAKE) --no-print-directory same-bytes
 	@$(MAKE) --no-print-directory fork-tests
 
 # Meanwhile what the last steps need is made, in what the first ones leave of the processors: each step that needs it
