@@ -190,6 +190,8 @@ pub const PROOFS: &[(Proof, &[&str])] = &[
     (Like("tests/it/differential.rs", "run.mjs"), &["node run.mjs"]),
     (Like("tests/package/archive.rs", "two_builds_of_a_commit_are_the_same_bytes"), &["sha256sum my-app.deb"]),
     (Like("Makefile", "--no-print-directory fork-tests"), &["make fork-tests"]),
+    (Like("Makefile", "--no-print-directory same-bytes"), &["make same-bytes"]),
+    (Like("tests/it/reloads_signals.rs", "command.args([\"reload\", \"--socket\"])"), &["my-app reload --socket PATH"]),
     (Like("tests/docs/rename/git.rs", "Path::new(\"README.md\")"), &[
         "scripts/rename my-chat",
         "git add -A && git commit -m 'A name of its own'",
