@@ -180,7 +180,7 @@ const STATES: &[State] = &[
     )
     .mend(
         "systemctl restart my-app-tcp.socket; rm -r /etc/systemd/system/my-app-tcp.socket.d
-         systemctl daemon-reload; systemctl restart my-app-tcp.socket",
+         systemctl daemon-reload; systemctl reset-failed my-app-tcp.socket; systemctl restart my-app-tcp.socket",
     ),
     State::new(
         "service-stopped",
